@@ -1,0 +1,116 @@
+"""The reference backend behind the common interface."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from spikegpt_neuro.backends.reference.executor import TOKEN, Executor, GraphState
+
+from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.neurons.program import Counts, IntArray
+from spikegpt_neuro.run import (
+    Progress,
+    ProjectionActivity,
+    Record,
+    Run,
+    activity_of,
+    check_tokens,
+    recorded_populations,
+)
+
+CHUNK_TOKENS = 256
+
+
+class ReferenceSession:
+    """Token by token, state carried; see :class:`spikegpt_neuro.run.Session`."""
+
+    def __init__(self, graph: SpikingGraph) -> None:
+        self._graph = graph
+        self._executor = Executor(graph)
+        self._keep = (graph.output.name,)
+        self.state: GraphState = self._executor.initial_state()
+
+    def step(self, token: int) -> IntArray:
+        """Integer logits (V,) after ``token``."""
+        tokens = check_tokens(self._graph, [token]).astype(np.int32)
+        step = self._executor.advance(self.state, {TOKEN: tokens[:, None]}, self._keep)
+        self.state = step.state
+        logits: IntArray = step.events[self._graph.output.name][0]
+        return logits
+
+
+class ReferenceBackend:
+    """Runs every neuron program as it is written; see ``docs/architecture.md``.
+
+    ``chunk``: tokens per pass in sequence mode. The integers do not depend on it; memory does.
+    """
+
+    name = "reference"
+
+    def __init__(self, chunk: int = CHUNK_TOKENS) -> None:
+        self.chunk = chunk
+
+    def run(
+        self,
+        graph: SpikingGraph,
+        tokens: NDArray[np.int64],
+        *,
+        record: Record = "spikes",
+        progress: Progress | None = None,
+    ) -> Run:
+        """Sequence mode: ``tokens`` from the initial state, in chunks, state carried."""
+        begin = time.perf_counter()
+        tokens = check_tokens(graph, tokens)
+        executor = Executor(graph)
+        state = executor.initial_state()
+        recording = _Recording(graph, record)
+        for start in range(0, len(tokens), self.chunk):
+            chunk = tokens[start : start + self.chunk].astype(np.int32)
+            step = executor.advance(state, {TOKEN: chunk[:, None]})
+            state = step.state
+            recording.add(step.events, step.counts)
+            if progress is not None:
+                progress(start + len(chunk), len(tokens))
+        return recording.finish(tokens, time.perf_counter() - begin)
+
+    @contextmanager
+    def session(self, graph: SpikingGraph) -> Iterator[ReferenceSession]:
+        """Token mode, for generation."""
+        yield ReferenceSession(graph)
+
+
+class _Recording:
+    """Collects what a run shows, chunk by chunk."""
+
+    def __init__(self, graph: SpikingGraph, record: Record) -> None:
+        self.graph = graph
+        self.names = recorded_populations(graph, record)
+        self.events: dict[str, list[NDArray[np.integer]]] = {name: [] for name in self.names}
+        self.logits: list[IntArray] = []
+        self.counts: dict[str, Counts] = {p.name: Counts() for p in graph.populations}
+        self.activity = {q.name: ProjectionActivity() for q in graph.projections}
+
+    def add(self, events: Mapping[str, IntArray], counts: Mapping[str, Counts]) -> None:
+        for name in self.names:
+            binary = self.graph.by_name[name].events.is_binary
+            self.events[name].append(events[name].astype(np.uint8) if binary else events[name])
+        self.logits.append(events[self.graph.output.name])
+        for name, count in counts.items():
+            self.counts[name] += count
+        for projection in self.graph.projections:
+            self.activity[projection.name] += activity_of(projection, events[projection.source])
+
+    def finish(self, tokens: NDArray[np.int64], seconds: float) -> Run:
+        return Run(
+            tokens=tokens,
+            logits_int=np.concatenate(self.logits),
+            logit_scale=self.graph.logit_scale,
+            events={name: np.concatenate(chunks) for name, chunks in self.events.items()},
+            activity=self.activity,
+            counts=self.counts,
+            seconds=seconds,
+        )

@@ -1,0 +1,409 @@
+"""Lowering: a float SpikeGPT becomes the all-integer spiking graph.
+
+Walks the model in the order data flows and adds populations and projections. Every number
+format is chosen here, from the measured ranges of :mod:`spikegpt_neuro.quantization`:
+
+=====================  =========================================================
+residual, LayerNorm    fraction 12 in 24 bits
+mixes, wkv, head input ``activation_bits`` signed, scale per population
+squared ReLU           ``activation_bits`` unsigned, scale per population
+weights                ``weight_bits`` signed, scale per output channel
+LIF current            18 bits, real threshold = 64 vth + 1 units of the membrane,
+                       vth per population
+logits                 fraction 12 in 24 bits
+=====================  =========================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.arithmetic.fixed_point import (
+    fraction_for,
+    multiplier,
+    scalar_multiplier,
+    to_fixed,
+)
+from spikegpt_neuro.arithmetic.tables import EXPONENT_FRACTION, SIGMOID_INPUT_FRACTION
+from spikegpt_neuro.errors import UnsupportedInput, UsageError
+from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
+from spikegpt_neuro.model.spikegpt import FloatArray, LIFParameters, SpikeGPT
+from spikegpt_neuro.neurons.embedding import Embedding
+from spikegpt_neuro.neurons.gate import Gate
+from spikegpt_neuro.neurons.layer_norm import WEIGHT_BITS as NORM_WEIGHT_BITS
+from spikegpt_neuro.neurons.layer_norm import LayerNorm
+from spikegpt_neuro.neurons.lif import CURRENT_SHIFT, DECAY_ONE, LIF, MEMBRANE_LIMIT
+from spikegpt_neuro.neurons.program import STATE_BITS_MAX, EventFormat, Program
+from spikegpt_neuro.neurons.requantize import Requantize
+from spikegpt_neuro.neurons.residual import Residual
+from spikegpt_neuro.neurons.squared_relu import KEY_BITS, SquaredReLU
+from spikegpt_neuro.neurons.token_mix import COEFFICIENT_BITS, COEFFICIENT_FRACTION, TokenMix
+from spikegpt_neuro.neurons.wkv import VALUE_BITS, WKV
+from spikegpt_neuro.quantization.calibration import Statistics, calibrate
+from spikegpt_neuro.quantization.scales import event_scale, quantize_weights
+from spikegpt_neuro.version import __version__
+
+STREAM_FRACTION = 12
+STREAM_ONE = 1 << STREAM_FRACTION
+LOGIT_FRACTION = 12
+EPSILON = 1e-5
+VTH_MAX = 8160
+CURRENT_BITS = 18
+HEADROOM = 4.0  # room above the largest calibrated magnitude before a state saturates
+BITS = (4, 6, 8)
+LOG2_E = float(np.log2(np.e))
+
+
+def lower(
+    model: SpikeGPT,
+    calibration: NDArray[np.int64],
+    *,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> SpikingGraph:
+    """Lower ``model`` with scales calibrated on the token ids ``calibration``.
+
+    Raises :class:`UsageError` for bit widths other than 4, 6 and 8 and
+    :class:`UnsupportedInput` for a LIF that Lava's stock process cannot be.
+    """
+    for name, bits in (("weight", weight_bits), ("activation", activation_bits)):
+        if bits not in BITS:
+            raise UsageError(f"{name} bits {bits} are not supported; choose 4, 6 or 8")
+    check_lif(model.shape.lif)
+    statistics = calibrate(model, calibration)
+    lowering = _Lowering(model, statistics, weight_bits, activation_bits)
+    return lowering.graph(hashlib.sha256(calibration.tobytes()).hexdigest(), progress)
+
+
+def check_lif(lif: LIFParameters) -> None:
+    """Refuse a neuron that Lava's stock LIF cannot be, before any long work."""
+    if lif.reset != 0:
+        raise UnsupportedInput(
+            f"LIF resets to {lif.reset:g}; Lava's stock LIF resets to 0 and has no other reset"
+        )
+    if lif.tau < 1 or lif.threshold <= 0:
+        raise UnsupportedInput(
+            f"LIF with tau {lif.tau:g} and threshold {lif.threshold:g}: "
+            "expected tau >= 1 and threshold > 0"
+        )
+
+
+def lif_program(lif: LIFParameters, largest: float) -> LIF:
+    """Lava's stock LIF for a checkpoint's neuron whose input z reaches the magnitude ``largest``.
+
+    du = 4095 leaves u the input of one token; dv = 4096 / tau. The threshold mantissa sets the
+    resolution: as large as a membrane that gathers ``largest`` for ever, with headroom, allows.
+    """
+    steady_state = HEADROOM * largest * lif.gain * lif.tau / lif.threshold
+    vth = int(MEMBRANE_LIMIT / (1 << CURRENT_SHIFT) / max(steady_state, 1.0))
+    return LIF(du=DECAY_ONE - 1, dv=round(DECAY_ONE / lif.tau), vth=min(VTH_MAX, max(1, vth)))
+
+
+def current_per_unit(lif: LIFParameters, program: LIF) -> float:
+    """Units of the LIF's input for one real unit of z.
+
+    The comparison is strict, so the real threshold stands for 64 vth + 1 units of the
+    membrane; the input's gain (1/tau where decay_input) is folded in.
+    """
+    membrane_per_unit = ((program.vth << CURRENT_SHIFT) + 1) / lif.threshold
+    return lif.gain * membrane_per_unit / (1 << CURRENT_SHIFT)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a mixing reads: a population, and the shift that brings it to the stream's fraction."""
+
+    name: str
+    shift: int
+
+
+@dataclass(frozen=True)
+class _Sink:
+    """What a mixing shall deliver: payload units for one real unit, in how many bits."""
+
+    per_unit: float
+    bits: int
+
+
+Mix = Callable[[_Source, _Sink], str]
+
+
+@dataclass
+class _Lowering:
+    """The graph under construction.
+
+    Every method adds populations and projections and returns the name of the population that
+    its part ends in. ``unit`` holds the real value of one payload unit of the populations that
+    feed dense projections.
+    """
+
+    model: SpikeGPT
+    statistics: Statistics
+    weight_bits: int
+    activation_bits: int
+    populations: list[Population] = field(default_factory=list)
+    projections: list[Projection] = field(default_factory=list)
+    unit: dict[str, float] = field(default_factory=dict)
+
+    def graph(
+        self, calibration_sha256: str, progress: Callable[[int, int], None] | None
+    ) -> SpikingGraph:
+        """Lower everything; ``progress`` counts layers and the head."""
+        stages = self.model.shape.layers + 1
+        stream = self.embed()
+        for layer in range(self.model.shape.layers):
+            stream = self.block(layer, stream)
+            if progress is not None:
+                progress(layer + 1, stages)
+        self.head(stream)
+        if progress is not None:
+            progress(stages, stages)
+        return SpikingGraph(
+            shape=self.model.shape,
+            populations=tuple(self.populations),
+            projections=tuple(self.projections),
+            logit_scale=2.0**-LOGIT_FRACTION,
+            weight_bits=self.weight_bits,
+            activation_bits=self.activation_bits,
+            vocabulary=self.model.vocabulary,
+            provenance={
+                "source_file": self.model.provenance.file,
+                "source_format": self.model.provenance.format,
+                "source_sha256": self.model.provenance.sha256,
+                "calibration_tokens_sha256": calibration_sha256,
+                "tool_version": __version__,
+            },
+        ).validate()
+
+    # The model, in the order data flows.
+
+    def embed(self) -> str:
+        """Embedding and LN0, the beginning of the residual stream."""
+        table = self.tensor("emb.weight")
+        if self.model.shape.spike_embedding:
+            self.add("embedding", Embedding((table >= 0).astype(np.uint8)))
+            return self.norm("ln0", "blocks.0.ln0", _Source("embedding", STREAM_FRACTION))
+        fraction = fraction_for(float(np.abs(table).max()), bits=16, at_most=20)
+        self.add("embedding", Embedding(to_fixed(table, fraction, bits=16).astype(np.int16)))
+        return self.norm("ln0", "blocks.0.ln0", _Source("embedding", 0), fraction)
+
+    def block(self, layer: int, stream: str) -> str:
+        """Both branches: x + LIF1(TimeMix(LN1 x)), then x + LIF2(ChannelMix(LN2 x))."""
+        every = self.model.shape.rescale_every
+        divisor = 2.0 ** (layer // every) if every else 1.0
+        halve = int(every > 0 and (layer + 1) % every == 0)
+        first: Mix = partial(self.time_mix, f"blocks.{layer}.att", divisor)
+        if layer == 0 and self.model.shape.ffn_pre:
+            first = partial(self.channel_mix, "blocks.0.ffnPre", 1.0)
+        stream = self.half(layer, 1, stream, first, halve=0)
+        second = partial(self.channel_mix, f"blocks.{layer}.ffn", divisor)
+        return self.half(layer, 2, stream, second, halve)
+
+    def half(self, layer: int, half: int, stream: str, mix: Mix, halve: int) -> str:
+        """One residual branch: LN, mixing, LIF (the LIF before the mixing if ``spike_input``)."""
+        norm, lif = f"blocks.{layer}.ln{half}", f"blocks.{layer}.lif{half}"
+        residual = f"blocks.{layer}.residual{half}"
+        program, per_unit = self.lif(layer, half)
+        self.norm(norm, norm, _Source(stream, 0))
+        if self.model.shape.spike_input:
+            factor = np.full(self.width, per_unit / STREAM_ONE)
+            self.one_to_one(norm, f"{lif}.input", "input")
+            self.requantize(f"{lif}.input", factor, CURRENT_BITS)
+            self.fire(lif, f"{lif}.input", program)
+            branch = mix(_Source(lif, STREAM_FRACTION), _Sink(STREAM_ONE, STATE_BITS_MAX))
+            return self.join(residual, stream, _Source(branch, 0), halve)
+        self.fire(lif, mix(_Source(norm, 0), _Sink(per_unit, CURRENT_BITS)), program)
+        return self.join(residual, stream, _Source(lif, STREAM_FRACTION), halve)
+
+    def time_mix(self, prefix: str, divisor: float, source: _Source, sink: _Sink) -> str:
+        """TimeMix (SRWKV): mixes, key, value, receptance, WKV, output projection."""
+        wkv, requantize = f"{prefix}.wkv", f"{prefix}.requantize"
+        units = {
+            port: self.dense(
+                f"{prefix}.{port}", self.mix(f"{prefix}.mix_{port[0]}", source), wkv, port
+            )
+            for port in WKV.ports
+        }
+        self.wkv(prefix, units)
+        output = self.dense(f"{prefix}.output", wkv, requantize, "input")
+        return self.requantize(requantize, output * sink.per_unit / divisor, sink.bits)
+
+    def channel_mix(self, prefix: str, divisor: float, source: _Source, sink: _Sink) -> str:
+        """ChannelMix (SRFFN): mixes, key, squared ReLU, value gated by the receptance."""
+        hidden, gate = f"{prefix}.squared_relu", f"{prefix}.gate"
+        key = self.dense(f"{prefix}.key", self.mix(f"{prefix}.mix_k", source), hidden, "key")
+        self.squared_relu(hidden, key)
+        value = self.dense(f"{prefix}.value", hidden, gate, "value")
+        mix_r = self.mix(f"{prefix}.mix_r", source)
+        receptance = self.dense(f"{prefix}.receptance", mix_r, gate, "receptance")
+        value_mantissa, value_shift = multiplier(value * sink.per_unit / divisor)
+        receptance_mantissa, receptance_shift = sigmoid_input(receptance)
+        program = Gate(
+            value_mantissa, value_shift, receptance_mantissa, receptance_shift, sink.bits
+        )
+        return self.add(gate, program)
+
+    def head(self, stream: str) -> str:
+        """LN_out, its quantizer, the head's projection, the logits."""
+        norm = self.norm("ln_out", "ln_out", _Source(stream, 0))
+        unit = event_scale(self.statistics["ln_out"], self.payload)
+        self.one_to_one(norm, "head.input", "input")
+        factor = np.full(self.width, 1 / (unit * STREAM_ONE))
+        self.requantize("head.input", factor, self.activation_bits, quantizer=True)
+        self.unit["head.input"] = unit
+        accumulated = self.dense("head", "head.input", "logits", "input", tap="ln_out")
+        return self.requantize("logits", accumulated * 2.0**LOGIT_FRACTION, STATE_BITS_MAX)
+
+    # Populations.
+
+    def norm(
+        self, name: str, tensor: str, source: _Source, input_fraction: int = STREAM_FRACTION
+    ) -> str:
+        weight, bias = self.tensor(f"{tensor}.weight"), self.tensor(f"{tensor}.bias")
+        fraction = fraction_for(float(np.abs(weight).max()), NORM_WEIGHT_BITS, at_most=14)
+        mean_shift = 23 + self.width.bit_length() - 1
+        root_mantissa, root_shift = scalar_multiplier(float(np.sqrt(self.width)))
+        program = LayerNorm(
+            weight=to_fixed(weight, fraction, NORM_WEIGHT_BITS),
+            bias=to_fixed(bias, STREAM_FRACTION, STATE_BITS_MAX),
+            weight_fraction=fraction,
+            output_fraction=STREAM_FRACTION,
+            mean_mantissa=round(2**mean_shift / self.width),
+            mean_shift=mean_shift,
+            root_mantissa=root_mantissa,
+            root_shift=root_shift,
+            epsilon=max(1, round(self.width * EPSILON * 4.0**input_fraction)),
+        )
+        self.one_to_one(source.name, name, "input", source.shift)
+        return self.add(name, program)
+
+    def mix(self, name: str, source: _Source) -> str:
+        """A token mix; ``name`` ends in the letter of its coefficient, time_mix_<letter>."""
+        prefix, letter = name.rsplit(".mix_", 1)
+        unit = event_scale(self.statistics[name], self.payload)
+        mantissa, shift = multiplier(np.full(self.width, 1 / (unit * STREAM_ONE)))
+        coefficient = self.tensor(f"{prefix}.time_mix_{letter}")
+        program = TokenMix(
+            coefficient=to_fixed(coefficient, COEFFICIENT_FRACTION, COEFFICIENT_BITS),
+            mantissa=mantissa,
+            shift=shift,
+            bits=self.activation_bits,
+        )
+        self.unit[name] = unit
+        self.one_to_one(source.name, name, "input", source.shift)
+        return self.add(name, program)
+
+    def wkv(self, prefix: str, units: dict[str, NDArray[np.float64]]) -> str:
+        """The WKV population, for ports whose accumulators have the real ``units``."""
+        largest = HEADROOM * self.statistics[f"{prefix}.value"].largest
+        value_fraction = fraction_for(largest, VALUE_BITS, at_most=14)
+        unit = event_scale(self.statistics[f"{prefix}.wkv"], self.payload)
+        key_mantissa, key_shift = multiplier(units["key"] * LOG2_E * 2.0**EXPONENT_FRACTION)
+        value_mantissa, value_shift = multiplier(units["value"] * 2.0**value_fraction)
+        receptance_mantissa, receptance_shift = sigmoid_input(units["receptance"])
+        output_mantissa, output_shift = multiplier(np.full(self.width, 2.0**-value_fraction / unit))
+        self.unit[f"{prefix}.wkv"] = unit
+        program = WKV(
+            decay=self.exponent(-np.exp(self.tensor(f"{prefix}.time_decay"))),
+            first=self.exponent(self.tensor(f"{prefix}.time_first")),
+            key_mantissa=key_mantissa,
+            key_shift=key_shift,
+            value_mantissa=value_mantissa,
+            value_shift=value_shift,
+            receptance_mantissa=receptance_mantissa,
+            receptance_shift=receptance_shift,
+            output_mantissa=output_mantissa,
+            output_shift=output_shift,
+            bits=self.activation_bits,
+        )
+        return self.add(f"{prefix}.wkv", program)
+
+    def squared_relu(self, name: str, key_unit: NDArray[np.float64]) -> str:
+        events = EventFormat(self.activation_bits, signed=False)
+        tap = self.statistics[name]
+        unit = event_scale(tap, events)
+        largest_key = HEADROOM * float(np.sqrt(tap.largest))
+        key_fraction = fraction_for(largest_key, KEY_BITS + 1, at_most=10)
+        mantissa, shift = multiplier(key_unit * 2.0**key_fraction)
+        square_mantissa, square_shift = scalar_multiplier(4.0**-key_fraction / unit)
+        self.unit[name] = unit
+        program = SquaredReLU(mantissa, shift, square_mantissa, square_shift, self.activation_bits)
+        return self.add(name, program)
+
+    def requantize(
+        self, name: str, factor: NDArray[np.float64], bits: int, quantizer: bool = False
+    ) -> str:
+        return self.add(name, Requantize(*multiplier(factor), bits, quantizer))
+
+    def lif(self, layer: int, half: int) -> tuple[LIF, float]:
+        """The LIF behind (or before) a mixing, and the current that stands for z = 1."""
+        mix = "ffn" if half == 2 else "ffnPre" if layer == 0 and self.model.shape.ffn_pre else "att"
+        tap = f"blocks.{layer}.{mix}." + ("output" if mix == "att" else "gate")
+        if self.model.shape.spike_input:
+            tap = f"blocks.{layer}.ln{half}"
+        program = lif_program(self.model.shape.lif, self.statistics[tap].largest)
+        return program, current_per_unit(self.model.shape.lif, program)
+
+    def fire(self, name: str, current: str, program: LIF) -> str:
+        self.one_to_one(current, name, "current")
+        return self.add(name, program)
+
+    def join(self, name: str, stream: str, branch: _Source, halve: int) -> str:
+        self.one_to_one(stream, name, "stream")
+        self.one_to_one(branch.name, name, "branch", branch.shift)
+        return self.add(name, Residual(halve))
+
+    def add(self, name: str, program: Program) -> str:
+        sizes = {"logits": self.model.shape.vocab_size}
+        hidden = self.model.shape.hidden if program.kind == SquaredReLU.kind else self.width
+        self.populations.append(Population(name, sizes.get(name, hidden), program))
+        return name
+
+    # Projections and tensors.
+
+    def dense(
+        self, name: str, source: str, target: str, port: str, tap: str | None = None
+    ) -> NDArray[np.float64]:
+        """Quantize ``name``.weight between two populations; the accumulators' real units (out,).
+
+        ``tap``: where the calibration saw what the projection receives (default: ``source``).
+        """
+        weights, scale = quantize_weights(
+            self.tensor(f"{name}.weight"),
+            self.weight_bits,
+            self.statistics[tap or source].second_moment,
+        )
+        self.projections.append(Projection(name, source, target, port, weights))
+        return scale * self.unit[source]
+
+    def one_to_one(self, source: str, target: str, port: str, shift: int = 0) -> None:
+        name = f"{source} -> {target}.{port}"
+        self.projections.append(Projection(name, source, target, port, shift=shift))
+
+    def exponent(self, values: FloatArray) -> NDArray[np.int32]:
+        """Natural exponents as powers of two with fraction 16 in 24 bits."""
+        return to_fixed(values * LOG2_E, EXPONENT_FRACTION, STATE_BITS_MAX)
+
+    def tensor(self, name: str) -> FloatArray:
+        tensor = np.asarray(self.model.tensors[name])
+        return tensor if tensor.ndim == 2 else tensor.astype(np.float64)
+
+    @property
+    def width(self) -> int:
+        return self.model.shape.width
+
+    @property
+    def payload(self) -> EventFormat:
+        return EventFormat(self.activation_bits, signed=True)
+
+
+def sigmoid_input(unit: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Mantissa and shift from accumulators of real ``unit`` to the sigmoid's argument."""
+    return multiplier(unit * 2.0**SIGMOID_INPUT_FRACTION)

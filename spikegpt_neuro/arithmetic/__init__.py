@@ -1,0 +1,1 @@
+"""Fixed-point arithmetic: rounding, saturation, multipliers and function tables."""

@@ -1,0 +1,1 @@
+"""The spiking graph, its pipeline schedule, and the artifact on disk."""

@@ -1,0 +1,212 @@
+"""The all-integer spiking graph: populations of neurons joined by projections.
+
+One token is one time step. Per token, a population receives on each port the sum over
+its projections' synapses, advances its program, and sends events. The graph has one
+meaning, defined by :mod:`spikegpt_neuro.backends.reference`; every backend gives the same
+integers or refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.model.spikegpt import ModelShape
+from spikegpt_neuro.neurons.embedding import Embedding
+from spikegpt_neuro.neurons.program import PAYLOAD_BITS_MAX, EventFormat, Program
+from spikegpt_neuro.vocabulary import Vocabulary
+
+WEIGHT_BITS_MAX = 8
+ACCUMULATOR_BITS = 32  # what a stock Dense process accumulates in before its receiver reads it
+
+
+@dataclass(frozen=True)
+class Population:
+    """``size`` neurons that run the same program."""
+
+    name: str
+    size: int
+    program: Program
+
+    @property
+    def events(self) -> EventFormat:
+        return self.program.events
+
+
+@dataclass(frozen=True)
+class Projection:
+    r"""Synapses from one population to one port of another.
+
+    Dense, with signed integer weights of shape (target size, source size):
+
+    .. math:: a_j[t] = \sum_i w_{ji} e_i[t]
+
+    (Lava's stock Dense). One-to-one where ``weights`` is None:
+
+    .. math:: a_j[t] = e_j[t] \cdot 2^{shift}
+    """
+
+    name: str
+    source: str
+    target: str
+    port: str
+    weights: NDArray[np.int8] | None = None
+    shift: int = 0
+
+    @property
+    def is_dense(self) -> bool:
+        return self.weights is not None
+
+    @property
+    def synapses(self) -> int:
+        """Number of dense synapses (one-to-one connections count none here)."""
+        return 0 if self.weights is None else int(self.weights.size)
+
+
+@dataclass(frozen=True)
+class SpikingGraph:
+    """A whole SpikeGPT as integers.
+
+    ``populations`` are in an order in which data flows; the first is the embedding (its
+    port receives the token id), the last sends the logits as 24-bit payloads whose unit is
+    ``logit_scale``. ``provenance`` holds what ``config.json`` tells about the origin.
+    """
+
+    shape: ModelShape
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    logit_scale: float
+    weight_bits: int = 8
+    activation_bits: int = 8
+    vocabulary: Vocabulary | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Population]:
+        return {population.name: population for population in self.populations}
+
+    @cached_property
+    def incoming(self) -> Mapping[str, tuple[Projection, ...]]:
+        """Population -> its projections, one per port, in the order of the program's ports."""
+        table: dict[str, dict[str, Projection]] = {p.name: {} for p in self.populations}
+        for projection in self.projections:
+            table[projection.target][projection.port] = projection
+        return {
+            p.name: tuple(table[p.name][port] for port in p.program.ports)
+            for p in self.populations[1:]
+        } | {self.populations[0].name: ()}
+
+    @property
+    def input(self) -> Population:
+        return self.populations[0]
+
+    @property
+    def output(self) -> Population:
+        return self.populations[-1]
+
+    def spiking(self) -> Iterator[Population]:
+        """The populations that send binary spikes, embedding first."""
+        return (p for p in self.populations if p.events.is_binary)
+
+    def validate(self) -> SpikingGraph:
+        """Raise :class:`UnsupportedInput` naming the first thing that breaks the contract."""
+        for problem in _problems(self):
+            raise UnsupportedInput(f"spiking graph: {problem}")
+        return self
+
+    def save(self, path: str, *, force: bool = False) -> None:
+        """Write the artifact directory; see :mod:`spikegpt_neuro.graph.artifact`."""
+        from spikegpt_neuro.graph.artifact import save
+
+        save(self, path, force=force)
+
+
+def _problems(graph: SpikingGraph) -> Iterator[str]:
+    names = [p.name for p in graph.populations]
+    if not names:
+        yield "has no populations"
+        return
+    if duplicates := {name for name in names if names.count(name) > 1}:
+        yield f"population name used twice: {sorted(duplicates)[0]}"
+    if not isinstance(graph.input.program, Embedding):
+        yield f"first population {graph.input.name} is not an embedding"
+    for projection in graph.projections:
+        yield from _endpoint_problems(graph, projection)
+    for population in graph.populations:
+        yield from _population_problems(graph, population)
+    yield from _order_problems(graph)
+
+
+def _endpoint_problems(graph: SpikingGraph, projection: Projection) -> Iterator[str]:
+    where = f"projection {projection.name}"
+    for end in (projection.source, projection.target):
+        if end not in graph.by_name:
+            yield f"{where}: no population {end}"
+            return
+    source, target = graph.by_name[projection.source], graph.by_name[projection.target]
+    if projection.port not in target.program.ports:
+        yield f"{where}: {target.program.kind} has no port {projection.port}"
+    if projection.weights is None:
+        if source.size != target.size:
+            yield f"{where}: one-to-one between {source.size} and {target.size} neurons"
+        if not 0 <= projection.shift < PAYLOAD_BITS_MAX:
+            yield f"{where}: shift {projection.shift} is outside 0..{PAYLOAD_BITS_MAX - 1}"
+        return
+    if projection.weights.shape != (target.size, source.size):
+        yield (
+            f"{where}: weights {projection.weights.shape}, expected {(target.size, source.size)}"
+        )
+    yield from _weight_problems(graph, projection, source)
+
+
+def _weight_problems(
+    graph: SpikingGraph, projection: Projection, source: Population
+) -> Iterator[str]:
+    where = f"projection {projection.name}"
+    assert projection.weights is not None
+    if projection.weights.dtype != np.int8:
+        yield f"{where}: weights are {projection.weights.dtype}, expected int8"
+        return
+    limit = (1 << (graph.weight_bits - 1)) - 1
+    low, high = int(projection.weights.min()), int(projection.weights.max())
+    if max(-low, high) > limit:
+        yield f"{where}: weight {max(-low, high)} exceeds {graph.weight_bits} bits (+-{limit})"
+    if source.size * limit * source.events.high >= 1 << (ACCUMULATOR_BITS - 1):
+        yield f"{where}: {source.size} inputs of {source.events.bits} bits overflow int32"
+
+
+def _population_problems(graph: SpikingGraph, population: Population) -> Iterator[str]:
+    where = f"population {population.name}"
+    if population.size < 1:
+        yield f"{where} has {population.size} neurons"
+    if population.events.bits > PAYLOAD_BITS_MAX:
+        yield f"{where}: payload of {population.events.bits} bits exceeds {PAYLOAD_BITS_MAX}"
+    for problem in population.program.problems(population.size):
+        yield f"{where}: {problem}"
+    if population is graph.input:
+        return
+    for port in population.program.ports:
+        fed = [p for p in graph.projections if (p.target, p.port) == (population.name, port)]
+        if len(fed) != 1:
+            yield f"{where}: port {port} is fed by {len(fed)} projections, expected 1"
+
+
+def _order_problems(graph: SpikingGraph) -> Iterator[str]:
+    position = {p.name: index for index, p in enumerate(graph.populations)}
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for projection in graph.projections:
+        if projection.source in position and projection.target in position:
+            sorter.add(projection.target, projection.source)
+            if position[projection.source] >= position[projection.target]:
+                yield f"projection {projection.name} runs against the order of populations"
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        yield f"cycle through {' -> '.join(error.args[1])}"

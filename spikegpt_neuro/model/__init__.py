@@ -1,0 +1,1 @@
+"""SpikeGPT as data, and its float forward."""

@@ -1,0 +1,160 @@
+"""SpikeGPT as data: its shape and its float tensors, whatever file they came from.
+
+The equations are those of the training forward (Zhu, Zhao, Li, Eshraghian,
+arXiv 2302.13939); see :mod:`spikegpt_neuro.model.float_forward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.vocabulary import Vocabulary
+
+FloatArray = NDArray[np.floating]
+Compat = Literal["training", "upstream-run"]
+
+UPSTREAM_RESCALE_EVERY = 6
+UPSTREAM_BINARIZED_VOCABULARY = 77
+
+
+@dataclass(frozen=True)
+class LIFParameters:
+    r"""The LIF neuron of a checkpoint, in real units.
+
+    .. math::
+        h[t] = (1 - 1/\tau) v[t-1] + g z[t], \quad
+        s[t] = [h[t] \ge \theta], \quad
+        v[t] = h[t] (1 - s[t]) + v_{reset} s[t]
+
+    with gain :math:`g = 1/\tau` where ``decay_input`` (SpikingJelly's
+    ``MultiStepLIFNode``, used by upstream) and :math:`g = 1` otherwise (myelin).
+    """
+
+    tau: float = 2.0
+    threshold: float = 1.0
+    reset: float = 0.0
+    decay_input: bool = True
+
+    @property
+    def decay(self) -> float:
+        """Factor by which the membrane decays per token."""
+        return 1.0 - 1.0 / self.tau
+
+    @property
+    def gain(self) -> float:
+        """Factor on the input current."""
+        return 1.0 / self.tau if self.decay_input else 1.0
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Everything about a SpikeGPT that is not a tensor.
+
+    ``ffn_pre``          block 0 has a channel mix (``ffnPre``) in place of its time mix.
+    ``spike_embedding``  the embedding is binarized (``>= 0`` gives 1) before LN0.
+    ``spike_input``      the LIF stands before the mixing (LIF(LN(x)) feeds it) instead of behind.
+    ``rescale_every``    N > 0: x is halved behind every N-th layer, and ``att.output`` and
+                         ``ffn.value`` of layer i are divided by 2**(i // N); 0: never.
+    """
+
+    layers: int
+    width: int
+    vocab_size: int
+    ffn_pre: bool = False
+    spike_embedding: bool = True
+    spike_input: bool = False
+    rescale_every: int = 0
+    lif: LIFParameters = field(default_factory=LIFParameters)
+
+    @property
+    def hidden(self) -> int:
+        """Width of the channel mix's hidden layer."""
+        return 4 * self.width
+
+    def with_compat(self, compat: Compat) -> ModelShape:
+        """The same shape under ``"training"`` or ``"upstream-run"`` semantics.
+
+        ``upstream-run`` reproduces upstream's ``model_run.py``: x is halved every six
+        layers in spite of the LIF thresholds, and the embedding is binarized only where
+        the vocabulary has exactly 77 entries.
+        """
+        if compat == "training":
+            return self
+        return replace(
+            self,
+            rescale_every=UPSTREAM_RESCALE_EVERY,
+            spike_embedding=self.vocab_size == UPSTREAM_BINARIZED_VOCABULARY,
+        )
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor that a checkpoint of this shape holds."""
+        d, hidden, vocab = self.width, self.hidden, self.vocab_size
+        shapes: dict[str, tuple[int, ...]] = {"emb.weight": (vocab, d)}
+        for layer in range(self.layers):
+            block = f"blocks.{layer}"
+            norms = ("ln0", "ln1", "ln2") if layer == 0 else ("ln1", "ln2")
+            for norm in norms:
+                shapes[f"{block}.{norm}.weight"] = shapes[f"{block}.{norm}.bias"] = (d,)
+            if layer == 0 and self.ffn_pre:
+                shapes |= _channel_mix_shapes(f"{block}.ffnPre", d, hidden)
+            else:
+                shapes |= _time_mix_shapes(f"{block}.att", d)
+            shapes |= _channel_mix_shapes(f"{block}.ffn", d, hidden)
+        shapes["ln_out.weight"] = shapes["ln_out.bias"] = (d,)
+        shapes["head.weight"] = (vocab, d)
+        return shapes
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters, 2 V d + L (13 d^2 + 11 d) + 4 d for the plain variant."""
+        return sum(int(np.prod(shape)) for shape in self.tensor_shapes().values())
+
+
+def _time_mix_shapes(prefix: str, d: int) -> dict[str, tuple[int, ...]]:
+    vectors = ("time_decay", "time_first", "time_mix_k", "time_mix_v", "time_mix_r")
+    matrices = ("key", "value", "receptance", "output")
+    return {f"{prefix}.{name}": (d,) for name in vectors} | {
+        f"{prefix}.{name}.weight": (d, d) for name in matrices
+    }
+
+
+def _channel_mix_shapes(prefix: str, d: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    return {
+        f"{prefix}.time_mix_k": (d,),
+        f"{prefix}.time_mix_r": (d,),
+        f"{prefix}.key.weight": (hidden, d),
+        f"{prefix}.receptance.weight": (d, d),
+        f"{prefix}.value.weight": (d, hidden),
+    }
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model came from: file name, file format, sha256 of the weights file."""
+
+    file: str
+    format: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SpikeGPT:
+    """A float checkpoint: shape, tensors under upstream's names, vocabulary if it has one.
+
+    ``tensors`` may be lazy: indexing gives a float array of the shape listed by
+    :meth:`ModelShape.tensor_shapes` (``time_mix_*`` flattened to ``(d,)``).
+    """
+
+    shape: ModelShape
+    tensors: Mapping[str, FloatArray]
+    provenance: Provenance
+    vocabulary: Vocabulary | None = None
+
+    def with_compat(self, compat: Compat) -> SpikeGPT:
+        """The same checkpoint read under other inference semantics."""
+        return replace(self, shape=self.shape.with_compat(compat))

@@ -1,0 +1,107 @@
+r"""Leaky integrate-and-fire: exactly Lava's stock fixed-point LIF (``PyLifModelBitAcc``).
+
+.. math::
+    u[t] &= \mathrm{trunc}(u[t-1] (4096 - (du + 1)) / 4096) + 2^6 a[t] \\
+    h[t] &= \mathrm{trunc}(v[t-1] (4096 - dv) / 4096) + u[t] \\
+    s[t] &= [h[t] > 2^6 \, vth], \qquad v[t] = h[t] (1 - s[t])
+
+trunc rounds toward zero; u wraps and v saturates at 24 bits; the comparison is strict.
+SpikeGPT's neuron, h = v/2 + z/2 and s = [h >= 1], is du = 4095 (u holds the input of one
+token only), dv = 2048, and a scale of the input at which the real threshold stands for
+``64 vth + 1`` units of h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.neurons.program import (
+    BINARY,
+    Advance,
+    Counts,
+    EventFormat,
+    IntArray,
+    Program,
+    State,
+)
+
+DECAY_ONE = 1 << 12
+CURRENT_SHIFT = 6
+MEMBRANE_LIMIT = (1 << 23) - 1
+CURRENT_LIMIT = (1 << 17) - 1
+"""Largest |a| that cannot wrap u where du = 4095."""
+
+
+@dataclass(frozen=True)
+class LIF(Program):
+    """``du``, ``dv``: decays in 1/4096; ``vth``: threshold mantissa, one per population."""
+
+    kind: ClassVar[str] = "lif"
+    ports: ClassVar[tuple[str, ...]] = ("current",)
+    state_names: ClassVar[tuple[str, ...]] = ("u", "v")
+
+    du: int
+    dv: int
+    vth: int
+
+    @property
+    def events(self) -> EventFormat:
+        return BINARY
+
+    def advance(self, state: State, *inputs: IntArray) -> Advance:
+        (current,) = inputs
+        u, v = state
+        u, v, spikes, saturations = _advance(u, v, current, self.du, self.dv, self.vth)
+        return Advance((u, v), spikes, Counts(saturations=saturations))
+
+    def problems(self, size: int) -> list[str]:
+        limits = {"du": DECAY_ONE - 1, "dv": DECAY_ONE, "vth": MEMBRANE_LIMIT >> CURRENT_SHIFT}
+        return [
+            f"{name} {getattr(self, name)} is outside 0..{limit}"
+            for name, limit in limits.items()
+            if not 0 <= getattr(self, name) <= limit
+        ]
+
+
+@kernel
+def decay_toward_zero(x: int, factor: int) -> int:
+    """``trunc(x * factor / 4096)``."""
+    magnitude = (abs(x) * factor) >> 12
+    return magnitude if x >= 0 else -magnitude
+
+
+@kernel
+def wrap_24_bits(x: int) -> int:
+    """Two's complement wrap to [-2**23, 2**23)."""
+    return ((x + (1 << 23)) & ((1 << 24) - 1)) - (1 << 23)
+
+
+@kernel
+def lif_step(u: int, v: int, a: int, du: int, dv: int, vth: int) -> tuple[int, int, int]:
+    """One neuron, one token: (u, v before saturation and reset, spike)."""
+    u = wrap_24_bits(decay_toward_zero(u, DECAY_ONE - (du + 1)) + (a << CURRENT_SHIFT))
+    h = decay_toward_zero(v, DECAY_ONE - dv) + u
+    return u, h, 1 if h > vth << CURRENT_SHIFT else 0
+
+
+@kernel
+def _advance(
+    u0: IntArray, v0: IntArray, current: IntArray, du: int, dv: int, vth: int
+) -> tuple[IntArray, IntArray, IntArray, int]:
+    tokens, size = current.shape
+    u, v = u0.copy(), v0.copy()
+    spikes = np.empty((tokens, size), np.int32)
+    saturations = 0
+    for t in range(tokens):
+        for i in range(size):
+            new_u, h, spike = lif_step(int(u[i]), int(v[i]), int(current[t, i]), du, dv, vth)
+            bounded = max(-MEMBRANE_LIMIT, min(MEMBRANE_LIMIT, h))
+            saturations += bounded != h
+            u[i] = new_u
+            v[i] = 0 if spike else bounded
+            spikes[t, i] = spike
+    return u, v, spikes, saturations

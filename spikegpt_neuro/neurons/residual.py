@@ -1,0 +1,62 @@
+r"""Residual stream: the sum of what came so far and what a branch adds.
+
+.. math:: x[t] = \mathrm{sat}_{24}(\mathrm{round\_shift}(stream[t] + branch[t], halve))
+
+A LIF's spike arrives as ``1 << F`` (the projection's shift), a graded branch as it is.
+``halve`` is 1 only where upstream's script halves x (``compat="upstream-run"``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from spikegpt_neuro.arithmetic.fixed_point import ACCUMULATOR_LIMIT, round_shift, saturate
+from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.neurons.program import (
+    STATE_BITS_MAX,
+    Advance,
+    Counts,
+    EventFormat,
+    IntArray,
+    Program,
+    State,
+)
+
+
+@dataclass(frozen=True)
+class Residual(Program):
+    """``halve``: 0, or 1 to divide the sum by two."""
+
+    kind: ClassVar[str] = "residual"
+    ports: ClassVar[tuple[str, ...]] = ("stream", "branch")
+
+    halve: int = 0
+
+    @property
+    def events(self) -> EventFormat:
+        return EventFormat(STATE_BITS_MAX, signed=True)
+
+    def advance(self, state: State, *inputs: IntArray) -> Advance:
+        stream, branch = inputs
+        payloads, saturations = _advance(stream, branch, self.halve)
+        return Advance(state, payloads, Counts(saturations))
+
+    def problems(self, size: int) -> list[str]:
+        return [] if self.halve in (0, 1) else [f"halve is {self.halve}, expected 0 or 1"]
+
+
+@kernel
+def _advance(stream: IntArray, branch: IntArray, halve: int) -> tuple[IntArray, int]:
+    tokens, size = stream.shape
+    payloads = np.empty((tokens, size), np.int32)
+    saturations = 0
+    for t in range(tokens):
+        for i in range(size):
+            x = round_shift(int(stream[t, i]) + int(branch[t, i]), halve)
+            payload = saturate(x, ACCUMULATOR_LIMIT)
+            saturations += payload != x
+            payloads[t, i] = payload
+    return payloads, saturations

@@ -1,0 +1,1 @@
+"""Calibration on real activity, and the choice of every scale."""

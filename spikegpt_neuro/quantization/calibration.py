@@ -1,0 +1,88 @@
+"""Calibration: what a model's activity looks like, measured on a text in floating point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.model.float_forward import FloatModel
+from spikegpt_neuro.model.spikegpt import FloatArray, SpikeGPT
+
+WINDOWS = 8
+WINDOW_TOKENS = 256
+SAMPLES = 1 << 16
+
+
+@dataclass
+class TapStatistics:
+    """Activity at one place of the model, over all windows.
+
+    ``largest``        largest magnitude seen.
+    ``samples``        at most ``SAMPLES`` values per window, evenly spaced.
+    ``second_moment``  mean square per channel, (n,).
+    """
+
+    largest: float = 0.0
+    samples: list[FloatArray] = field(default_factory=list)
+    _squares: NDArray[np.float64] | None = None
+    _tokens: int = 0
+
+    def add(self, values: FloatArray) -> None:
+        self.largest = max(self.largest, float(np.abs(values).max()))
+        stride = max(1, values.size // SAMPLES)
+        self.samples.append(values.reshape(-1)[::stride].astype(np.float32))
+        squares = np.einsum("ti,ti->i", values, values, dtype=np.float64)
+        self._squares = squares if self._squares is None else self._squares + squares
+        self._tokens += len(values)
+
+    @property
+    def second_moment(self) -> NDArray[np.float64]:
+        assert self._squares is not None
+        return self._squares / self._tokens
+
+    @property
+    def values(self) -> FloatArray:
+        return np.concatenate(self.samples)
+
+
+Statistics = Mapping[str, TapStatistics]
+
+
+def calibrate(
+    model: SpikeGPT,
+    tokens: NDArray[np.int64],
+    progress: Callable[[int, int], None] | None = None,
+) -> Statistics:
+    """Run ``tokens`` through the float model and gather statistics under its tap names.
+
+    At most ``WINDOWS`` independent windows of ``WINDOW_TOKENS`` tokens, evenly spaced over the
+    text, are used. The head is left out: nothing is calibrated behind it.
+    """
+    statistics: dict[str, TapStatistics] = {}
+
+    def observe(name: str, values: FloatArray) -> None:
+        statistics.setdefault(name, TapStatistics()).add(values)
+
+    floating = FloatModel(model)
+    windows = calibration_windows(tokens)
+    for index, window in enumerate(windows):
+        floating.forward(window, observe=observe, logits=False)
+        if progress is not None:
+            progress(index + 1, len(windows))
+    for name, tap in statistics.items():
+        if not np.isfinite(tap.largest):
+            raise UnsupportedInput(f"calibration: {name} is not finite; the checkpoint overflows")
+    return statistics
+
+
+def calibration_windows(tokens: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Evenly spaced windows of the calibration text (the whole text where it is short)."""
+    if len(tokens) <= WINDOW_TOKENS:
+        return [tokens]
+    count = min(WINDOWS, len(tokens) // WINDOW_TOKENS)
+    starts = np.linspace(0, len(tokens) - WINDOW_TOKENS, count).astype(int)
+    return [tokens[start : start + WINDOW_TOKENS] for start in starts]

@@ -1,0 +1,197 @@
+"""What a run of the graph gives back, whatever backend ran it, and how backends are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.errors import MissingBackend, UnsupportedInput, UsageError
+from spikegpt_neuro.graph.graph import Projection, SpikingGraph
+from spikegpt_neuro.neurons.program import Counts, IntArray
+
+ENTRY_POINT_GROUP = "spikegpt_neuro.backends"
+
+Record = Literal["logits", "spikes", "events"]
+Progress = Callable[[int, int], None]
+"""Called with (tokens done, tokens in all)."""
+
+
+@dataclass(frozen=True)
+class ProjectionActivity:
+    """What arrived at the synapses of one projection over a whole run.
+
+    ``events``            non-zero events sent into the projection.
+    ``synaptic_operations``  events x fan-out: synapses that really had something to do.
+    ``dense_operations``  what a machine that reads every synapse for every token would do.
+    """
+
+    events: int = 0
+    synaptic_operations: int = 0
+    dense_operations: int = 0
+
+    def __add__(self, other: ProjectionActivity) -> ProjectionActivity:
+        return ProjectionActivity(
+            self.events + other.events,
+            self.synaptic_operations + other.synaptic_operations,
+            self.dense_operations + other.dense_operations,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Integers of one run over ``tokens`` (T,).
+
+    ``logits_int``  (T, V) int32, in units of ``logit_scale``.
+    ``events``      population -> (T, n): every population where recorded, else those that
+                    spike, else none (see ``record`` of :meth:`Backend.run`).
+    ``counts``      population -> saturations and clipped payloads (backends that cannot
+                    count leave it empty).
+    """
+
+    tokens: NDArray[np.int64]
+    logits_int: IntArray
+    logit_scale: float
+    events: Mapping[str, NDArray[np.integer]]
+    activity: Mapping[str, ProjectionActivity] = field(default_factory=dict)
+    counts: Mapping[str, Counts] = field(default_factory=dict)
+    seconds: float = 0.0
+    startup_seconds: float = 0.0
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """Logits in real units, (T, V) float32."""
+        return (self.logits_int * np.float32(self.logit_scale)).astype(np.float32)
+
+    @property
+    def spikes(self) -> dict[str, NDArray[np.uint8]]:
+        """Recorded binary populations: name -> (T, n) of 0 and 1."""
+        return {
+            name: cast(NDArray[np.uint8], events)
+            for name, events in self.events.items()
+            if events.dtype == np.uint8
+        }
+
+    @property
+    def saturations(self) -> int:
+        return sum(count.saturations for count in self.counts.values())
+
+
+class Session(Protocol):
+    """A closed loop: one token in, its logits out, state carried."""
+
+    def step(self, token: int) -> IntArray:
+        """Feed one token id; returns the integer logits (V,)."""
+
+
+class Backend(Protocol):
+    """Something that runs a spiking graph and gives the integers of the contract."""
+
+    name: str
+
+    def run(
+        self,
+        graph: SpikingGraph,
+        tokens: NDArray[np.int64],
+        *,
+        record: Record = "spikes",
+        progress: Progress | None = None,
+    ) -> Run:
+        """Run ``tokens`` from the initial state."""
+
+    def session(self, graph: SpikingGraph) -> AbstractContextManager[Session]:
+        """Open a closed loop for generation."""
+
+
+def backend_names() -> list[str]:
+    """Names of the installed backends."""
+    return sorted(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))
+
+
+def get_backend(name: str, **options: Any) -> Backend:
+    """The backend registered under ``name``, made with its own ``options``.
+
+    A backend is an entry point of the group ``spikegpt_neuro.backends`` that names a
+    callable returning a :class:`Backend`. Raises :class:`UsageError` for an unknown name,
+    :class:`MissingBackend` where its packages are not installed.
+    """
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name == name:
+            try:
+                factory = entry.load()
+            except ImportError as error:
+                raise MissingBackend(f"backend {name} cannot be imported: {error}") from error
+            return cast(Backend, factory(**options))
+    raise UsageError(f"no backend named {name!r}; installed: {', '.join(backend_names())}")
+
+
+def check_tokens(graph: SpikingGraph, tokens: object) -> NDArray[np.int64]:
+    """``tokens`` as a 1-D int64 array, or an error naming what is wrong with them."""
+    array = np.asarray(tokens)
+    if array.ndim != 1 or array.size == 0:
+        raise UnsupportedInput(f"tokens have shape {array.shape}, expected (T,) with T >= 1")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise UnsupportedInput(f"tokens are {array.dtype}, expected integers")
+    outside = np.flatnonzero((array < 0) | (array >= graph.shape.vocab_size))
+    if outside.size:
+        raise UnsupportedInput(
+            f"token id {array[outside[0]]} at position {outside[0]} is outside the vocabulary "
+            f"(0..{graph.shape.vocab_size - 1}); {outside.size} such tokens"
+        )
+    return array.astype(np.int64)
+
+
+def recorded_populations(graph: SpikingGraph, record: Record) -> list[str]:
+    """Names of the populations whose events ``record`` asks for, in the order data flows.
+
+    The output's events are the logits and are always kept, as ``Run.logits_int``.
+    """
+    if record == "logits":
+        return []
+    if record == "spikes":
+        return [p.name for p in graph.spiking()]
+    if record == "events":
+        return [p.name for p in graph.populations if p is not graph.output]
+    raise UsageError(f"record is {record!r}, expected 'logits', 'spikes' or 'events'")
+
+
+def activity_of(projection: Projection, source_events: NDArray[np.integer]) -> ProjectionActivity:
+    """Count what ``source_events`` (T, n) cost at a projection's synapses."""
+    fan_out = 1 if projection.weights is None else projection.weights.shape[0]
+    events = int(np.count_nonzero(source_events))
+    return ProjectionActivity(
+        events=events,
+        synaptic_operations=events * fan_out,
+        dense_operations=source_events.size * fan_out,
+    )
+
+
+def first_mismatch(graph: SpikingGraph, run: Run, reference: Run) -> str | None:
+    """Where ``run`` first differs from ``reference``, in the order data flows; None if nowhere.
+
+    Compares every population that both recorded and the logits, by exact equality; the
+    earliest token is named, and for it the first population upstream that differs.
+    """
+    order = {p.name: index for index, p in enumerate(graph.populations)}
+    pairs = [
+        (name, run.events[name], reference.events[name])
+        for name in sorted(run.events.keys() & reference.events.keys(), key=order.__getitem__)
+    ] + [(graph.output.name, run.logits_int, reference.logits_int)]
+    found: list[tuple[int, int, str]] = []
+    for rank, (name, ours, theirs) in enumerate(pairs):
+        if ours.shape != theirs.shape:
+            return f"{name}: shape {ours.shape} against {theirs.shape}"
+        if differing := np.argwhere(ours != theirs).tolist():
+            token, neuron = differing[0]
+            text = (
+                f"{name}, token {token}, neuron {neuron}: "
+                f"{ours[token, neuron]} against {theirs[token, neuron]} "
+                f"({len(differing)} of {ours.size} differ)"
+            )
+            found.append((token, rank, text))
+    return min(found)[2] if found else None
