@@ -35,5 +35,13 @@ def delays(graph: SpikingGraph) -> Mapping[str, int]:
 
 
 def latency(graph: SpikingGraph) -> int:
-    """Time steps between a token's entry and its logits; T tokens take T + latency steps."""
+    """Time steps between a token's entry and its logits."""
     return stages(graph)[graph.output.name]
+
+
+def depth(graph: SpikingGraph) -> int:
+    """Time steps until every population has seen a token: T tokens take T + depth steps.
+
+    More than the latency only where events are computed that the logits do not need.
+    """
+    return max(stages(graph).values())

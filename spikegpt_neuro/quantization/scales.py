@@ -15,12 +15,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.model.spikegpt import FloatArray
 from spikegpt_neuro.neurons.program import EventFormat
 from spikegpt_neuro.quantization.calibration import TapStatistics
 
 CANDIDATES = np.linspace(1.0, 0.35, 27)
-ROWS_AT_ONCE = 4096
+HOPELESS = 4.0
 
 
 def event_scale(tap: TapStatistics, events: EventFormat) -> float:
@@ -42,32 +43,37 @@ def quantize_weights(
     weights: FloatArray, bits: int, second_moment: NDArray[np.float64]
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """Integers (out, in) and the real value of one unit per output channel (out,)."""
-    integers = np.empty(weights.shape, np.int8)
-    scales = np.empty(weights.shape[0], np.float64)
-    for start in range(0, len(weights), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        integers[rows], scales[rows] = _quantize_rows(weights[rows], bits, second_moment)
-    return integers, scales
+    return _quantize_rows(weights, (1 << (bits - 1)) - 1, second_moment, CANDIDATES)
 
 
+@kernel
 def _quantize_rows(
-    weights: FloatArray, bits: int, second_moment: NDArray[np.float64]
+    weights: FloatArray,
+    limit: int,
+    importance: NDArray[np.float64],
+    candidates: NDArray[np.float64],
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    limit = np.float32((1 << (bits - 1)) - 1)
-    importance = second_moment.astype(np.float32)
-    largest = np.abs(weights).max(axis=1).astype(np.float32)
-    unclipped = np.where(largest > 0, largest, 1) / limit
-    best_error = np.full(len(weights), np.inf, np.float32)
-    scales = unclipped.copy()
-    for candidate in CANDIDATES:
-        scale = (unclipped * np.float32(candidate))[:, None]
-        error = weights - scale * _round_clip(weights / scale, limit)
-        squared = np.square(error) @ importance
-        better = squared < best_error
-        best_error = np.where(better, squared, best_error)
-        scales = np.where(better, scale[:, 0], scales)
-    return _round_clip(weights / scales[:, None], limit).astype(np.int8), scales.astype(np.float64)
-
-
-def _round_clip(values: FloatArray, limit: np.float32) -> FloatArray:
-    return np.clip(np.rint(values), -limit, limit)
+    rows, columns = weights.shape
+    integers = np.empty((rows, columns), np.int8)
+    scales = np.empty(rows, np.float64)
+    for j in range(rows):
+        largest = 0.0
+        for i in range(columns):
+            largest = max(largest, abs(weights[j, i]))
+        unclipped = largest / limit if largest > 0 else 1.0
+        best, best_error = unclipped, np.inf
+        for candidate in candidates:
+            scale = unclipped * candidate
+            inverse = 1 / scale
+            error = 0.0
+            for i in range(columns):
+                quantized = max(-limit, min(limit, np.rint(weights[j, i] * inverse)))
+                error += importance[i] * (weights[j, i] - scale * quantized) ** 2
+            if error < best_error:
+                best, best_error = scale, error
+            elif error > HOPELESS * best_error:  # clipping only grows from here
+                break
+        scales[j] = best
+        for i in range(columns):
+            integers[j, i] = max(-limit, min(limit, np.rint(weights[j, i] / best)))
+    return integers, scales
