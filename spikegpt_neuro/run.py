@@ -35,6 +35,12 @@ class ProjectionActivity:
     synaptic_operations: int = 0
     dense_operations: int = 0
 
+    @classmethod
+    def of(cls, projection: Projection, events: int, possible: int) -> ProjectionActivity:
+        """``events`` non-zero ones among ``possible`` (tokens x source neurons)."""
+        fan_out = 1 if projection.weights is None else projection.weights.shape[0]
+        return cls(events, events * fan_out, possible * fan_out)
+
     def __add__(self, other: ProjectionActivity) -> ProjectionActivity:
         return ProjectionActivity(
             self.events + other.events,
@@ -162,13 +168,8 @@ def recorded_populations(graph: SpikingGraph, record: Record) -> list[str]:
 
 def activity_of(projection: Projection, source_events: NDArray[np.integer]) -> ProjectionActivity:
     """Count what ``source_events`` (T, n) cost at a projection's synapses."""
-    fan_out = 1 if projection.weights is None else projection.weights.shape[0]
     events = int(np.count_nonzero(source_events))
-    return ProjectionActivity(
-        events=events,
-        synaptic_operations=events * fan_out,
-        dense_operations=source_events.size * fan_out,
-    )
+    return ProjectionActivity.of(projection, events, source_events.size)
 
 
 def first_mismatch(graph: SpikingGraph, run: Run, reference: Run) -> str | None:

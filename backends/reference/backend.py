@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from spikegpt_neuro.backends.reference.executor import TOKEN, Executor, GraphState
 
+from spikegpt_neuro.backends.reference.executor import TOKEN, Executor, GraphState
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray
 from spikegpt_neuro.run import (

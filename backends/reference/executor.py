@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from spikegpt_neuro.backends.reference.synapses import accumulate
-
 from spikegpt_neuro.graph.graph import Population, SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray, State
 

@@ -76,8 +76,8 @@ def decay_toward_zero(x: int, factor: int) -> int:
 
 @kernel
 def wrap_24_bits(x: int) -> int:
-    """Two's complement wrap to [-2**23, 2**23)."""
-    return ((x + (1 << 23)) & ((1 << 24) - 1)) - (1 << 23)
+    """Wrap to (-2**23, 2**23], as the stock model does."""
+    return ((x + MEMBRANE_LIMIT) & ((1 << 24) - 1)) - MEMBRANE_LIMIT
 
 
 @kernel

@@ -1,0 +1,1 @@
+"""The graph on Intel's Lava, run in a supervised child process; see :mod:`.backend`."""

@@ -1,0 +1,68 @@
+"""Importing Lava on Python 3.10 to 3.13.
+
+lava-nc 0.10.0 declares Python 3.10. Since 3.11 a dataclass refuses unhashable defaults, and
+``lava.magma.compiler.var_model`` has eight such. Its dataclasses get the identity hash while
+that module is first imported; nothing else of Lava changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from spikegpt_neuro.errors import MissingBackend
+
+VAR_MODEL = "lava.magma.compiler.var_model"
+INSTALL_3_10 = "pip install lava-nc==0.10.0"
+INSTALL_LATER = (
+    "pip install numpy scipy networkx asteval scikit-learn && "
+    "pip install --ignore-requires-python --no-deps lava-nc==0.10.0"
+)
+
+
+def install_line() -> str:
+    """How to install Lava for the running Python."""
+    return INSTALL_3_10 if sys.version_info < (3, 11) else INSTALL_LATER
+
+
+def load_lava() -> None:
+    """Import Lava's core; raises :class:`MissingBackend` with the install line."""
+    try:
+        with _hashable_dataclasses():
+            importlib.import_module(VAR_MODEL)
+        importlib.import_module("lava.magma.runtime.runtime")
+    except ImportError as error:
+        raise MissingBackend(
+            f"Lava cannot be imported by {sys.executable} ({error}); "
+            f"install it there: {install_line()}"
+        ) from error
+
+
+@contextmanager
+def _hashable_dataclasses() -> Iterator[None]:
+    """Give the dataclasses of ``var_model`` a hash for as long as it is being imported."""
+    original = dataclasses.dataclass
+
+    def hashable(cls: Any) -> Any:
+        if cls.__module__ == VAR_MODEL and cls.__hash__ is None:
+            cls.__hash__ = object.__hash__
+        return cls
+
+    def dataclass(cls: Any = None, /, **options: Any) -> Any:
+        if cls is not None:
+            return hashable(original(cls))
+        decorate = original(**options)
+        return lambda decorated: hashable(decorate(decorated))
+
+    if VAR_MODEL in sys.modules:
+        yield
+        return
+    dataclasses.dataclass = dataclass
+    try:
+        yield
+    finally:
+        dataclasses.dataclass = original

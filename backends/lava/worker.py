@@ -1,0 +1,221 @@
+"""The supervised child: ``python -m spikegpt_neuro.backends.lava.worker JOB``.
+
+It builds the Lava network of a job directory, runs it and tells its caller what happens, one
+JSON object a line on the standard output it was started with: ``ready``, ``progress``,
+``logits``, ``done`` or ``error``. Whatever else prints goes to standard error.
+
+Nothing outlives it. It leads its own session, so that the caller can end all of Lava's
+processes with one signal. On Linux the kernel tells it when the caller is gone, and ends Lava's
+processes when it is gone itself. A Lava process that dies ends the run: Lava would wait for it
+forever. No torch may be imported here: forking after torch has used threads hangs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from spikegpt_neuro.backends.lava.compat import load_lava
+from spikegpt_neuro.backends.lava.job import Job
+from spikegpt_neuro.errors import CheckFailed, SpikeGPTError
+
+PR_SET_PDEATHSIG = 1
+FIRST_CHUNK_STEPS = 4
+REPORT_SECONDS = 0.5
+MESSAGE_CHARACTERS = 600
+SOCKET_PATH_CHARACTERS = 100  # the system's limit is 104 to 108
+SOCKET_NAME_CHARACTERS = len("/pymp-XXXXXXXX/listener-XXXXXXXX")
+
+
+class Messages:
+    """The line to the caller: the original standard output, kept apart from what Lava prints."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.dup(sys.stdout.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        os.register_at_fork(after_in_child=lambda: os.close(self._descriptor))
+
+    def send(self, event: str, **values: Any) -> None:
+        """One line, written at once: shorter than what a pipe takes in one piece."""
+        os.write(self._descriptor, (json.dumps({"event": event, **values}) + "\n").encode())
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Report an error and end every process of this job."""
+        known = isinstance(error, SpikeGPTError)
+        text = str(error) if known else f"Lava worker: {type(error).__name__}: {error}"
+        code = error.exit_code if isinstance(error, SpikeGPTError) else CheckFailed.exit_code
+        self.send("error", text=" ".join(text.split())[:MESSAGE_CHARACTERS], exit_code=code)
+        end_all_processes()
+
+
+def end_all_processes() -> NoReturn:
+    """Kill this process and all of Lava's, which share its process group."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
+
+
+def main(directory: str) -> None:
+    """Run the job in ``directory``."""
+    messages = Messages()
+    # Started before the new session: it must outlive the others to remove their shared memory.
+    resource_tracker.ensure_running()
+    os.setsid()
+    try:
+        job = Job(Path(directory))
+        _end_with_parent(job)
+        _keep_temporary_files(job.directory)
+        load_lava()
+        _run(job, messages)
+    except BaseException as error:  # whatever it is, the caller must hear of it
+        traceback.print_exc()
+        messages.fail(error)
+
+
+def _run(job: Job, messages: Messages) -> None:
+    """Build, run, report, stop."""
+    from spikegpt_neuro.backends.lava import limits, networks
+    from spikegpt_neuro.graph.artifact import load
+
+    settings = job.settings
+    graph = load(settings.artifact)
+    if settings.granularity == "population":
+        limits.check_stock_arithmetic(graph)
+    needs = limits.footprint(graph, settings.granularity, closed_loop=settings.closed_loop)
+    limits.check_machine(needs, len(settings.recorded))
+    networks.compile_programs(graph)
+    if settings.granularity == "population":
+        network = networks.population_network(graph, job)
+    else:
+        network = networks.block_network(graph, job, closed_loop=settings.closed_loop)
+    with _ending_with_any_child(network, messages):
+        network.entry.create_runtime(networks.run_configuration())
+        messages.send("ready")
+        if settings.closed_loop:
+            _answer(network, job, messages)
+        else:
+            _run_tokens(network, len(job.tokens), messages)
+    network.entry.stop()
+
+
+def _run_tokens(network: Any, tokens: int, messages: Messages) -> None:
+    """All time steps, in chunks of about half a second."""
+    from lava.magma.core.run_conditions import RunSteps
+
+    begin = time.perf_counter()
+    steps, done, chunk = tokens + network.depth, 0, FIRST_CHUNK_STEPS
+    while done < steps:
+        chunk = min(chunk, steps - done)
+        network.entry.run(RunSteps(num_steps=chunk))
+        done += chunk
+        seconds = time.perf_counter() - begin
+        messages.send("progress", done=max(0, done - network.depth))
+        chunk = max(1, int(done / seconds * REPORT_SECONDS))
+    messages.send("done", seconds=time.perf_counter() - begin)
+
+
+def _answer(network: Any, job: Job, messages: Messages) -> None:
+    """Closed loop: a token id per line of standard input, until it is closed."""
+    import numpy as np
+    from lava.magma.core.run_conditions import RunSteps
+
+    logits = job.logits
+    for line in sys.stdin:
+        network.injector.send(np.array([int(line)]))
+        network.entry.run(RunSteps(num_steps=1))
+        logits[0] = network.extractor.receive()
+        messages.send("logits")
+
+
+@contextmanager
+def _ending_with_any_child(network: Any, messages: Messages) -> Iterator[None]:
+    """End the job as soon as one of Lava's processes dies while the network should run."""
+
+    def child_ended(_signal: int, _frame: FrameType | None) -> None:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is not None:
+            lost = f"Lava: process {ended.si_pid} ended unexpectedly (status {ended.si_status})"
+            messages.fail(_lava_error(network) or CheckFailed(lost))
+
+    signal.signal(signal.SIGCHLD, child_ended)
+    try:
+        yield
+    except Exception as error:
+        messages.fail(_lava_error(network) or error)
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _lava_error(network: Any) -> CheckFailed | None:
+    """What a Lava process raised, which Lava itself keeps to itself."""
+    runtime = network.entry._runtime
+    actors = runtime._messaging_infrastructure.actors if runtime is not None else []
+    for actor in actors:
+        if actor.exception is not None:
+            return CheckFailed(f"Lava: {actor.exception[0]}")
+    return None
+
+
+def _end_with_parent(job: Job) -> None:
+    """End when the caller does; make Lava's processes end when this one does."""
+    parent = os.getppid()
+
+    def end() -> NoReturn:
+        shutil.rmtree(job.directory, ignore_errors=True)
+        end_all_processes()
+
+    def parent_ended(_signal: int = 0, _frame: FrameType | None = None) -> None:
+        if os.getppid() != parent:  # else only the thread that started this process has ended
+            end()
+
+    signal.signal(signal.SIGUSR1, parent_ended)
+    set_death_signal = _death_signal_setter()
+    set_death_signal(signal.SIGUSR1)
+    parent_ended()
+    if select.select([sys.stdin], [], [], 0)[0]:  # closed already: the caller has ended before
+        end()
+    worker = os.getpid()
+
+    def in_child() -> None:
+        set_death_signal(signal.SIGKILL)
+        if os.getppid() != worker:
+            os._exit(1)
+
+    os.register_at_fork(after_in_child=in_child)
+
+
+def _keep_temporary_files(directory: Path) -> None:
+    """Let Python's own temporary files go into the job directory, to be removed with it.
+
+    Among them is the socket of the shared-memory server, whose path has a short limit.
+    """
+    if len(str(directory)) + SOCKET_NAME_CHARACTERS <= SOCKET_PATH_CHARACTERS:
+        tempfile.tempdir = str(directory)
+
+
+def _death_signal_setter() -> Callable[[int], object]:
+    """``prctl(PR_SET_PDEATHSIG, signal)`` where there is such a thing."""
+    if not sys.platform.startswith("linux"):
+        return lambda _signal: None
+    library = ctypes.CDLL(None, use_errno=True)
+    return lambda number: library.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
