@@ -11,9 +11,10 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.errors import MissingBackend, UnsupportedInput, UsageError
+from spikegpt_neuro.errors import MissingBackend, UsageError
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray
+from spikegpt_neuro.vocabulary import check_token_ids
 
 ENTRY_POINT_GROUP = "spikegpt_neuro.backends"
 
@@ -138,18 +139,7 @@ def get_backend(name: str, **options: Any) -> Backend:
 
 def check_tokens(graph: SpikingGraph, tokens: object) -> NDArray[np.int64]:
     """``tokens`` as a 1-D int64 array, or an error naming what is wrong with them."""
-    array = np.asarray(tokens)
-    if array.ndim != 1 or array.size == 0:
-        raise UnsupportedInput(f"tokens have shape {array.shape}, expected (T,) with T >= 1")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise UnsupportedInput(f"tokens are {array.dtype}, expected integers")
-    outside = np.flatnonzero((array < 0) | (array >= graph.shape.vocab_size))
-    if outside.size:
-        raise UnsupportedInput(
-            f"token id {array[outside[0]]} at position {outside[0]} is outside the vocabulary "
-            f"(0..{graph.shape.vocab_size - 1}); {outside.size} such tokens"
-        )
-    return array.astype(np.int64)
+    return check_token_ids(tokens, graph.shape.vocab_size)
 
 
 def recorded_populations(graph: SpikingGraph, record: Record) -> list[str]:

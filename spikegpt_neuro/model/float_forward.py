@@ -163,7 +163,7 @@ class FloatModel:
         y = recorder.real(f"{name}.ln1", self._layer_norm(f"{name}.ln1", x))
         if shape.spike_input:
             y, membrane1 = self._lif(f"{name}.lif1", y, state.membrane1, recorder)
-        previous1, a, b, exponent = y[-1], state.a, state.b, state.exponent
+        previous1, a, b, exponent = y[-1].copy(), state.a, state.b, state.exponent
         if layer == 0 and shape.ffn_pre:
             z = self._channel_mix(f"{name}.ffnPre", y, state.previous1, recorder, halvings=0)
         else:
@@ -175,7 +175,7 @@ class FloatModel:
         y = recorder.real(f"{name}.ln2", self._layer_norm(f"{name}.ln2", x))
         if shape.spike_input:
             y, membrane2 = self._lif(f"{name}.lif2", y, state.membrane2, recorder)
-        previous2 = y[-1]
+        previous2 = y[-1].copy()
         z = self._channel_mix(
             f"{name}.ffn", y, state.previous2, recorder, halvings=self._halvings(layer)
         )
