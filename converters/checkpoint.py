@@ -8,7 +8,6 @@ wrong with the file.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.model.spikegpt import (
     FloatArray,
     LIFParameters,
@@ -134,7 +134,7 @@ def build(
     return SpikeGPT(
         shape=shape,
         tensors=LazyTensors(tensors, shape.tensor_shapes()),
-        provenance=Provenance(path.name, format_name, sha256(weights_file)),
+        provenance=Provenance(path.name, format_name, sha256_of(weights_file)),
         vocabulary=_find_vocabulary(path, shape.vocab_size, vocab, stored_vocabulary),
     )
 
@@ -185,15 +185,6 @@ def check_readable(path: Path) -> None:
         raise UnsupportedInput(
             f"{path}: a Git LFS pointer, not the weights; fetch them with: git lfs pull"
         )
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def canonical_name(name: str) -> str:

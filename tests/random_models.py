@@ -1,8 +1,4 @@
-"""Random SpikeGPT models of any shape, and writers for every checkpoint format.
-
-The weights are scaled so that the LIF neurons fire at 10 to 40 % as in trained models, and
-the time constants follow RWKV's initialization.
-"""
+"""Writers for every checkpoint format, for the synthetic models of the product."""
 
 from __future__ import annotations
 
@@ -14,98 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from spikegpt_neuro.model.spikegpt import (
-    FloatArray,
-    LIFParameters,
-    ModelShape,
-    Provenance,
-    SpikeGPT,
-)
+from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.model.synthetic import random_model, random_tokens
+
+__all__ = ["random_model", "random_tokens"]
 
 EVERY_PRINTABLE = "\n" + "".join(chr(code) for code in range(32, 127))
-
-BEFORE_LIF = {"att.output.weight": 4.0, "ffn.value.weight": 4.5, "ffnPre.value.weight": 4.5}
-MATRIX_GAIN = {"head.weight": 2.0, "att.value.weight": 2.0} | BEFORE_LIF
-
-
-def random_model(
-    layers: int = 3,
-    width: int = 32,
-    vocab_size: int = 96,
-    *,
-    seed: int = 0,
-    ffn_pre: bool = False,
-    spike_embedding: bool = True,
-    spike_input: bool = False,
-    lif: LIFParameters | None = None,
-) -> SpikeGPT:
-    """A float32 model with random weights, without a vocabulary."""
-    shape = ModelShape(
-        layers=layers,
-        width=width,
-        vocab_size=vocab_size,
-        ffn_pre=ffn_pre,
-        spike_embedding=spike_embedding,
-        spike_input=spike_input,
-        lif=lif or LIFParameters(),
-    )
-    rng = np.random.default_rng(seed)
-    tensors = {
-        name: _random_tensor(name, size, shape, rng).astype(np.float32)
-        for name, size in shape.tensor_shapes().items()
-    }
-    return SpikeGPT(shape, tensors, Provenance(f"random-{seed}", "random", "0" * 64))
-
-
-def random_tokens(model: SpikeGPT, count: int, seed: int = 1) -> np.ndarray[Any, Any]:
-    """Token ids (count,) drawn with the skew of a text: few ids make up most of it."""
-    rng = np.random.default_rng(seed)
-    return (model.shape.vocab_size * rng.random(count) ** 3).astype(np.int64)
-
-
-def _random_tensor(
-    name: str, size: tuple[int, ...], shape: ModelShape, rng: np.random.Generator
-) -> FloatArray:
-    """Tensor ``name`` of the given size."""
-    parts = name.split(".")
-    layer = int(parts[1]) if parts[0] == "blocks" else 0
-    kind = ".".join(parts[2:]) if parts[0] == "blocks" else name
-    noise: FloatArray = rng.standard_normal(size)
-    if ".ln" in f".{kind}":
-        level = _norm_weight(kind, shape) if kind.endswith("weight") else 0.0
-        return level + 0.1 * noise
-    if parts[-1].startswith("time_"):
-        return _time_constant(parts[-1], layer, shape, noise)
-    gain = MATRIX_GAIN.get(kind, 1.0)
-    if kind in BEFORE_LIF and not shape.spike_input:
-        # LIF variants that scale their input or threshold are driven correspondingly.
-        gain *= shape.lif.threshold / (2 * shape.lif.gain)
-    fan_in = 1 if kind == "emb.weight" else size[-1]
-    return noise * float(gain / np.sqrt(fan_in))
-
-
-def _norm_weight(kind: str, shape: ModelShape) -> float:
-    """LayerNorm feeds the LIF directly where spikes are the input, so it drives it there."""
-    if shape.spike_input and kind in ("ln1.weight", "ln2.weight"):
-        return 0.8 * shape.lif.threshold / shape.lif.gain
-    return 1.0
-
-
-def _time_constant(leaf: str, layer: int, shape: ModelShape, noise: FloatArray) -> FloatArray:
-    """RWKV's initial time constants with a little noise."""
-    d = shape.width
-    depth = layer / max(1, shape.layers - 1)
-    position: FloatArray = np.arange(d) / d
-    if leaf == "time_decay":
-        share: FloatArray = np.arange(d) / max(1, d - 1)
-        return -5 + 8 * share ** (0.7 + 1.3 * depth) + 0.1 * noise
-    if leaf == "time_first":
-        zigzag: FloatArray = 0.5 * ((np.arange(d) + 1) % 3 - 1)
-        return float(np.log(0.3)) + zigzag + 0.1 * noise
-    power = (1 - layer / shape.layers) * (0.5 if leaf == "time_mix_r" else 1.0)
-    shift = 0.3 * depth if leaf == "time_mix_v" else 0.0
-    mix: FloatArray = position**power + shift + 0.02 * noise
-    return mix
 
 
 def write_vocabulary(path: Path, characters: str = EVERY_PRINTABLE) -> Path:

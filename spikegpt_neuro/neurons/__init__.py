@@ -28,4 +28,16 @@ PROGRAMS: dict[str, type[Program]] = {
     )
 }
 
-__all__ = ["PROGRAMS", "Program", *sorted(program.__name__ for program in PROGRAMS.values())]
+__all__ = [
+    "LIF",
+    "PROGRAMS",
+    "WKV",
+    "Embedding",
+    "Gate",
+    "LayerNorm",
+    "Program",
+    "Requantize",
+    "Residual",
+    "SquaredReLU",
+    "TokenMix",
+]
