@@ -43,7 +43,8 @@ class Gate(Program):
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         value, receptance = inputs
-        payloads, saturations = _advance(
+        payloads = np.empty_like(value)
+        saturations = advance_gate(
             value,
             receptance,
             self.value_mantissa,
@@ -51,12 +52,13 @@ class Gate(Program):
             self.receptance_mantissa,
             self.receptance_shift,
             self.events.high,
+            payloads,
         )
         return Advance(state, payloads, Counts(saturations))
 
 
 @kernel
-def _advance(
+def advance_gate(
     value: IntArray,
     receptance: IntArray,
     value_mantissa: IntArray,
@@ -64,12 +66,12 @@ def _advance(
     receptance_mantissa: IntArray,
     receptance_shift: IntArray,
     high: int,
-) -> tuple[IntArray, int]:
-    tokens, size = value.shape
-    payloads = np.empty((tokens, size), np.int32)
+    payloads: IntArray,
+) -> int:
+    """Fill ``payloads`` (T, n); returns saturations."""
     saturations = 0
-    for t in range(tokens):
-        for i in range(size):
+    for t in range(value.shape[0]):
+        for i in range(value.shape[1]):
             a_v, a_r = int(value[t, i]), int(receptance[t, i])
             bounded_v = saturate(a_v, ACCUMULATOR_LIMIT)
             bounded_r = saturate(a_r, ACCUMULATOR_LIMIT)
@@ -78,4 +80,4 @@ def _advance(
             r = rescale(bounded_r, receptance_mantissa[i], receptance_shift[i])
             saturations += (bounded_v != a_v) + (bounded_r != a_r) + (v != scaled)
             payloads[t, i] = round_shift(sigmoid(r) * v, UNIT_FRACTION)
-    return payloads, saturations
+    return saturations

@@ -75,14 +75,18 @@ class LayerNorm(Program):
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         (x,) = inputs
-        y, saturations = _advance(
+        y = np.empty_like(x)
+        saturations = advance_layer_norm(
             x,
             self.weight,
             self.bias,
             NORMALIZED_FRACTION + self.weight_fraction - self.output_fraction,
-            (self.mean_mantissa, self.mean_shift),
-            (self.root_mantissa, self.root_shift),
+            self.mean_mantissa,
+            self.mean_shift,
+            self.root_mantissa,
+            self.root_shift,
             self.epsilon,
+            y,
         )
         return Advance(state, y, Counts(saturations))
 
@@ -106,35 +110,37 @@ def inverse_root(v: int, root_mantissa: int, root_shift: int) -> tuple[int, int]
 
 
 @kernel
-def _advance(
+def advance_layer_norm(
     x: IntArray,
     weight: IntArray,
     bias: IntArray,
     weight_shift: int,
-    mean: tuple[int, int],
-    root: tuple[int, int],
+    mean_mantissa: int,
+    mean_shift: int,
+    root_mantissa: int,
+    root_shift: int,
     epsilon: int,
-) -> tuple[IntArray, int]:
-    tokens, size = x.shape
-    y = np.empty((tokens, size), np.int32)
-    centered = np.empty(size, np.int64)
+    y: IntArray,
+) -> int:
+    """Fill y (T, n) from x (T, n); returns saturations."""
     saturations = 0
-    for t in range(tokens):
+    for t in range(x.shape[0]):
         total = 0
-        for i in range(size):
+        for i in range(x.shape[1]):
             total += int(x[t, i])
-        center = rescale(total, mean[0], mean[1])
+        mean = rescale(total, mean_mantissa, mean_shift)
         squares = epsilon
-        for i in range(size):
-            c = int(x[t, i]) - center
-            bounded = saturate(c, CENTERED_LIMIT)
-            saturations += bounded != c
-            squares += bounded * bounded
-            centered[i] = bounded
-        g, shift = inverse_root(squares, root[0], root[1])
-        for i in range(size):
-            normalized = round_shift(int(centered[i]) * g, shift - NORMALIZED_FRACTION)
+        for i in range(x.shape[1]):
+            c = int(x[t, i]) - mean
+            centered = saturate(c, CENTERED_LIMIT)
+            saturations += centered != c
+            squares += centered * centered
+        g, shift = inverse_root(squares, root_mantissa, root_shift)
+        for i in range(x.shape[1]):
+            centered = saturate(int(x[t, i]) - mean, CENTERED_LIMIT)
+            normalized = round_shift(centered * g, shift - NORMALIZED_FRACTION)
             value = round_shift(normalized * int(weight[i]), weight_shift) + int(bias[i])
-            y[t, i] = saturate(value, ACCUMULATOR_LIMIT)
-            saturations += y[t, i] != value
-    return y, saturations
+            bounded = saturate(value, ACCUMULATOR_LIMIT)
+            saturations += bounded != value
+            y[t, i] = bounded
+    return saturations

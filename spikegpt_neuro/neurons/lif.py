@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikegpt_neuro.arithmetic.fixed_point import ACCUMULATOR_LIMIT, saturate
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.neurons.program import (
     BINARY,
@@ -31,7 +32,7 @@ from spikegpt_neuro.neurons.program import (
 
 DECAY_ONE = 1 << 12
 CURRENT_SHIFT = 6
-MEMBRANE_LIMIT = (1 << 23) - 1
+MEMBRANE_LIMIT = ACCUMULATOR_LIMIT
 CURRENT_LIMIT = (1 << 17) - 1
 """Largest |a| that cannot wrap u where du = 4095."""
 
@@ -54,9 +55,10 @@ class LIF(Program):
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         (current,) = inputs
-        u, v = state
-        u, v, spikes, saturations = _advance(u, v, current, self.du, self.dv, self.vth)
-        return Advance((u, v), spikes, Counts(saturations=saturations))
+        u, v = (vector.copy() for vector in state)
+        spikes = np.empty_like(current)
+        saturations = advance_lif(u, v, current, self.du, self.dv, self.vth, spikes)
+        return Advance((u, v), spikes, Counts(saturations))
 
     def problems(self, size: int) -> list[str]:
         limits = {"du": DECAY_ONE - 1, "dv": DECAY_ONE, "vth": MEMBRANE_LIMIT >> CURRENT_SHIFT}
@@ -89,19 +91,17 @@ def lif_step(u: int, v: int, a: int, du: int, dv: int, vth: int) -> tuple[int, i
 
 
 @kernel
-def _advance(
-    u0: IntArray, v0: IntArray, current: IntArray, du: int, dv: int, vth: int
-) -> tuple[IntArray, IntArray, IntArray, int]:
-    tokens, size = current.shape
-    u, v = u0.copy(), v0.copy()
-    spikes = np.empty((tokens, size), np.int32)
+def advance_lif(
+    u: IntArray, v: IntArray, current: IntArray, du: int, dv: int, vth: int, spikes: IntArray
+) -> int:
+    """Step u and v (n,) through ``current`` (T, n), in place; returns saturations of v."""
     saturations = 0
-    for t in range(tokens):
-        for i in range(size):
+    for t in range(current.shape[0]):
+        for i in range(current.shape[1]):
             new_u, h, spike = lif_step(int(u[i]), int(v[i]), int(current[t, i]), du, dv, vth)
-            bounded = max(-MEMBRANE_LIMIT, min(MEMBRANE_LIMIT, h))
+            bounded = saturate(h, MEMBRANE_LIMIT)
             saturations += bounded != h
             u[i] = new_u
             v[i] = 0 if spike else bounded
             spikes[t, i] = spike
-    return u, v, spikes, saturations
+    return saturations

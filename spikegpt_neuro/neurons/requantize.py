@@ -41,8 +41,9 @@ class Requantize(Program):
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         (accumulated,) = inputs
-        payloads, saturations, beyond = _advance(
-            accumulated, self.mantissa, self.shift, self.events.high
+        payloads = np.empty_like(accumulated)
+        saturations, beyond = advance_requantize(
+            accumulated, self.mantissa, self.shift, self.events.high, payloads
         )
         if self.quantizer:
             return Advance(state, payloads, Counts(saturations, clipped=beyond))
@@ -50,15 +51,14 @@ class Requantize(Program):
 
 
 @kernel
-def _advance(
-    accumulated: IntArray, mantissa: IntArray, shift: IntArray, high: int
-) -> tuple[IntArray, int, int]:
-    tokens, size = accumulated.shape
-    payloads = np.empty((tokens, size), np.int32)
+def advance_requantize(
+    accumulated: IntArray, mantissa: IntArray, shift: IntArray, high: int, payloads: IntArray
+) -> tuple[int, int]:
+    """Fill ``payloads`` (T, n); returns saturated accumulators and payloads beyond ``high``."""
     saturations = 0
     beyond = 0
-    for t in range(tokens):
-        for i in range(size):
+    for t in range(accumulated.shape[0]):
+        for i in range(accumulated.shape[1]):
             a = int(accumulated[t, i])
             bounded = saturate(a, ACCUMULATOR_LIMIT)
             saturations += bounded != a
@@ -66,4 +66,4 @@ def _advance(
             payload = saturate(y, high)
             beyond += payload != y
             payloads[t, i] = payload
-    return payloads, saturations, beyond
+    return saturations, beyond

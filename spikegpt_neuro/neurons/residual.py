@@ -41,7 +41,8 @@ class Residual(Program):
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         stream, branch = inputs
-        payloads, saturations = _advance(stream, branch, self.halve)
+        payloads = np.empty_like(stream)
+        saturations = advance_residual(stream, branch, self.halve, payloads)
         return Advance(state, payloads, Counts(saturations))
 
     def problems(self, size: int) -> list[str]:
@@ -49,14 +50,13 @@ class Residual(Program):
 
 
 @kernel
-def _advance(stream: IntArray, branch: IntArray, halve: int) -> tuple[IntArray, int]:
-    tokens, size = stream.shape
-    payloads = np.empty((tokens, size), np.int32)
+def advance_residual(stream: IntArray, branch: IntArray, halve: int, payloads: IntArray) -> int:
+    """Fill ``payloads`` (T, n); returns saturations."""
     saturations = 0
-    for t in range(tokens):
-        for i in range(size):
+    for t in range(stream.shape[0]):
+        for i in range(stream.shape[1]):
             x = round_shift(int(stream[t, i]) + int(branch[t, i]), halve)
             payload = saturate(x, ACCUMULATOR_LIMIT)
             saturations += payload != x
             payloads[t, i] = payload
-    return payloads, saturations
+    return saturations

@@ -39,32 +39,34 @@ class SquaredReLU(Program):
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         (key,) = inputs
-        payloads, saturations, clipped = _advance(
+        payloads = np.empty_like(key)
+        saturations, clipped = advance_squared_relu(
             key,
             self.mantissa,
             self.shift,
             self.square_mantissa,
             self.square_shift,
             self.events.high,
+            payloads,
         )
         return Advance(state, payloads, Counts(saturations, clipped))
 
 
 @kernel
-def _advance(
+def advance_squared_relu(
     key: IntArray,
     mantissa: IntArray,
     shift: IntArray,
     square_mantissa: int,
     square_shift: int,
     high: int,
-) -> tuple[IntArray, int, int]:
-    tokens, size = key.shape
-    payloads = np.empty((tokens, size), np.int32)
+    payloads: IntArray,
+) -> tuple[int, int]:
+    """Fill ``payloads`` (T, n); (saturations, clipped)."""
     saturations = 0
     clipped = 0
-    for t in range(tokens):
-        for i in range(size):
+    for t in range(key.shape[0]):
+        for i in range(key.shape[1]):
             a = int(key[t, i])
             bounded = saturate(a, ACCUMULATOR_LIMIT)
             rectified = max(0, rescale(bounded, mantissa[i], shift[i]))
@@ -74,4 +76,4 @@ def _advance(
             payload = min(high, square)
             clipped += payload != square
             payloads[t, i] = payload
-    return payloads, saturations, clipped
+    return saturations, clipped

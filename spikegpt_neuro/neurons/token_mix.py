@@ -48,11 +48,12 @@ class TokenMix(Program):
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         (y,) = inputs
-        (previous,) = state
-        payloads, saturations, clipped = _advance(
-            previous, y, self.coefficient, self.mantissa, self.shift, self.events.high
+        previous = state[0].copy()
+        payloads = np.empty_like(y)
+        saturations, clipped = advance_token_mix(
+            previous, y, self.coefficient, self.mantissa, self.shift, self.events.high, payloads
         )
-        return Advance((y[-1].copy(),), payloads, Counts(saturations, clipped))
+        return Advance((previous,), payloads, Counts(saturations, clipped))
 
 
 @kernel
@@ -63,26 +64,26 @@ def token_mix_step(y: int, previous: int, coefficient: int) -> int:
 
 
 @kernel
-def _advance(
+def advance_token_mix(
     previous: IntArray,
     y: IntArray,
     coefficient: IntArray,
     mantissa: IntArray,
     shift: IntArray,
     high: int,
-) -> tuple[IntArray, int, int]:
-    tokens, size = y.shape
-    payloads = np.empty((tokens, size), np.int32)
+    payloads: IntArray,
+) -> tuple[int, int]:
+    """Fill ``payloads`` (T, n), leave the last y in ``previous``; (saturations, clipped)."""
     saturations = 0
     clipped = 0
-    for t in range(tokens):
-        for i in range(size):
-            before = int(previous[i] if t == 0 else y[t - 1, i])
-            x = token_mix_step(int(y[t, i]), before, int(coefficient[i]))
+    for t in range(y.shape[0]):
+        for i in range(y.shape[1]):
+            x = token_mix_step(int(y[t, i]), int(previous[i]), int(coefficient[i]))
             bounded = saturate(x, ACCUMULATOR_LIMIT)
             saturations += bounded != x
             unclipped = rescale(bounded, mantissa[i], shift[i])
             payload = saturate(unclipped, high)
             clipped += payload != unclipped
             payloads[t, i] = payload
-    return payloads, saturations, clipped
+            previous[i] = y[t, i]
+    return saturations, clipped

@@ -86,22 +86,30 @@ class WKV(Program):
         return zero, zero.copy(), np.full(size, -ACCUMULATOR_LIMIT, np.int32)
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
-        key_sum, value_sum, receptance_sum = inputs
-        key, key_losses = _requantize(key_sum, self.key_mantissa, self.key_shift, ACCUMULATOR_LIMIT)
-        value, value_losses = _requantize(
-            value_sum, self.value_mantissa, self.value_shift, VALUE_LIMIT
+        key, value, receptance = inputs
+        a, b, p = (vector.copy() for vector in state)
+        payloads = np.empty_like(key)
+        saturations, clipped = advance_wkv(
+            a,
+            b,
+            p,
+            key,
+            value,
+            receptance,
+            self.decay,
+            self.first,
+            self.key_mantissa,
+            self.key_shift,
+            self.value_mantissa,
+            self.value_shift,
+            self.receptance_mantissa,
+            self.receptance_shift,
+            self.output_mantissa,
+            self.output_shift,
+            self.events.high,
+            payloads,
         )
-        # Beyond +-8 the sigmoid is flat: limiting its argument there loses nothing.
-        receptance, _ = _requantize(
-            receptance_sum, self.receptance_mantissa, self.receptance_shift, ACCUMULATOR_LIMIT
-        )
-        a, b, p = state
-        a, b, p, gated, losses = _advance(a, b, p, key, value, receptance, self.decay, self.first)
-        payloads, clipped = _quantize(
-            gated, self.output_mantissa, self.output_shift, self.events.high
-        )
-        counts = Counts(key_losses + value_losses + losses, clipped)
-        return Advance((a, b, p), payloads, counts)
+        return Advance((a, b, p), payloads, Counts(saturations, clipped))
 
     def problems(self, size: int) -> list[str]:
         found = super().problems(size)
@@ -138,60 +146,63 @@ def wkv_update(k: int, v: int, a: int, b: int, p: int, decay: int) -> tuple[int,
 
 
 @kernel
-def _advance(
-    a0: IntArray,
-    b0: IntArray,
-    p0: IntArray,
+def advance_wkv(
+    a: IntArray,
+    b: IntArray,
+    p: IntArray,
     key: IntArray,
     value: IntArray,
     receptance: IntArray,
     decay: IntArray,
     first: IntArray,
-) -> tuple[IntArray, IntArray, IntArray, IntArray, int]:
-    tokens, size = key.shape
-    a, b, p = a0.copy(), b0.copy(), p0.copy()
-    gated = np.empty((tokens, size), np.int32)
+    key_mantissa: IntArray,
+    key_shift: IntArray,
+    value_mantissa: IntArray,
+    value_shift: IntArray,
+    receptance_mantissa: IntArray,
+    receptance_shift: IntArray,
+    output_mantissa: IntArray,
+    output_shift: IntArray,
+    high: int,
+    payloads: IntArray,
+) -> tuple[int, int]:
+    """Step a, b, p (n,) through the sums (T, n) in place; returns (saturations, clipped)."""
     saturations = 0
-    for t in range(tokens):
-        for i in range(size):
-            k, v = int(key[t, i]), int(value[t, i])
+    clipped = 0
+    for t in range(key.shape[0]):
+        for i in range(key.shape[1]):
+            k, k_lost = _requantize(
+                int(key[t, i]), key_mantissa[i], key_shift[i], ACCUMULATOR_LIMIT
+            )
+            v, v_lost = _requantize(
+                int(value[t, i]), value_mantissa[i], value_shift[i], VALUE_LIMIT
+            )
+            # Beyond +-8 the sigmoid is flat: limiting its argument there loses nothing.
+            r, _ = _requantize(
+                int(receptance[t, i]),
+                receptance_mantissa[i],
+                receptance_shift[i],
+                ACCUMULATOR_LIMIT,
+            )
             old_a, old_b, old_p = int(a[i]), int(b[i]), int(p[i])
             wkv = wkv_read(k, v, old_a, old_b, old_p, int(first[i]))
-            gated[t, i] = round_shift(sigmoid(int(receptance[t, i])) * wkv, UNIT_FRACTION)
+            gated = rescale(
+                round_shift(sigmoid(r) * wkv, UNIT_FRACTION), output_mantissa[i], output_shift[i]
+            )
+            payload = saturate(gated, high)
             new_a, new_b, new_p = wkv_update(k, v, old_a, old_b, old_p, int(decay[i]))
             bounded = min(ACCUMULATOR_LIMIT, new_p)
-            saturations += bounded != new_p
             a[i], b[i], p[i] = new_a, new_b, bounded
-    return a, b, p, gated, saturations
+            payloads[t, i] = payload
+            saturations += k_lost + v_lost + (bounded != new_p)
+            clipped += payload != gated
+    return saturations, clipped
 
 
 @kernel
-def _requantize(
-    accumulated: IntArray, mantissa: IntArray, shift: IntArray, limit: int
-) -> tuple[IntArray, int]:
-    tokens, size = accumulated.shape
-    result = np.empty((tokens, size), np.int32)
-    losses = 0
-    for t in range(tokens):
-        for i in range(size):
-            a = int(accumulated[t, i])
-            bounded = saturate(a, ACCUMULATOR_LIMIT)
-            scaled = rescale(bounded, mantissa[i], shift[i])
-            result[t, i] = saturate(scaled, limit)
-            losses += (bounded != a) or (result[t, i] != scaled)
-    return result, losses
-
-
-@kernel
-def _quantize(
-    values: IntArray, mantissa: IntArray, shift: IntArray, high: int
-) -> tuple[IntArray, int]:
-    tokens, size = values.shape
-    payloads = np.empty((tokens, size), np.int32)
-    clipped = 0
-    for t in range(tokens):
-        for i in range(size):
-            scaled = rescale(int(values[t, i]), mantissa[i], shift[i])
-            payloads[t, i] = saturate(scaled, high)
-            clipped += payloads[t, i] != scaled
-    return payloads, clipped
+def _requantize(accumulated: int, mantissa: int, shift: int, limit: int) -> tuple[int, int]:
+    """(value within ``limit``, 1 if anything was lost)."""
+    bounded = saturate(accumulated, ACCUMULATOR_LIMIT)
+    scaled = rescale(bounded, mantissa, shift)
+    value = saturate(scaled, limit)
+    return value, 1 if (bounded != accumulated) or (value != scaled) else 0
