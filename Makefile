@@ -1,0 +1,56 @@
+# Every target starts from a bare clone: `make demo` and `make test` build .venv first.
+#
+#   PYTHON=python3.12   the interpreter that .venv is made with (3.10 to 3.13)
+#   TORCH=              leaves torch out: everything but reading .pth and .pt files works
+
+PYTHON ?= python3
+TORCH ?= torch
+WORKERS ?= 2
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TYPES := build/types/spikegpt_neuro
+
+.PHONY: venv test test-all lint types demo clean
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) \
+	  else "error: Python %d.%d; 3.10 to 3.13 is needed, try make venv PYTHON=python3.12" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -q -c constraints.txt setuptools
+	@if [ -n "$(TORCH)" ]; then echo "$(PIP) install -q -c constraints.txt torch"; \
+	  $(PIP) install -q -c constraints.txt torch || { \
+	  echo "error: torch cannot be installed on this Python; make venv TORCH= leaves it out" >&2; \
+	  exit 1; }; fi
+	$(PIP) install -q -c constraints.txt numpy scipy networkx asteval scikit-learn
+	$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-nc
+	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[report,cluster,dev]'
+	@touch $@
+
+# The suite without its slow tests; `make test-all` runs every one.
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(STAMP) types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	MYPYPATH=build/types $(BIN)/mypy -p spikegpt_neuro
+
+# mypy does not follow the editable install's finder: show it the tree as it installs.
+types:
+	@rm -rf build/types && mkdir -p $(TYPES)
+	@ln -s $(CURDIR)/spikegpt_neuro/* $(TYPES)/
+	@ln -s $(CURDIR)/converters $(CURDIR)/backends $(CURDIR)/hw_profiles $(TYPES)/
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

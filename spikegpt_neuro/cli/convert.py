@@ -1,0 +1,94 @@
+"""``convert``: a float checkpoint becomes an artifact directory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spikegpt_neuro.cli.common import Output, unknown_option, verb
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.model.spikegpt import Compat
+    from spikegpt_neuro.vocabulary import Unknown
+
+BITS = click.Choice(["4", "6", "8"])
+
+
+@click.command(short_help="Convert a checkpoint to an integer spiking graph.")
+@click.argument("checkpoint", metavar="CKPT")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Artifact to write.")
+@click.option("--vocab", metavar="FILE", help="vocab.json or tokenizer.json of the model.")
+@click.option(
+    "--calibrate",
+    metavar="TEXT",
+    help="Text to measure ranges on [default: the running Python's documentation].",
+)
+@click.option("--weight-bits", type=BITS, default="8", show_default=True)
+@click.option("--activation-bits", type=BITS, default="8", show_default=True)
+@click.option(
+    "--compat",
+    type=click.Choice(["training", "upstream-run"]),
+    default="training",
+    show_default=True,
+    help="Whose semantics: the training forward, or upstream's inference script.",
+)
+@unknown_option
+@click.option("--force", is_flag=True, help="Replace an artifact that exists.")
+@verb
+def convert(
+    out: Output,
+    checkpoint: str,
+    output: str,
+    vocab: str | None,
+    calibrate: str | None,
+    weight_bits: str,
+    activation_bits: str,
+    compat: Compat,
+    unknown: Unknown,
+    force: bool,
+) -> None:
+    """Convert the checkpoint CKPT to an all-integer spiking graph.
+
+    CKPT is an upstream .pth, a myelin .pt, or a directory with config.json and
+    model.safetensors.
+    """
+    from spikegpt_neuro import api
+    from spikegpt_neuro.files import check_output_directory
+    from spikegpt_neuro.graph.artifact import is_artifact
+
+    begin = time.perf_counter()
+    check_output_directory(Path(output), force, is_artifact)
+    with out.progress("converting", unit="layers") as progress:
+        graph = api.convert(
+            checkpoint,
+            vocab=vocab,
+            calibration=calibrate,
+            weight_bits=int(weight_bits),
+            activation_bits=int(activation_bits),
+            compat=compat,
+            unknown=unknown,
+            progress=progress,
+        )
+    graph.save(output, force=force)
+    out.result(
+        {
+            "artifact": output,
+            "layers": graph.shape.layers,
+            "width": graph.shape.width,
+            "vocab_size": graph.shape.vocab_size,
+            "parameters": graph.shape.parameters,
+            "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
+            "seconds": time.perf_counter() - begin,
+            "peak_rss_bytes": _peak_rss_bytes(),
+        }
+    )
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,64 @@
+"""``evaluate``: bits per token of an artifact, beside its float checkpoint if one is given."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from spikegpt_neuro.cli.common import (
+    Output,
+    corpus_option,
+    exactly_one,
+    text_tokens,
+    unknown_option,
+    verb,
+)
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.model.spikegpt import Compat
+    from spikegpt_neuro.vocabulary import Unknown
+
+
+@click.command(short_help="Bits per token of an artifact, beside its float model.")
+@click.argument("artifact", metavar="DIR")
+@click.argument("text", required=False)
+@corpus_option
+@click.option("--against", metavar="CKPT", help="The float checkpoint to compare with.")
+@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Use the first N tokens.")
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    metavar="W",
+    help="Tokens per window; the state is reset at each.",
+)
+@unknown_option
+@verb
+def evaluate(
+    out: Output,
+    artifact: str,
+    text: str | None,
+    corpus: str | None,
+    against: str | None,
+    limit: int | None,
+    window: int,
+    unknown: Unknown,
+) -> None:
+    """Score the artifact DIR on TEXT, a UTF-8 file (- for standard input)."""
+    from spikegpt_neuro import api
+    from spikegpt_neuro.evaluation import evaluate as score
+
+    exactly_one(**{"TEXT": text, "--corpus": corpus})
+    graph = api.load(artifact)
+    # The float model speaks the semantics that the graph was converted with.
+    compat: Compat = "upstream-run" if graph.shape.rescale_every else "training"
+    floating = api.float_model(against, compat=compat) if against else None
+    tokens = text_tokens(graph, artifact, unknown, text)
+    with out.progress("evaluating") as progress:
+        evaluation = score(
+            graph, tokens, window=window, against=floating, limit=limit, progress=progress
+        )
+    out.result(asdict(evaluation))
