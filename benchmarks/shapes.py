@@ -49,7 +49,7 @@ MEASURE = """
 import json, resource, sys, time
 import numpy as np
 import spikegpt_neuro as sgn
-from spikegpt_neuro.run import get_backend
+from spikegpt_neuro.running import get_backend
 begin = time.perf_counter()
 graph = sgn.load(sys.argv[1])
 loaded = time.perf_counter() - begin

@@ -10,9 +10,7 @@ The names load on first use: importing the package costs no numpy, numba or torc
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.version import __version__
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.graph.graph import SpikingGraph
     from spikegpt_neuro.model.float_forward import FloatModel
     from spikegpt_neuro.model.spikegpt import SpikeGPT
-    from spikegpt_neuro.run import Run
+    from spikegpt_neuro.running import Run
     from spikegpt_neuro.sampling import Sampler
 
 _HOME = {
@@ -34,7 +32,7 @@ _HOME = {
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
     "FloatModel": "model.float_forward",
-    "Run": "run",
+    "Run": "running",
     "Sampler": "sampling",
     "SpikeGPT": "model.spikegpt",
     "SpikingGraph": "graph.graph",
@@ -66,14 +64,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps ``spikegpt_neuro.run`` the function: importing the module ``run`` would cover it."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -20,7 +20,7 @@ from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import Compat, SpikeGPT
-from spikegpt_neuro.run import Progress, Record, Run, get_backend
+from spikegpt_neuro.running import Progress, Record, Run, get_backend
 from spikegpt_neuro.text import read_text
 from spikegpt_neuro.vocabulary import Unknown, check_token_ids
 

@@ -20,7 +20,7 @@ import pytest
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
-from .random_models import myelin_payload, random_model, save_upstream, write_vocabulary
+from random_models import myelin_payload, random_model, save_upstream, write_vocabulary
 
 torch = pytest.importorskip("torch")
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.converters.lowering import lower
+from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evaluation import evaluate
+from spikegpt_neuro.evaluation.corpus import held_out, python_documentation, training_part
 from spikegpt_neuro.evaluation.evaluate import ROWS, surprisal
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.vocabulary import ByteVocabulary
 
-from .random_models import random_model, random_tokens
+from random_models import random_model, random_tokens
 
+EXAMPLE = Path(__file__).parent.parent / "examples" / "pydoc-4x128.pth"
 MODEL = random_model(layers=2, width=16, vocab_size=256, seed=7)
 TOKENS = random_tokens(MODEL, 150)
 WINDOW = 32
@@ -110,3 +114,25 @@ def test_refusals(graph: SpikingGraph) -> None:
     other = FloatModel(random_model(layers=1, width=16, vocab_size=256))
     with pytest.raises(UnsupportedInput, match="differ in shape"):
         evaluate(graph, TOKENS, against=other)
+
+
+@pytest.mark.parametrize(("weight_bits", "limit"), [(8, 0.005), (4, 0.03)])
+def test_the_example_keeps_its_fidelity(weight_bits: int, limit: float) -> None:
+    """On 51,200 held-out tokens of the example: bits per token, saturations, spikes."""
+    pytest.importorskip("torch", reason="reading .pth needs torch")
+    model = read_checkpoint(EXAMPLE)
+    assert model.vocabulary is not None
+    text = python_documentation()
+    training, unseen = (
+        model.vocabulary.encode(part, unknown="replace")
+        for part in (training_part(text), held_out(text))
+    )
+    graph = lower(model, training, weight_bits=weight_bits)
+    result = evaluate(graph, unseen, limit=51_201, against=FloatModel(model))
+    assert result.tokens == 51_200
+    assert result.delta_bits_per_token is not None
+    assert abs(result.delta_bits_per_token) < limit
+    assert result.spike_mismatch is not None
+    assert result.spike_mismatch < (0.05 if weight_bits == 8 else 0.08)
+    if weight_bits == 8:
+        assert result.saturations == 0

@@ -21,7 +21,7 @@ from spikegpt_neuro.graph.artifact import load
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import delays, latency, stages
 from spikegpt_neuro.neurons import LIF
-from spikegpt_neuro.run import first_mismatch
+from spikegpt_neuro.running import first_mismatch
 from spikegpt_neuro.vocabulary import ByteVocabulary
 
 from random_models import random_model, random_tokens

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -27,7 +26,6 @@ CORE = ROOT / "spikegpt_neuro"
 OUTSIDE = {name: ROOT / name for name in ("backends", "converters", "hw_profiles")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = {"numpy", "numba", "torch", "lava", "rich", "tokenizers", "safetensors"}
-HELP_SECONDS = 0.3
 
 
 def _imports(file: Path) -> set[str]:
@@ -72,7 +70,11 @@ def test_torch_is_imported_only_to_unpickle() -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import spikegpt_neuro", "from spikegpt_neuro.cli import run; run(['generate', '--help'])"],
+    [
+        "import spikegpt_neuro",
+        "from spikegpt_neuro.cli import run; run(['--help'])",
+        "from spikegpt_neuro.cli import run; run(['generate', '--help'])",
+    ],
 )
 def test_nothing_heavy_loads_before_it_is_needed(statement: str) -> None:
     code = f"{statement}\nimport sys; print(*sys.modules, file=sys.stderr)"
@@ -80,23 +82,9 @@ def test_nothing_heavy_loads_before_it_is_needed(statement: str) -> None:
     assert not HEAVY & set(done.stderr.split())
 
 
-def test_help_answers_at_once() -> None:
-    seconds = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        subprocess.run([_program(), "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - begin)
-    assert min(seconds) < HELP_SECONDS
-
-
-def _program() -> str:
-    return str(Path(sys.executable).with_name("spikegpt-neuro"))
-
-
 def test_every_public_name_is_there() -> None:
     for name in spikegpt_neuro.__all__:
         assert getattr(spikegpt_neuro, name) is not None
-    importlib.import_module("spikegpt_neuro.run")
     assert callable(spikegpt_neuro.run)
     with pytest.raises(AttributeError, match="nothing"):
         _ = spikegpt_neuro.nothing

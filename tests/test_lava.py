@@ -29,7 +29,7 @@ from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.errors import CheckFailed, MissingBackend, UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import Population, SpikingGraph
 from spikegpt_neuro.neurons import LIF, Embedding
-from spikegpt_neuro.run import Run, first_mismatch
+from spikegpt_neuro.running import Run, first_mismatch
 
 from random_models import random_model, random_tokens
 from toy_graph import VOCABULARY, WIDTH, toy_graph, with_other_weight
@@ -285,7 +285,7 @@ def test_nothing_survives_the_caller(end: signal.Signals, jobs: Path) -> None:
         assert caller.stdout.readline()
         assert len(lava_processes(jobs)) > len(toy_graph().populations)
         caller.send_signal(end)
-        assert caller.wait(10) == -end
+        assert caller.wait(PATIENCE) == -end
     assert_nothing_left(jobs)
 
 

@@ -15,7 +15,7 @@ from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT
 from spikegpt_neuro.neurons.lif import LIF
 from spikegpt_neuro.neurons.residual import Residual
-from spikegpt_neuro.run import Run, first_mismatch
+from spikegpt_neuro.running import Run, first_mismatch
 
 from random_models import random_model, random_tokens
 

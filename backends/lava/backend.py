@@ -35,7 +35,7 @@ from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.neurons.lif import LIF
 from spikegpt_neuro.neurons.program import IntArray
-from spikegpt_neuro.run import (
+from spikegpt_neuro.running import (
     Progress,
     ProjectionActivity,
     Record,
@@ -76,7 +76,7 @@ class LavaBackend:
         record: Record = "spikes",
         progress: Progress | None = None,
     ) -> Run:
-        """Run ``tokens`` from the initial state; see :class:`spikegpt_neuro.run.Backend`."""
+        """Run ``tokens`` from the initial state; see :class:`spikegpt_neuro.running.Backend`."""
         tokens = check_tokens(graph, tokens)
         recorded = recorded_populations(graph, record)
         with self._job(graph, tokens, recorded=tuple(recorded)) as job, self._worker(job) as worker:
@@ -147,7 +147,7 @@ class LavaBackend:
 
 
 class LavaSession:
-    """A closed loop through Lava; see :class:`spikegpt_neuro.run.Session`."""
+    """A closed loop through Lava; see :class:`spikegpt_neuro.running.Session`."""
 
     def __init__(self, graph: SpikingGraph, job: Job, worker: Worker) -> None:
         self._graph = graph

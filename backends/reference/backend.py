@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.backends.reference.executor import TOKEN, Executor, GraphState
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray
-from spikegpt_neuro.run import (
+from spikegpt_neuro.running import (
     Progress,
     ProjectionActivity,
     Record,
@@ -26,7 +26,7 @@ CHUNK_TOKENS = 256
 
 
 class ReferenceSession:
-    """Token by token, state carried; see :class:`spikegpt_neuro.run.Session`."""
+    """Token by token, state carried; see :class:`spikegpt_neuro.running.Session`."""
 
     def __init__(self, graph: SpikingGraph) -> None:
         self._graph = graph

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikegpt_neuro.graph.graph import SpikingGraph
-    from spikegpt_neuro.run import Backend, Progress
+    from spikegpt_neuro.running import Backend, Progress
     from spikegpt_neuro.vocabulary import Unknown, Vocabulary
 
 PROGRAM = "spikegpt-neuro"
@@ -176,7 +176,7 @@ def exactly_one(**given: object) -> None:
 
 def open_backend(name: str, **options: object) -> Backend:
     """The backend ``name``, with those of ``options`` that are given."""
-    from spikegpt_neuro.run import get_backend
+    from spikegpt_neuro.running import get_backend
 
     chosen = {option: value for option, value in options.items() if value is not None}
     try:

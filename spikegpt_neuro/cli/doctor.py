@@ -21,7 +21,7 @@ EXTRAS = {
 def doctor(out: Output) -> None:
     """Show versions, backends, hardware profiles, and what is missing."""
     from spikegpt_neuro.hw_profiles import profile_names
-    from spikegpt_neuro.run import backend_names
+    from spikegpt_neuro.running import backend_names
 
     missing = {name: line for name, line in EXTRAS.items() if _version(name) is None}
     lava, problem = _lava()

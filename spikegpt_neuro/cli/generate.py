@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikegpt_neuro.graph.graph import SpikingGraph
-    from spikegpt_neuro.run import Session
+    from spikegpt_neuro.running import Session
     from spikegpt_neuro.sampling import Sampler
     from spikegpt_neuro.vocabulary import Unknown
 

@@ -22,7 +22,7 @@ from spikegpt_neuro.cli.common import (
 from spikegpt_neuro.errors import CheckFailed
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.run import Record
+    from spikegpt_neuro.running import Record
     from spikegpt_neuro.vocabulary import Unknown
 
 
@@ -67,7 +67,7 @@ def simulate(
 ) -> None:
     """Run the artifact DIR on a backend; with --verify, exit code 1 if any integer differs."""
     from spikegpt_neuro import api
-    from spikegpt_neuro.run import first_mismatch, get_backend
+    from spikegpt_neuro.running import first_mismatch, get_backend
 
     exactly_one(**{"--text": text, "--prompt": prompt, "--corpus": corpus})
     graph = api.load(artifact)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel, FloatRun
-from spikegpt_neuro.run import Progress, Run, check_tokens, get_backend
+from spikegpt_neuro.running import Progress, Run, check_tokens, get_backend
 
 WINDOW = 256
 ROWS = 64  # logits in double precision at a time: 26 MB at 50,277 tokens
