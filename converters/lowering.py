@@ -57,6 +57,7 @@ VTH_MAX = 8160
 CURRENT_BITS = 18
 HEADROOM = 4.0  # room above the largest calibrated magnitude before a state saturates
 BITS = (4, 6, 8)
+BY_SOURCE_BELOW = 0.6  # share of non-zero events under which it pays to read weights by source
 LOG2_E = float(np.log2(np.e))
 
 
@@ -380,8 +381,14 @@ class _Lowering:
             self.weight_bits,
             self.statistics[tap or source].second_moment,
         )
+        if self.density(tap or source, self.unit[source]) < BY_SOURCE_BELOW:
+            weights = np.asfortranarray(weights)
         self.projections.append(Projection(name, source, target, port, weights))
         return scale * self.unit[source]
+
+    def density(self, tap: str, unit: float) -> float:
+        """Share of non-zero payloads of ``unit`` among the values that calibration saw."""
+        return float(np.mean(np.abs(self.statistics[tap].values) >= unit / 2))
 
     def one_to_one(self, source: str, target: str, port: str, shift: int = 0) -> None:
         name = f"{source} -> {target}.{port}"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.errors import UnsupportedInput
 
 BLOCK_BYTES = 1 << 20
+SAFETENSORS_TYPES = {"i1": "I8", "u1": "U8", "i2": "I16", "i4": "I32"}  # all little-endian
 
 
 def sha256_of(path: Path) -> str:
@@ -80,3 +86,42 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``; the file appears whole or stays as it was."""
+    parent = path.resolve().parent
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=parent)
+    except OSError as error:
+        raise UnsupportedInput(f"{path} cannot be written: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.chmod(0o666 & ~umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise UnsupportedInput(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write a safetensors file, one tensor after the other.
+
+    The format (a length, a JSON header, the bytes) is the library's; its writer would hold a
+    second copy of all tensors in memory.
+    """
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        kind = SAFETENSORS_TYPES[tensor.dtype.str[1:]]
+        header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": [begin, end]}
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name in tensors:
+            np.ascontiguousarray(tensors[name]).tofile(file)

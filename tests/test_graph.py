@@ -162,6 +162,22 @@ def test_what_is_saved_is_what_is_loaded(graph: SpikingGraph, artifact: Path) ->
     assert len(runs[1].events) == len(graph.populations) - 1
 
 
+def test_weights_of_4_bits_are_stored_two_to_a_byte(tmp_path: Path) -> None:
+    model = random_model(1, 16, 255)  # an odd size, so that a row is padded
+    graph = lower(model, random_tokens(model, 300), weight_bits=4)
+    order = {q.name: q.by_source for q in graph.projections}
+    assert order["blocks.0.ffn.value"]
+    assert not order["head"]
+    graph.save(str(tmp_path / "model"))
+    stored = load_file(tmp_path / "model" / "weights.safetensors")
+    assert stored["projections/head"].shape == (255, 8)
+    assert stored["projections/blocks.0.ffn.value"].shape == (64, 8)
+    loaded = load(tmp_path / "model")
+    assert {q.name: q.by_source for q in loaded.projections} == order
+    for ours, theirs in zip(graph.projections, loaded.projections, strict=True):
+        assert ours.weights is theirs.weights or np.array_equal(ours.weights, theirs.weights)
+
+
 def test_saving_twice_gives_the_same_files(graph: SpikingGraph, artifact: Path) -> None:
     before = {file.name: sha256_of(file) for file in artifact.iterdir()}
     graph.save(str(artifact), force=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.backends.reference import Executor, ReferenceBackend
+from spikegpt_neuro.backends.reference.stepper import Stepper, can_step
 from spikegpt_neuro.converters.lowering import current_per_unit, lif_program, lower
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -52,9 +53,47 @@ def test_every_integer_is_the_same_token_by_token(variant: tuple[SpikeGPT, Spiki
         assert first_mismatch(graph, run, together) is None
         assert run.counts == together.counts
         assert run.activity == together.activity
-    with ReferenceBackend().session(graph) as session:
-        logits = np.stack([session.step(int(token)) for token in tokens])
-    assert np.array_equal(logits, together.logits_int)
+    for threads in (1, 2):
+        with ReferenceBackend(threads=threads).session(graph) as session:
+            logits = np.stack([session.step(int(token)) for token in tokens])
+        assert np.array_equal(logits, together.logits_int)
+
+
+def test_the_stepper_counts_the_same_losses(variant: tuple[SpikeGPT, SpikingGraph]) -> None:
+    model, graph = variant
+    tokens = random_tokens(model, TOKENS)
+    stepper = Stepper(graph)
+    for token in tokens:
+        stepper.step(int(token))
+    counts = ReferenceBackend().run(graph, tokens, record="logits").counts.values()
+    assert stepper.losses[:, 0].sum() == sum(count.saturations for count in counts)
+    assert stepper.losses[:, 1].sum() == sum(count.clipped for count in counts)
+
+
+@pytest.mark.parametrize("weight_bits", [4, 8])
+def test_products_shared_by_threads_and_packed_weights(weight_bits: int) -> None:
+    """A model large enough for products on two threads; 4-bit weights are packed."""
+    model = random_model(1, 384, 1500, seed=8)
+    graph = lower(model, random_tokens(model, 300), weight_bits=weight_bits)
+    tokens = random_tokens(model, 20)
+    expected = ReferenceBackend().run(graph, tokens, record="logits").logits_int
+    for threads in (1, 2):
+        stepper = Stepper(graph, threads)
+        assert np.array_equal(np.stack([stepper.step(int(t)).copy() for t in tokens]), expected)
+
+
+def test_a_program_without_a_layout_runs_through_the_executor() -> None:
+    model = VARIANTS["plain"]
+    graph = lower(model, random_tokens(model, 300))
+    wide = replace(graph.populations[-1].program, bits=20)
+    other = type("Other", (type(wide),), {})(**vars(wide))
+    changed = replace(
+        graph, populations=(*graph.populations[:-1], replace(graph.populations[-1], program=other))
+    )
+    assert not can_step(changed)
+    with ReferenceBackend().session(changed) as session:
+        logits = session.step(5)
+    assert np.array_equal(logits, ReferenceBackend().run(changed, np.array([5])).logits_int[0])
 
 
 def test_integers_follow_the_float_model(variant: tuple[SpikeGPT, SpikingGraph]) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.reference.executor import TOKEN, Executor, GraphState
+from spikegpt_neuro.backends.reference.stepper import Stepper, can_step
+from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray
 from spikegpt_neuro.running import (
@@ -17,6 +19,7 @@ from spikegpt_neuro.running import (
     ProjectionActivity,
     Record,
     Run,
+    Session,
     activity_of,
     check_tokens,
     recorded_populations,
@@ -25,34 +28,51 @@ from spikegpt_neuro.running import (
 CHUNK_TOKENS = 256
 
 
-class ReferenceSession:
-    """Token by token, state carried; see :class:`spikegpt_neuro.running.Session`."""
+class ExecutorSession:
+    """Token by token through the executor, for programs that the stepper does not know."""
 
     def __init__(self, graph: SpikingGraph) -> None:
         self._graph = graph
         self._executor = Executor(graph)
         self._keep = (graph.output.name,)
-        self.state: GraphState = self._executor.initial_state()
+        self._state: GraphState = self._executor.initial_state()
 
     def step(self, token: int) -> IntArray:
         """Integer logits (V,) after ``token``."""
         tokens = check_tokens(self._graph, [token]).astype(np.int32)
-        step = self._executor.advance(self.state, {TOKEN: tokens[:, None]}, self._keep)
-        self.state = step.state
+        step = self._executor.advance(self._state, {TOKEN: tokens[:, None]}, self._keep)
+        self._state = step.state
         logits: IntArray = step.events[self._graph.output.name][0]
         return logits
+
+
+class StepperSession:
+    """Token by token through the compiled stepper."""
+
+    def __init__(self, graph: SpikingGraph, threads: int) -> None:
+        self._graph = graph
+        self._stepper = Stepper(graph, threads)
+
+    def step(self, token: int) -> IntArray:
+        """Integer logits (V,) after ``token``."""
+        (checked,) = check_tokens(self._graph, [token])
+        return self._stepper.step(int(checked)).copy()
 
 
 class ReferenceBackend:
     """Runs every neuron program as it is written; see ``docs/architecture.md``.
 
-    ``chunk``: tokens per pass in sequence mode. The integers do not depend on it; memory does.
+    ``chunk``    tokens per pass in sequence mode. The integers do not depend on it; memory does.
+    ``threads``  threads that share the larger products of a session (generation).
     """
 
     name = "reference"
 
-    def __init__(self, chunk: int = CHUNK_TOKENS) -> None:
+    def __init__(self, chunk: int = CHUNK_TOKENS, threads: int = 1) -> None:
+        if chunk < 1 or threads < 1:
+            raise UsageError(f"chunk {chunk} and threads {threads}: expected 1 or more")
         self.chunk = chunk
+        self.threads = threads
 
     def run(
         self,
@@ -78,9 +98,12 @@ class ReferenceBackend:
         return recording.finish(tokens, time.perf_counter() - begin)
 
     @contextmanager
-    def session(self, graph: SpikingGraph) -> Iterator[ReferenceSession]:
+    def session(self, graph: SpikingGraph) -> Iterator[Session]:
         """Token mode, for generation."""
-        yield ReferenceSession(graph)
+        if can_step(graph):
+            yield StepperSession(graph, self.threads)
+        else:
+            yield ExecutorSession(graph)
 
 
 class _Recording:

@@ -32,10 +32,10 @@ def _table(values: NDArray[np.float64], fraction: int) -> NDArray[np.int32]:
 
 
 _OCTAVE = np.arange(257) / 256
-_EXP2 = _table(2.0**-_OCTAVE, UNIT_FRACTION)
-_SIGMOID = _table(1 / (1 + np.exp(-(np.arange(257) - 128) / 16)), UNIT_FRACTION)
-_RECIPROCAL = _table(1 / (1 + _OCTAVE), RECIPROCAL_FRACTION)
-_RECIPROCAL_SQRT = _table(1 / np.sqrt(1 + np.arange(385) / 128), RECIPROCAL_FRACTION)
+EXP2_TABLE = _table(2.0**-_OCTAVE, UNIT_FRACTION)
+SIGMOID_TABLE = _table(1 / (1 + np.exp(-(np.arange(257) - 128) / 16)), UNIT_FRACTION)
+RECIPROCAL_TABLE = _table(1 / (1 + _OCTAVE), RECIPROCAL_FRACTION)
+RECIPROCAL_SQRT_TABLE = _table(1 / np.sqrt(1 + np.arange(385) / 128), RECIPROCAL_FRACTION)
 
 
 @kernel
@@ -51,7 +51,7 @@ def exp2_negative(x: int) -> int:
     octave = x >> EXPONENT_FRACTION
     if octave > UNIT_FRACTION + 1:
         return 0
-    value = _interpolate(_EXP2, x - (octave << EXPONENT_FRACTION), EXPONENT_FRACTION - 8)
+    value = _interpolate(EXP2_TABLE, x - (octave << EXPONENT_FRACTION), EXPONENT_FRACTION - 8)
     return round_shift(value, octave)
 
 
@@ -59,19 +59,19 @@ def exp2_negative(x: int) -> int:
 def sigmoid(x: int) -> int:
     """``1 / (1 + exp(-x))``, x with fraction 12, flat outside [-8, 8); result with fraction 15."""
     inside = max(0, min(2 * SIGMOID_RANGE - 1, x + SIGMOID_RANGE))
-    return _interpolate(_SIGMOID, inside, SIGMOID_INPUT_FRACTION - 4)
+    return _interpolate(SIGMOID_TABLE, inside, SIGMOID_INPUT_FRACTION - 4)
 
 
 @kernel
 def reciprocal(x: int) -> int:
     """``1 / x`` for x in [1, 2) with fraction 21; result with fraction 16."""
-    return _interpolate(_RECIPROCAL, x - (1 << MANTISSA_FRACTION), MANTISSA_FRACTION - 8)
+    return _interpolate(RECIPROCAL_TABLE, x - (1 << MANTISSA_FRACTION), MANTISSA_FRACTION - 8)
 
 
 @kernel
 def reciprocal_sqrt(x: int) -> int:
     """``1 / sqrt(x)`` for x in [1, 4) with fraction 22; result with fraction 16."""
-    return _interpolate(_RECIPROCAL_SQRT, x - (1 << SQUARE_FRACTION), SQUARE_FRACTION - 7)
+    return _interpolate(RECIPROCAL_SQRT_TABLE, x - (1 << SQUARE_FRACTION), SQUARE_FRACTION - 7)
 
 
 @kernel

@@ -4,7 +4,9 @@
 ``config.json``          format, schema version, shape, bit widths, provenance, and
                          the sha256 of every other file but the card
 ``graph.json``           populations and projections with their integer parameters
-``weights.safetensors``  ``populations/<name>/<parameter>``, ``projections/<name>``
+``weights.safetensors``  ``populations/<name>/<parameter>``, ``projections/<name>``: weights
+                         (target, source), or (source, target) where ``by_source``; two to
+                         a byte where they have 4 bits
 ``vocab.json`` or        the vocabulary, where the model has one that is not bytes
 ``tokenizer.json``
 ``README.md``            a card for people
@@ -25,10 +27,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
+from spikegpt_neuro.arithmetic.packing import pack, unpack
 from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.files import atomic_directory, check_output_directory, sha256_of, umask
+from spikegpt_neuro.files import (
+    atomic_directory,
+    check_output_directory,
+    sha256_of,
+    write_tensors,
+)
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.model.spikegpt import LIFParameters, ModelShape
 from spikegpt_neuro.neurons import PROGRAMS, Program
@@ -36,6 +44,7 @@ from spikegpt_neuro.vocabulary import Vocabulary, vocabulary_from_files
 
 FORMAT = "spikegpt-neuro"
 SCHEMA_VERSION = 1
+PACKED_BITS = 4
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "graph.json", "weights.safetensors", "README.md"
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -56,14 +65,12 @@ def save(graph: SpikingGraph, path: str | Path, *, force: bool = False) -> None:
     target = Path(path)
     check_output_directory(target, force, is_artifact)
     with atomic_directory(target) as directory:
-        save_file(_tensors(graph), directory / WEIGHTS)
+        write_tensors(directory / WEIGHTS, _tensors(graph))
         _write_json(directory / GRAPH, _graph_to_json(graph))
         (directory / CARD).write_text(_card(graph), encoding="utf-8")
         if graph.vocabulary is not None:
             for name, content in graph.vocabulary.to_files().items():
                 (directory / name).write_bytes(content)
-        for file in directory.iterdir():
-            file.chmod(0o666 & ~umask())  # safetensors writes for the owner alone
         contents = sorted(file for file in directory.iterdir() if file.name != CARD)
         checksums = {file.name: sha256_of(file) for file in contents}
         _write_json(directory / CONFIG, _config_to_json(graph, checksums))
@@ -121,10 +128,16 @@ def _tensors(graph: SpikingGraph) -> dict[str, NDArray[Any]]:
         if isinstance(value, np.ndarray)
     }
     return tensors | {
-        f"projections/{projection.name}": np.ascontiguousarray(projection.weights)
+        f"projections/{projection.name}": _stored(projection, graph.weight_bits)
         for projection in graph.projections
         if projection.weights is not None
     }
+
+
+def _stored(projection: Projection, bits: int) -> NDArray[np.int8]:
+    assert projection.weights is not None
+    matrix = projection.weights.T if projection.by_source else projection.weights
+    return pack(matrix) if bits == PACKED_BITS else np.ascontiguousarray(matrix)
 
 
 def _parameters(program: Program) -> dict[str, Any]:
@@ -153,6 +166,7 @@ def _graph_to_json(graph: SpikingGraph) -> dict[str, Any]:
                 "target": projection.target,
                 "port": projection.port,
                 "dense": projection.is_dense,
+                "by_source": projection.by_source,
                 "shift": projection.shift,
             }
             for projection in graph.projections
@@ -231,12 +245,17 @@ def _graph_from_json(
     shape = _shape_from_json(_item(config, "shape", dict, CONFIG))
     populations = _item(content, "populations", list, GRAPH)
     projections = _item(content, "projections", list, GRAPH)
+    bits = _item(config, "weight_bits", int, CONFIG)
+    nodes = tuple(_population_from_json(entry, tensors) for entry in populations)
+    sizes = {node.name: node.size for node in nodes}
     return SpikingGraph(
         shape=shape,
-        populations=tuple(_population_from_json(entry, tensors) for entry in populations),
-        projections=tuple(_projection_from_json(entry, tensors) for entry in projections),
+        populations=nodes,
+        projections=tuple(
+            _projection_from_json(entry, tensors, sizes, bits) for entry in projections
+        ),
         logit_scale=_item(config, "logit_scale", float, CONFIG),
-        weight_bits=_item(config, "weight_bits", int, CONFIG),
+        weight_bits=bits,
         activation_bits=_item(config, "activation_bits", int, CONFIG),
         vocabulary=_vocabulary_from(config, directory, shape.vocab_size),
         provenance=_item(config, "provenance", dict, CONFIG),
@@ -287,24 +306,41 @@ def _population_from_json(entry: object, tensors: Tensors) -> Population:
     return Population(name, _item(entry, "size", int, where), program(**arguments))
 
 
-def _projection_from_json(entry: object, tensors: Tensors) -> Projection:
+def _projection_from_json(
+    entry: object, tensors: Tensors, sizes: Mapping[str, int], bits: int
+) -> Projection:
     name = _item(entry, "name", str, f"{GRAPH}, projections")
     where = f"{GRAPH}, projection {name}"
+    source, target = _item(entry, "source", str, where), _item(entry, "target", str, where)
     weights = None
     if _item(entry, "dense", bool, where):
-        weights = tensors.get(f"projections/{name}")
-        if weights is None:
-            raise UnsupportedInput(f"{WEIGHTS}: no tensor projections/{name}")
-        if weights.ndim != 2 or weights.size == 0:
-            raise UnsupportedInput(f"{WEIGHTS}: projections/{name} has shape {weights.shape}")
+        columns, rows = sizes.get(source, 0), sizes.get(target, 0)
+        if by_source := _item(entry, "by_source", bool, where):
+            rows, columns = columns, rows
+        weights = _matrix(tensors, f"projections/{name}", (rows, columns), bits)
+        weights = weights.T if by_source else weights
     return Projection(
         name=name,
-        source=_item(entry, "source", str, where),
-        target=_item(entry, "target", str, where),
+        source=source,
+        target=target,
         port=_item(entry, "port", str, where),
         weights=weights,
         shift=_item(entry, "shift", int, where),
     )
+
+
+def _matrix(tensors: Tensors, name: str, shape: tuple[int, int], bits: int) -> NDArray[np.int8]:
+    """The stored int8 matrix ``name``, unpacked where it has 4 bits."""
+    if name not in tensors:
+        raise UnsupportedInput(f"{WEIGHTS}: no tensor {name}")
+    stored: NDArray[np.int8] = tensors[name]
+    rows, columns = shape
+    expected = (rows, (columns + 1) // 2) if bits == PACKED_BITS else shape
+    if stored.dtype != np.int8 or stored.shape != expected:
+        raise UnsupportedInput(
+            f"{WEIGHTS}: {name} is {stored.dtype} {stored.shape}, expected int8 {expected}"
+        )
+    return unpack(stored, columns) if bits == PACKED_BITS else stored
 
 
 def _vocabulary_from(config: Mapping[str, Any], directory: Path, size: int) -> Vocabulary | None:

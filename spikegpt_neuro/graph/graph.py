@@ -61,6 +61,15 @@ class Projection:
     shift: int = 0
 
     @property
+    def by_source(self) -> bool:
+        """True if the weights lie source by source in memory (Fortran order).
+
+        Only speed depends on it: with few events, most of such weights are never read.
+        """
+        flags = None if self.weights is None else self.weights.flags
+        return flags is not None and flags.f_contiguous and not flags.c_contiguous
+
+    @property
     def is_dense(self) -> bool:
         return self.weights is not None
 

@@ -14,7 +14,7 @@ from spikegpt_neuro.model.spikegpt import FloatArray, SpikeGPT
 
 WINDOWS = 8
 WINDOW_TOKENS = 256
-SAMPLES = 1 << 16
+SAMPLES = 1 << 14
 
 
 @dataclass

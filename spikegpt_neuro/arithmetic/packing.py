@@ -1,0 +1,27 @@
+"""Weights of 4 bits, two to a byte."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.int8]
+
+
+def pack(weights: Bytes) -> Bytes:
+    """Two 4-bit weights to a byte: (rows, n) -> (rows, ceil(n / 2)).
+
+    Byte i of a row holds column i in its low and column i + ceil(n / 2) in its high half, so
+    that both halves of a row meet contiguous events. An odd n is padded with a weight 0.
+    """
+    half = (weights.shape[1] + 1) // 2
+    low = weights[:, :half]
+    high = np.zeros_like(low)
+    high[:, : weights.shape[1] - half] = weights[:, half:]
+    return ((low & 15) | (high << 4)).astype(np.int8)
+
+
+def unpack(packed: Bytes, columns: int) -> Bytes:
+    """The weights (rows, columns) that :func:`pack` was given."""
+    low = (packed << 4).astype(np.int8) >> 4
+    return np.concatenate([low, packed >> 4], axis=1)[:, :columns]

@@ -1,0 +1,75 @@
+"""Products of events and weights: every way gives the same sums."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikegpt_neuro.arithmetic.packing import pack, unpack
+from spikegpt_neuro.backends.reference import products
+from spikegpt_neuro.backends.reference.synapses import accumulate
+from spikegpt_neuro.graph.graph import Projection
+
+sizes = st.integers(1, 37)
+densities = st.sampled_from([0.0, 0.1, 0.5, 1.0])
+seeds = st.integers(0, 2**32 - 1)
+
+
+def matrix_and_events(
+    targets: int, sources: int, density: float, seed: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-limit, limit + 1, (targets, sources), dtype=np.int8)
+    events = rng.integers(-255, 256, sources) * (rng.random(sources) < density)
+    return weights, events
+
+
+@given(sizes, sizes, densities, seeds)
+def test_every_order_gives_the_exact_sums(
+    targets: int, sources: int, density: float, seed: int
+) -> None:
+    weights, events = matrix_and_events(targets, sources, density, seed, 127)
+    expected = weights.astype(np.int64) @ events
+    narrow, active = events.astype(np.int16), np.empty(sources, np.int32)
+    found = np.full((3, targets), 7, np.int32)
+    products.by_target(weights, narrow, found[0])
+    products.by_source(np.ascontiguousarray(weights.T), narrow, active, found[1])
+    products.by_target_on_threads(weights, narrow, found[2])
+    assert (found == expected).all()
+    for many in (1, 3):  # the executor's way, for one token and for a text
+        text = np.repeat(events[None].astype(np.int32), many, axis=0)
+        for order in ("C", "F"):
+            projection = Projection("p", "a", "b", "x", np.asarray(weights, order=order))
+            assert (accumulate(projection, text) == expected).all()
+
+
+@given(sizes, sizes, densities, seeds)
+def test_packed_weights_give_the_exact_sums(
+    targets: int, sources: int, density: float, seed: int
+) -> None:
+    weights, events = matrix_and_events(targets, sources, density, seed, 7)
+    expected = weights.astype(np.int64) @ events
+    padded = np.zeros(sources + 1, np.int16)
+    padded[:sources] = events
+    sums = np.full(targets + 1, 7, np.int32)
+    products.by_target_packed(pack(weights), padded, sums)
+    assert (sums[:targets] == expected).all()
+    active = np.empty(sources, np.int32)
+    products.by_source_packed(pack(np.ascontiguousarray(weights.T)), padded, active, sums)
+    assert (sums[:targets] == expected).all()
+
+
+@given(sizes, sizes, seeds)
+def test_unpack_undoes_pack(rows: int, columns: int, seed: int) -> None:
+    weights = np.random.default_rng(seed).integers(-8, 8, (rows, columns), dtype=np.int8)
+    packed = pack(weights)
+    assert packed.shape == (rows, (columns + 1) // 2)
+    assert np.array_equal(unpack(packed, columns), weights)
+
+
+def test_large_sums_that_float32_cannot_hold_are_exact() -> None:
+    weights = np.full((2, 4096), 127, np.int8)
+    events = np.full((5, 4096), 255, np.int32)
+    sums = accumulate(Projection("p", "a", "b", "x", weights), events)
+    assert (sums == 4096 * 127 * 255).all()
