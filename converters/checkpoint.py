@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.converters.mapped_file import drop_pages
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.model.spikegpt import (
@@ -66,10 +67,19 @@ class Reader:
 
 @dataclass(frozen=True)
 class RawTensor:
-    """A tensor as stored: floats, or the upper halves of float32 (bfloat16) as uint16."""
+    """A tensor as stored: floats, or the upper halves of float32 (bfloat16) as uint16.
+
+    ``mapped``: the array lies in a mapping of its file, so that its pages may be dropped.
+    """
 
     array: NDArray[Any]
     is_bfloat16: bool = False
+    mapped: bool = False
+
+    def let_go(self) -> None:
+        """Drop the pages of a mapped array; whoever still reads it gets them back."""
+        if self.mapped:
+            drop_pages(self.array)
 
     def to_float(self) -> FloatArray:
         """float64 as it is, everything else as float32; a view where nothing changes."""
@@ -82,12 +92,20 @@ class RawTensor:
 
 @dataclass(frozen=True)
 class LazyTensors(Mapping[str, FloatArray]):
-    """Name -> float array, converted when asked for; nothing is kept but the memory map."""
+    """Name -> float array, converted when asked for; nothing is kept but the memory map.
+
+    Asking for a tensor lets go of the pages of the one before, so that a conversion never
+    has more of a large file in memory than it works on.
+    """
 
     raw: Mapping[str, RawTensor] = field(repr=False)
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+    _last: list[RawTensor] = field(default_factory=list, repr=False)
 
     def __getitem__(self, name: str) -> FloatArray:
+        while self._last:
+            self._last.pop().let_go()
+        self._last.append(self.raw[name])
         array = self.raw[name].to_float().reshape(self.shapes[name])
         array.flags.writeable = False
         return array
@@ -286,6 +304,7 @@ def _check_finite(tensors: Mapping[str, RawTensor], path: Path) -> None:
     for name, tensor in tensors.items():
         array = tensor.to_float()
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        tensor.let_go()
         if bad:
             raise UnsupportedInput(f"{path}: {name} holds {bad} NaN or infinite values")
 

@@ -57,7 +57,7 @@ VTH_MAX = 8160
 CURRENT_BITS = 18
 HEADROOM = 4.0  # room above the largest calibrated magnitude before a state saturates
 BITS = (4, 6, 8)
-BY_SOURCE_BELOW = 0.6  # share of non-zero events under which it pays to read weights by source
+BY_SOURCE_BELOW = 0.4  # share of non-zero events under which reading weights by source pays
 LOG2_E = float(np.log2(np.e))
 
 

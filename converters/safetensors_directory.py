@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from spikegpt_neuro.converters.checkpoint import (
     check_readable,
     options_from_config,
 )
+from spikegpt_neuro.converters.mapped_file import Mappings
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
@@ -80,7 +82,9 @@ def _raw_tensors(path: Path) -> dict[str, RawTensor]:
         header = json.loads(file.read(length))
     data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))[HEADER_LENGTH_BYTES + length :]
     header.pop("__metadata__", None)
-    return {name: _raw_tensor(name, entry, data, path) for name, entry in header.items()}
+    mappings = Mappings.of(path)
+    raw = {name: _raw_tensor(name, entry, data, path) for name, entry in header.items()}
+    return {name: replace(t, mapped=mappings.hold(t.array)) for name, t in raw.items()}
 
 
 def _raw_tensor(

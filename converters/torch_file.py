@@ -10,12 +10,14 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spikegpt_neuro.converters.checkpoint import RawTensor
+from spikegpt_neuro.converters.mapped_file import Mappings
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 
 PICKLE_MEMBER = "data.pkl"
@@ -67,7 +69,9 @@ def load(path: Path) -> Mapping[Any, Any]:
 
 def raw_tensors(state_dict: Mapping[Any, Any], path: Path) -> dict[str, RawTensor]:
     """The tensors of a state_dict as numpy views of the memory map."""
-    return {str(name): _raw_tensor(str(name), value, path) for name, value in state_dict.items()}
+    mappings = Mappings.of(path)
+    raw = {str(name): _raw_tensor(str(name), value, path) for name, value in state_dict.items()}
+    return {name: replace(t, mapped=mappings.hold(t.array)) for name, t in raw.items()}
 
 
 def _raw_tensor(name: str, value: Any, path: Path) -> RawTensor:

@@ -165,8 +165,11 @@ def test_what_is_saved_is_what_is_loaded(graph: SpikingGraph, artifact: Path) ->
 def test_weights_of_4_bits_are_stored_two_to_a_byte(tmp_path: Path) -> None:
     model = random_model(1, 16, 255)  # an odd size, so that a row is padded
     graph = lower(model, random_tokens(model, 300), weight_bits=4)
+    name = "blocks.0.ffn.value"
+    value = next(q for q in graph.projections if q.name == name).weights
+    graph = with_projection(graph, name, weights=np.asfortranarray(value))
     order = {q.name: q.by_source for q in graph.projections}
-    assert order["blocks.0.ffn.value"]
+    assert order[name]
     assert not order["head"]
     graph.save(str(tmp_path / "model"))
     stored = load_file(tmp_path / "model" / "weights.safetensors")

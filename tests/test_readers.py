@@ -498,3 +498,18 @@ def test_broken_configuration(tmp_path: Path, config: str, message: str) -> None
     (folder / "config.json").write_text(config)
     with pytest.raises(UnsupportedInput, match=f"config.json: {message}"):
         read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("save", [save_upstream, save_safetensors])
+def test_a_tensor_survives_that_its_pages_are_dropped(save: Any, tmp_path: Path) -> None:
+    """Large files are let go of piece by piece; what is asked for again is read again."""
+    model = random_model(2, 64)
+    path = save(tmp_path / "model", model)
+    read = read_checkpoint(path)
+    head = read.tensors["head.weight"]
+    raw = read.tensors.raw.values()
+    assert any(tensor.mapped for tensor in raw) == Path("/proc/self/maps").exists()
+    for _ in range(2):
+        for name, expected in model.tensors.items():
+            assert np.array_equal(read.tensors[name], expected), name
+    assert np.array_equal(head, model.tensors["head.weight"])

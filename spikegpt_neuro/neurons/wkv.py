@@ -47,6 +47,7 @@ VALUE_BITS = 16
 GUARD_BITS = MANTISSA_FRACTION - UNIT_FRACTION  # a and b carry 6 bits below v and the powers
 VALUE_LIMIT = (1 << (VALUE_BITS - 1)) - 1
 TWO = 2 << MANTISSA_FRACTION
+ONE = 1 << UNIT_FRACTION
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +120,16 @@ class WKV(Program):
 
 
 @kernel
+def _weights_of(old: int, new: int) -> tuple[int, int]:
+    """2^(old - max) and 2^(new - max): one of the two is 1, the other takes one look-up."""
+    small = exp2_negative(abs(new - old))
+    return (small, ONE) if new > old else (ONE, small)
+
+
+@kernel
 def wkv_read(k: int, v: int, a: int, b: int, p: int, first: int) -> int:
-    """Wkv of one neuron, in the units of v."""
-    bonus = max(-ACCUMULATOR_LIMIT, first + k)
-    q = max(p, bonus)
-    old, new = exp2_negative(q - p), exp2_negative(q - bonus)
+    """The output of one neuron, in the units of v."""
+    old, new = _weights_of(p, max(-ACCUMULATOR_LIMIT, first + k))
     numerator = round_shift(old * a, UNIT_FRACTION) + round_shift(
         new * v, UNIT_FRACTION - GUARD_BITS
     )
@@ -136,8 +142,8 @@ def wkv_read(k: int, v: int, a: int, b: int, p: int, first: int) -> int:
 @kernel
 def wkv_update(k: int, v: int, a: int, b: int, p: int, decay: int) -> tuple[int, int, int]:
     """Next (a, b, p) of one neuron; p is not yet limited to 24 bits."""
+    old, new = _weights_of(p + decay, k)
     q = max(p + decay, k)
-    old, new = exp2_negative(q - (p + decay)), exp2_negative(q - k)
     a = round_shift(old * a, UNIT_FRACTION) + round_shift(new * v, UNIT_FRACTION - GUARD_BITS)
     b = round_shift(old * b, UNIT_FRACTION) + (new << GUARD_BITS)
     if b >= TWO:
