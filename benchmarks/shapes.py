@@ -29,9 +29,10 @@ TOKENS = 512
 
 # A random model has no vocabulary: it is calibrated on token ids, in Python.
 CONVERT = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 import spikegpt_neuro as sgn
+from spikegpt_neuro.memory import peak_rss_bytes
 from spikegpt_neuro.converters.reader import read_checkpoint
 begin = time.perf_counter()
 size = read_checkpoint(sys.argv[1]).shape.vocab_size
@@ -41,14 +42,15 @@ graph.save(sys.argv[2])
 print(json.dumps({
     "seconds": time.perf_counter() - begin,
     "parameters": graph.shape.parameters,
-    "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "peak_rss_bytes": peak_rss_bytes(),
 }))
 """
 
 MEASURE = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 import spikegpt_neuro as sgn
+from spikegpt_neuro.memory import peak_rss_bytes
 from spikegpt_neuro.running import get_backend
 begin = time.perf_counter()
 graph = sgn.load(sys.argv[1])
@@ -71,7 +73,7 @@ print(json.dumps({
     "modes_agree": bool((np.stack(last) == whole[1:]).all()),
     "firing": float(np.mean([spikes.mean() for spikes in lifs])),
     "saturations": run.saturations,
-    "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "peak_rss_bytes": peak_rss_bytes(),
 }))
 """
 

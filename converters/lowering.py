@@ -45,7 +45,7 @@ from spikegpt_neuro.neurons.residual import Residual
 from spikegpt_neuro.neurons.squared_relu import KEY_BITS, SquaredReLU
 from spikegpt_neuro.neurons.token_mix import COEFFICIENT_BITS, COEFFICIENT_FRACTION, TokenMix
 from spikegpt_neuro.neurons.wkv import VALUE_BITS, WKV
-from spikegpt_neuro.quantization.calibration import Statistics, calibrate
+from spikegpt_neuro.quantization.calibration import Statistics, calibrate, calibration_windows
 from spikegpt_neuro.quantization.scales import event_scale, quantize_weights
 from spikegpt_neuro.version import __version__
 
@@ -71,6 +71,7 @@ def lower(
 ) -> SpikingGraph:
     """Lower ``model`` with scales calibrated on the token ids ``calibration``.
 
+    ``progress`` is told of every calibration window, layer and the head.
     Raises :class:`UsageError` for bit widths other than 4, 6 and 8 and
     :class:`UnsupportedInput` for a LIF that Lava's stock process cannot be.
     """
@@ -78,9 +79,17 @@ def lower(
         if bits not in BITS:
             raise UsageError(f"{name} bits {bits} are not supported; choose 4, 6 or 8")
     check_lif(model.shape.lif)
-    statistics = calibrate(model, calibration)
+    windows = len(calibration_windows(calibration))
+    steps = windows + model.shape.layers + 1
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, steps)
+
+    statistics = calibrate(model, calibration, lambda done, _: report(done))
     lowering = _Lowering(model, statistics, weight_bits, activation_bits)
-    return lowering.graph(hashlib.sha256(calibration.tobytes()).hexdigest(), progress)
+    sha256 = hashlib.sha256(calibration.tobytes()).hexdigest()
+    return lowering.graph(sha256, lambda done: report(windows + done))
 
 
 def check_lif(lif: LIFParameters) -> None:
@@ -153,19 +162,14 @@ class _Lowering:
     projections: list[Projection] = field(default_factory=list)
     unit: dict[str, float] = field(default_factory=dict)
 
-    def graph(
-        self, calibration_sha256: str, progress: Callable[[int, int], None] | None
-    ) -> SpikingGraph:
+    def graph(self, calibration_sha256: str, progress: Callable[[int], None]) -> SpikingGraph:
         """Lower everything; ``progress`` counts layers and the head."""
-        stages = self.model.shape.layers + 1
         stream = self.embed()
         for layer in range(self.model.shape.layers):
             stream = self.block(layer, stream)
-            if progress is not None:
-                progress(layer + 1, stages)
+            progress(layer + 1)
         self.head(stream)
-        if progress is not None:
-            progress(stages, stages)
+        progress(self.model.shape.layers + 1)
         return SpikingGraph(
             shape=self.model.shape,
             populations=tuple(self.populations),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,10 +58,11 @@ def convert(
     from spikegpt_neuro import api
     from spikegpt_neuro.files import check_output_directory
     from spikegpt_neuro.graph.artifact import is_artifact
+    from spikegpt_neuro.memory import peak_rss_bytes
 
     begin = time.perf_counter()
     check_output_directory(Path(output), force, is_artifact)
-    with out.progress("converting", unit="layers") as progress:
+    with out.progress("converting", unit="steps") as progress:
         graph = api.convert(
             checkpoint,
             vocab=vocab,
@@ -84,11 +83,6 @@ def convert(
             "parameters": graph.shape.parameters,
             "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
             "seconds": time.perf_counter() - begin,
-            "peak_rss_bytes": _peak_rss_bytes(),
+            "peak_rss_bytes": peak_rss_bytes(),
         }
     )
-
-
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
