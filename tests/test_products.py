@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spikegpt_neuro.arithmetic.packing import pack, unpack
 from spikegpt_neuro.backends.reference import products
-from spikegpt_neuro.backends.reference.synapses import accumulate
+from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Projection
+from spikegpt_neuro.neurons.program import EventFormat
 
+PAYLOAD = EventFormat(8, signed=False)
 sizes = st.integers(1, 37)
 densities = st.sampled_from([0.0, 0.1, 0.5, 1.0])
 seeds = st.integers(0, 2**32 - 1)
@@ -41,7 +44,7 @@ def test_every_order_gives_the_exact_sums(
         text = np.repeat(events[None].astype(np.int32), many, axis=0)
         for order in ("C", "F"):
             projection = Projection("p", "a", "b", "x", np.asarray(weights, order=order))
-            assert (accumulate(projection, text) == expected).all()
+            assert (Synapses(projection, PAYLOAD).accumulate(text) == expected).all()
 
 
 @given(sizes, sizes, densities, seeds)
@@ -70,6 +73,19 @@ def test_unpack_undoes_pack(rows: int, columns: int, seed: int) -> None:
 
 def test_large_sums_that_float32_cannot_hold_are_exact() -> None:
     weights = np.full((2, 4096), 127, np.int8)
-    events = np.full((5, 4096), 255, np.int32)
-    sums = accumulate(Projection("p", "a", "b", "x", weights), events)
-    assert (sums == 4096 * 127 * 255).all()
+    synapses = Synapses(Projection("p", "a", "b", "x", weights), PAYLOAD)
+    assert len(synapses.slices) == 8
+    for payload in (254, 255):  # an odd product is the first that float32 would round
+        sums = synapses.accumulate(np.full((5, 4096), payload, np.int32))
+        assert (sums == 4096 * 127 * payload).all()
+
+
+@pytest.mark.parametrize(("bits", "slices"), [(17, 3), (20, 1)])
+def test_wide_payloads_are_exact(bits: int, slices: int) -> None:
+    weights = np.full((3, 5), 127, np.int8)
+    wide = EventFormat(bits, signed=True)
+    synapses = Synapses(Projection("p", "a", "b", "x", weights), wide)
+    assert len(synapses.slices) == slices
+    for payload in (wide.high, wide.high - 1):
+        sums = synapses.accumulate(np.full((2, 5), payload, np.int32))
+        assert (sums == 5 * 127 * payload).all()

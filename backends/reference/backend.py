@@ -25,7 +25,7 @@ from spikegpt_neuro.running import (
     recorded_populations,
 )
 
-CHUNK_TOKENS = 256
+CHUNK_TOKENS = 512
 
 
 class ExecutorSession:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from spikegpt_neuro.backends.reference.synapses import accumulate
+from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Population, SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray, State
 
@@ -45,6 +45,11 @@ class Executor:
         self.arriving: tuple[str, ...] = tuple(
             p.name for p in graph.populations if p.name in sources - inside
         ) + ((TOKEN,) if graph.input.name in inside else ())
+        self._synapses = {
+            q.name: Synapses(q, graph.by_name[q.source].events)
+            for p in self.populations
+            for q in graph.incoming[p.name]
+        }
         last_reader = {q.source: p.name for p in self.populations for q in graph.incoming[p.name]}
         self._last_read: dict[str, tuple[str, ...]] = {
             p.name: tuple(source for source, reader in last_reader.items() if reader == p.name)
@@ -83,7 +88,8 @@ class Executor:
     def _inputs(self, population: Population, events: Mapping[str, IntArray]) -> list[IntArray]:
         if population is self.graph.input:
             return [events[TOKEN]]
-        return [accumulate(q, events[q.source]) for q in self.graph.incoming[population.name]]
+        incoming = self.graph.incoming[population.name]
+        return [self._synapses[q.name].accumulate(events[q.source]) for q in incoming]
 
     def _free(
         self, population: Population, events: dict[str, IntArray], keep: Collection[str]

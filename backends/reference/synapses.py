@@ -2,30 +2,73 @@ r"""Synapses: what the events of one population add up to at the next.
 
 .. math:: a_j[t] = \sum_i w_{ji} e_i[t]
 
-Three ways to the same integers: a compiled loop for one token, and matrix products in float32
-or float64 for many. A floating-point sum of integers is exact while no partial sum can exceed
-the mantissa: the largest possible one is bounded by max_j sum_i |w_ji| times max |e|.
+A compiled loop for one token; for many, matrix products in float32, which BLAS does fast and
+which are exact as long as no partial sum can exceed 2^24. The largest possible one is
+max_j sum_i |w_ji| times the largest payload; where that is too large the sources are cut into
+slices whose sums are added as integers.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.graph.graph import Projection
-from spikegpt_neuro.neurons.program import IntArray
+from spikegpt_neuro.graph.graph import WEIGHT_BITS_MAX, Projection
+from spikegpt_neuro.neurons.program import EventFormat, IntArray
 
 FLOAT32_EXACT = 1 << 24
+WEIGHT_LIMIT = (1 << (WEIGHT_BITS_MAX - 1)) - 1
 
 
-def accumulate(projection: Projection, events: IntArray) -> IntArray:
-    """What ``events`` (T, source size) accumulate at the target: (T, target size) int32."""
-    if projection.weights is None:
-        return events << projection.shift if projection.shift else events
-    if len(events) == 1:
-        return _one_token(projection.weights, events[0])
-    return _many_tokens(projection.weights, events)
+@dataclass(frozen=True)
+class Synapses:
+    """A projection whose source sends ``events``, ready to accumulate."""
+
+    projection: Projection
+    events: EventFormat
+
+    def accumulate(self, events: IntArray) -> IntArray:
+        """What ``events`` (T, source size) add up to at the target: (T, target size) int32."""
+        weights = self.projection.weights
+        if weights is None:
+            shift = self.projection.shift
+            return events << shift if shift else events
+        if len(events) == 1:
+            return _one_token(weights, events[0])
+        total: IntArray | None = None
+        for part in self.slices:
+            product = events[:, part].astype(self.dtype) @ weights[:, part].astype(self.dtype).T
+            exact = product.astype(np.int32)
+            total = exact if total is None else np.add(total, exact, out=total)
+        assert total is not None
+        return total
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """float32, or float64 where not even one product of a weight and a payload fits that."""
+        narrow = WEIGHT_LIMIT * self.events.high < FLOAT32_EXACT
+        return np.dtype(np.float32 if narrow else np.float64)
+
+    @cached_property
+    def slices(self) -> Sequence[slice]:
+        """The fewest equal slices of the sources whose sums ``dtype`` holds exactly."""
+        assert self.projection.weights is not None
+        if self.dtype == np.float64:
+            return [slice(None)]  # a valid graph's sums fit 32 bits
+        weights, sources = self.projection.weights, self.projection.weights.shape[1]
+        for count in range(1, sources + 1):
+            cuts = [sources * k // count for k in range(count + 1)]
+            parts = [slice(*pair) for pair in pairwise(cuts)]
+            largest = max(largest_row_sum(weights[:, part]) for part in parts)
+            if largest * self.events.high < FLOAT32_EXACT:
+                return parts
+        raise AssertionError("a single product fits float32")
 
 
 @kernel
@@ -38,14 +81,6 @@ def _one_token(weights: NDArray[np.int8], events: IntArray) -> IntArray:
             total += np.int32(weights[j, i]) * events[i]
         accumulated[0, j] = total
     return accumulated
-
-
-def _many_tokens(weights: NDArray[np.int8], events: IntArray) -> IntArray:
-    largest_event = max(int(events.max()), -int(events.min()))
-    bound = largest_row_sum(weights) * largest_event
-    dtype = np.dtype(np.float32 if bound < FLOAT32_EXACT else np.float64)
-    product: NDArray[np.floating] = events.astype(dtype) @ weights.astype(dtype).T
-    return product.astype(np.int32)
 
 
 @kernel
