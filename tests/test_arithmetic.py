@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from math import floor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,3 +123,38 @@ def test_bit_length(x: int) -> None:
 
 def test_the_limits_are_those_of_24_bits() -> None:
     assert fixed_point.ACCUMULATOR_LIMIT == 2**23 - 1
+
+
+def test_compiling_is_announced_once_and_cached(tmp_path: Path) -> None:
+    code = (
+        "import logging; logging.basicConfig(level=logging.INFO)\n"
+        "from spikegpt_neuro.arithmetic.fixed_point import round_shift, saturate\n"
+        "assert (round_shift(5, 1), saturate(7, 3)) == (3, 3)"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr.count("compiling kernels")
+        for _ in range(2)
+    ]
+    assert said == [1, 0]
+
+
+def test_the_tables_are_the_same_on_every_machine() -> None:
+    """They are computed with the platform's exp and sqrt: one unit elsewhere would show here."""
+    expected = {
+        "EXP2_TABLE": "5863dfb636590bd4",
+        "SIGMOID_TABLE": "b925ab2ff29c479f",
+        "RECIPROCAL_TABLE": "192c09cccf29559d",
+        "RECIPROCAL_SQRT_TABLE": "e08a7989f89cd54c",
+    }
+    found = {
+        name: hashlib.sha256(getattr(tables, name).astype("<i4").tobytes()).hexdigest()[:16]
+        for name in expected
+    }
+    assert found == expected

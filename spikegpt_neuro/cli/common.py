@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -103,9 +104,23 @@ def verb(function: Function) -> Function:
         session = click.get_current_context().find_object(Session)
         if session is not None:
             session.debug = debug
-        function(Output(as_json, quiet), **options)
+        with _remarks(quiet):
+            function(Output(as_json, quiet), **options)
 
     return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def _remarks(quiet: bool) -> Iterator[None]:
+    """Show what the library logs on standard error, for as long as a verb runs."""
+    log = logging.getLogger("spikegpt_neuro")
+    handler = logging.StreamHandler(sys.stderr)
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 unknown_option = click.option(
