@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from spikegpt_neuro.converters import myelin, safetensors_directory, upstream
+from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
 from spikegpt_neuro.converters.checkpoint import Reader, check_readable
 from spikegpt_neuro.converters.torch_file import ZIP_MAGIC
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
 ENTRY_POINT_GROUP = "spikegpt_neuro.converters"
-BUILT_IN = (myelin.READER, upstream.READER, safetensors_directory.READER)
+BUILT_IN = (
+    myelin.READER,
+    upstream.READER,
+    safetensors_directory.READER,
+    onnx_reader.READER,
+)
 
 
 def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> SpikeGPT:
-    """Read a SpikeGPT checkpoint: upstream ``.pth``, myelin ``.pt`` or safetensors.
+    """Read a SpikeGPT checkpoint: upstream ``.pth``, myelin ``.pt``, safetensors or ONNX.
 
     The format is told from the content. ``vocab`` names a vocabulary file; without it the
     one stored in or beside the checkpoint is used, else bytes for 256 token ids, else the
@@ -56,6 +61,6 @@ def _diagnosis(path: Path) -> str:
     if head == ZIP_MAGIC:
         return "a zip archive that is truncated or not from torch.save; copy the file again"
     return (
-        "not a checkpoint in a known format (zip .pth or .pt, .safetensors); a file of an old "
-        "torch is read after torch.save(torch.load(file, weights_only=True), new_file)"
+        "not a checkpoint in a known format (zip .pth or .pt, .safetensors, .onnx); a file of an "
+        "old torch is read after torch.save(torch.load(file, weights_only=True), new_file)"
     )

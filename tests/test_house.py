@@ -63,9 +63,18 @@ def test_no_room_imports_the_command_line_or_the_facade() -> None:
             assert not name.startswith(("spikegpt_neuro.cli", "spikegpt_neuro.api")), (file, name)
 
 
-def test_torch_is_imported_only_to_unpickle() -> None:
-    users = {f.relative_to(ROOT).as_posix() for f in _package_files() if "torch" in _imports(f)}
-    assert users <= {"converters/torch_file.py"}
+def test_torch_is_imported_only_to_unpickle_and_to_race_against() -> None:
+    torch_users = {"converters/torch_file.py", "spikegpt_neuro/benchmark/torch_model.py"}
+    for file in _package_files():
+        roots = {name.split(".")[0] for name in _imports(file)}
+        assert "torch" not in roots or file.relative_to(ROOT).as_posix() in torch_users, file
+
+
+def test_the_torch_opponent_is_loaded_by_nothing_at_import_time() -> None:
+    for file in _package_files():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        early = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert "spikegpt_neuro.benchmark.torch_model" not in early, file
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ a chip fills, and a kernel runs, alike for random and for trained weights.
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.model.spikegpt import (
     FloatArray,
     LIFParameters,
@@ -19,6 +22,7 @@ from spikegpt_neuro.model.spikegpt import (
 )
 
 BEFORE_LIF = {"att.output.weight": 4.0, "ffn.value.weight": 4.5, "ffnPre.value.weight": 4.5}
+KEY_DEVIATION = 0.9  # of the channel mix's k: mixing two tokens averages some variance away
 MATRIX_GAIN = {"head.weight": 2.0, "att.value.weight": 2.0} | BEFORE_LIF
 
 
@@ -32,8 +36,15 @@ def random_model(
     spike_embedding: bool = True,
     spike_input: bool = False,
     lif: LIFParameters | None = None,
+    hidden_density: float | None = None,
 ) -> SpikeGPT:
-    """A float32 model with random weights, without a vocabulary."""
+    """A float32 model with random weights, without a vocabulary.
+
+    ``hidden_density``: share of the channel mixes' hidden neurons with k > 0, as training
+    leaves 0.15 to 0.2 of them; None leaves it to chance, one half. The LIFs fire alike.
+    Raises :class:`UsageError` outside 0..0.5 and, since LayerNorm must feed the mix
+    directly, for ``spike_input``.
+    """
     shape = ModelShape(
         layers=layers,
         width=width,
@@ -48,6 +59,9 @@ def random_model(
         name: _random_tensor(name, size, shape, rng).astype(np.float32)
         for name, size in shape.tensor_shapes().items()
     }
+    if hidden_density is not None:
+        for layer in range(layers):
+            _thin_out(tensors, f"blocks.{layer}", hidden_density, spike_input)
     return SpikeGPT(shape, tensors, Provenance(f"random-{seed}", "random", "0" * 64))
 
 
@@ -83,6 +97,33 @@ def _norm_weight(kind: str, shape: ModelShape) -> float:
     if shape.spike_input and kind in ("ln1.weight", "ln2.weight"):
         return 0.8 * shape.lif.threshold / shape.lif.gain
     return 1.0
+
+
+def _thin_out(
+    tensors: dict[str, FloatArray], block: str, density: float, spike_input: bool
+) -> None:
+    r"""Shift the channel mix's k so that the share ``density`` of its neurons is positive.
+
+    Every eighth channel of LN2 becomes the constant 1, which any token mix leaves at 1. Its
+    columns of the key matrix together are a bias: -s standard deviations of k, which
+    exceeds s of them with probability ``density``. Spread over so many columns, the bias does
+    not widen the range of the weights. The value matrix makes up for the lost energy of
+
+    .. math:: E[relu(k - s)^4] = (s^4 + 6 s^2 + 3) Q(s) - (s^3 + 5 s) \varphi(s)
+
+    (Q: the normal distribution's tail, phi: its density; 3/2 at s = 0).
+    """
+    if spike_input or not 0 < density <= 0.5:
+        raise UsageError(f"hidden_density {density}: 0 to 0.5, and not with spike_input")
+    constant = slice(None, None, 8)
+    normal = NormalDist()
+    s = normal.inv_cdf(1 - density)
+    tensors[f"{block}.ln2.weight"][constant] = 0
+    tensors[f"{block}.ln2.bias"][constant] = 1
+    key = tensors[f"{block}.ffn.key.weight"]
+    key[:, constant] -= KEY_DEVIATION * s / key[:, constant].shape[1]
+    energy = (s**4 + 6 * s**2 + 3) * density - (s**3 + 5 * s) * normal.pdf(s)
+    tensors[f"{block}.ffn.value.weight"] *= np.float32(np.sqrt(1.5 / energy))
 
 
 def _time_constant(leaf: str, layer: int, shape: ModelShape, noise: FloatArray) -> FloatArray:
