@@ -21,7 +21,18 @@ from spikegpt_neuro.cli.common import PROGRAM, Session
 from spikegpt_neuro.errors import SpikeGPTError
 from spikegpt_neuro.version import __version__
 
-VERBS = ("convert", "info", "evaluate", "generate", "simulate", "map", "profiles", "export", "bench", "doctor")
+VERBS = (
+    "convert",
+    "info",
+    "evaluate",
+    "generate",
+    "simulate",
+    "map",
+    "profiles",
+    "export",
+    "bench",
+    "doctor",
+)
 USAGE_ERROR = 2
 INTERNAL_ERROR = 70
 INTERRUPTED = 130

@@ -1,0 +1,75 @@
+"""``profiles``: the hardware profiles, and the constants of one with their sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spikegpt_neuro.cli.common import Output, verb
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.mapping.profile import Constant, Profile
+
+
+@click.command(short_help="List hardware profiles, or show one with its sources.")
+@click.argument("name", metavar="[PROFILE]", required=False)
+@verb
+def profiles(out: Output, name: str | None) -> None:
+    """List the hardware profiles; with PROFILE (a name or a .toml file), its constants."""
+    from spikegpt_neuro.mapping.profile import load_profile, profile_names
+
+    if name is None:
+        found = {profile: load_profile(profile).title for profile in profile_names()}
+        out.result({"profiles": found} if out.as_json else found)
+        return
+    profile = load_profile(name)
+    if out.as_json:
+        constants = {key: _constant(c) for key, c in profile.constants.items()}
+        out.result({"name": profile.name, "title": profile.title, "constants": constants})
+        return
+    _table(profile)
+
+
+def _constant(constant: Constant) -> dict[str, Any]:
+    return {
+        "value": constant.value,
+        "unit": constant.unit,
+        "kind": constant.kind,
+        "source": constant.source,
+        "low": constant.low,
+        "high": constant.high,
+        "note": constant.note or None,
+    }
+
+
+def _table(profile: Profile) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from spikegpt_neuro.mapping.schema import SPECS
+
+    console = Console()
+    table = Table("constant", "value", "unit", "kind", "low .. high", "source", title=profile.title)
+    table.columns[0].no_wrap = True
+    sources = list(dict.fromkeys(profile[key].source for key in SPECS if key in profile))
+    for key in (key for key in SPECS if key in profile):
+        constant = profile[key]
+        source = f"({sources.index(constant.source) + 1}) {constant.note}"
+        bounds = (
+            "" if constant.low is None else f"{_shown(constant.low)} .. {_shown(constant.high)}"
+        )
+        value = _shown(constant.value)
+        table.add_row(key, value, constant.unit, constant.kind, bounds, source)
+    console.print(table)
+    for number, source in enumerate(sources, start=1):
+        console.print(f"({number}) {source}", highlight=False)
+
+
+def _shown(value: object) -> str:
+    """A number, or a list as a person writes it."""
+    if not isinstance(value, tuple):
+        return "" if value is None else f"{value}"
+    return ", ".join(
+        f"{item[0]}: {item[1]}" if isinstance(item, tuple) else str(item) for item in value
+    )

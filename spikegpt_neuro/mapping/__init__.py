@@ -1,0 +1,1 @@
+"""Graph and hardware profile to a placement on cores and chips."""

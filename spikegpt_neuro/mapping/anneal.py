@@ -1,0 +1,201 @@
+r"""Improve where cores stand: simulated annealing on swaps, for fewer hops per token.
+
+.. math:: cost = \sum_{a,b} messages_{ab} \, hops(slot_a, slot_b)
+
+A move swaps two slots, one of which may be empty: half of them anywhere, half beside a core that
+it talks to. It is taken if the cost falls, else with probability exp(-rise / temperature)
+(Kirkpatrick, Gelatt, Vecchi, Science 1983). The best order seen is kept.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.mapping.topology import Indices, Topology
+from spikegpt_neuro.mapping.traffic import Traffic
+
+MOVES_PER_CORE = 4000
+MOVES = (200_000, 4_000_000)
+COOLING = 1e-4  # last temperature against the first
+SAMPLES = 1000
+RANDOM_ORDERS = 8
+NEIGHBOURHOOD = 20
+
+
+class Links(NamedTuple):
+    """Messages between cores in both directions, by core: row k is ``first[k]:first[k + 1]``."""
+
+    first: Indices
+    other: Indices
+    messages: NDArray[np.float64]
+
+
+def links_of(traffic: Traffic, cores: int) -> Links:
+    """Both directions of a core's traffic under one row (hops do not depend on it)."""
+    ends = np.concatenate([traffic.source, traffic.target])
+    others = np.concatenate([traffic.target, traffic.source])
+    order = np.argsort(ends, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(ends, minlength=cores))])
+    return Links(first, others[order], np.concatenate([traffic.messages] * 2)[order])
+
+
+def hop_weighted(traffic: Traffic, slots: Indices, topology: Topology) -> float:
+    """Messages per token times hops, summed; ``slots[k]`` is where core k stands."""
+    hops = topology.hops(slots[traffic.source], slots[traffic.target])
+    return float(traffic.messages @ hops)
+
+
+def random_cost(traffic: Traffic, cores: int, topology: Topology, seed: int) -> float:
+    """Mean cost of cores strewn at random over the same chips."""
+    rng = np.random.default_rng(seed)
+    orders = (rng.permutation(topology.slots)[:cores] for _ in range(RANDOM_ORDERS))
+    return float(np.mean([hop_weighted(traffic, order, topology) for order in orders]))
+
+
+def improve(traffic: Traffic, cores: int, topology: Topology, seed: int) -> Indices:
+    """Slots of the cores (cores,): never worse than in plain order, the same for one seed."""
+    plain = np.arange(topology.slots)
+    starts = [plain[:cores], topology.serpentine()[:cores]]
+    best = min(starts, key=lambda slots: hop_weighted(traffic, slots, topology))
+    if cores < 2 or not traffic.messages.any():
+        return best
+    links = links_of(traffic, cores)
+    rest = np.setdiff1d(plain, best)
+    slots = np.concatenate([best, rest])  # cores first, then names for the empty slots
+    moves = int(np.clip(MOVES_PER_CORE * cores, *MOVES))
+    improved: Indices = _anneal(
+        slots, cores, *links, topology.coordinates, topology.crossing, moves, np.uint64(seed)
+    )[:cores]
+    return min([best, improved], key=lambda found: hop_weighted(traffic, found, topology))
+
+
+@kernel
+def _random(state: NDArray[np.uint64]) -> np.float64:
+    """Uniform in [0, 1): splitmix64 (Steele, Lea, Flood, OOPSLA 2014)."""
+    state[0] += np.uint64(0x9E3779B97F4A7C15)
+    z = state[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return np.float64(z >> np.uint64(11)) / 9007199254740992.0
+
+
+@kernel
+def _distance(at: Indices, a: int, b: int, crossing: float) -> float:
+    mesh: float = abs(at[a, 0] - at[b, 0]) + abs(at[a, 1] - at[b, 1])
+    chips: float = abs(at[a, 2] - at[b, 2]) + abs(at[a, 3] - at[b, 3])
+    return mesh + crossing * chips
+
+
+@kernel
+def _rise(
+    core: int,
+    partner: int,
+    here: int,
+    there: int,
+    slots: Indices,
+    first: Indices,
+    other: Indices,
+    messages: NDArray[np.float64],
+    at: Indices,
+    crossing: float,
+) -> float:
+    """Change of cost when ``core`` moves from ``here`` to ``there``; its partner's link is kept."""
+    total = 0.0
+    for k in range(first[core], first[core + 1]):
+        neighbour = other[k]
+        if neighbour != partner:
+            slot = slots[neighbour]
+            total += messages[k] * (
+                _distance(at, there, slot, crossing) - _distance(at, here, slot, crossing)
+            )
+    return total
+
+
+@kernel
+def _swap_rise(
+    a: int,
+    b: int,
+    cores: int,
+    slots: Indices,
+    first: Indices,
+    other: Indices,
+    messages: NDArray[np.float64],
+    at: Indices,
+    crossing: float,
+) -> float:
+    """Change of cost when a and b (empty where >= cores) change places."""
+    here, there = slots[a], slots[b]
+    rise = _rise(a, b, here, there, slots, first, other, messages, at, crossing)
+    if b < cores:
+        rise += _rise(b, a, there, here, slots, first, other, messages, at, crossing)
+    return rise
+
+
+@kernel
+def _partner(
+    a: int,
+    state: NDArray[np.uint64],
+    slots: Indices,
+    names: Indices,
+    first: Indices,
+    other: Indices,
+) -> int:
+    """Whom to swap with: anybody, or whoever stands beside a core that a talks to."""
+    count = len(slots)
+    degree = first[a + 1] - first[a]
+    if degree == 0 or _random(state) < 0.5:
+        return int(_random(state) * count)
+    friend = slots[other[first[a] + int(_random(state) * degree)]]
+    beside = friend + int(_random(state) * (2 * NEIGHBOURHOOD + 1)) - NEIGHBOURHOOD
+    return int(names[min(count - 1, max(0, beside))])
+
+
+@kernel
+def _anneal(
+    start: Indices,
+    cores: int,
+    first: Indices,
+    other: Indices,
+    messages: NDArray[np.float64],
+    at: Indices,
+    crossing: float,
+    moves: int,
+    seed: np.uint64,
+) -> Indices:
+    slots = start.copy()
+    names = np.empty_like(slots)  # slot -> core, the inverse of slots
+    for name in range(len(slots)):
+        names[slots[name]] = name
+    state = np.array([seed], np.uint64)
+    temperature = 0.0
+    for _ in range(SAMPLES):
+        a = int(_random(state) * cores)
+        b = _partner(a, state, slots, names, first, other)
+        if a != b:
+            rise = _swap_rise(a, b, cores, slots, first, other, messages, at, crossing)
+            temperature += abs(rise) / SAMPLES
+    temperature = max(0.1 * temperature, 1e-300)
+    factor = COOLING ** (1.0 / moves)
+    best = slots.copy()
+    cost = 0.0
+    lowest = 0.0
+    for _ in range(moves):
+        temperature *= factor
+        a = int(_random(state) * cores)
+        b = _partner(a, state, slots, names, first, other)
+        if a == b:
+            continue
+        rise = _swap_rise(a, b, cores, slots, first, other, messages, at, crossing)
+        if rise <= 0 or _random(state) < np.exp(-rise / temperature):
+            slots[a], slots[b] = slots[b], slots[a]
+            names[slots[a]], names[slots[b]] = a, b
+            cost += rise
+            if cost < lowest - 1e-9:
+                lowest = cost
+                best[:] = slots
+    return best

@@ -1,0 +1,278 @@
+"""A picture of a placement: how full every core is, and how busy every link of the mesh.
+
+Cores are coloured by their synaptic memory in use; lines between tiles show messages per token
+over that link, both directions together, along XY routes. Resting on a core shows its populations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.mapping.mapper import Mapped
+from spikegpt_neuro.mapping.placement import Placement
+from spikegpt_neuro.mapping.profile import Profile
+from spikegpt_neuro.mapping.topology import Topology
+from spikegpt_neuro.mapping.traffic import Traffic
+
+FILL = ((236, 243, 250), (107, 164, 214), (8, 48, 107))
+TRAFFIC = ((250, 214, 165), (240, 120, 40), (150, 25, 30))
+INK, FAINT, EMPTY, PANEL = "#1f2933", "#6b7683", "#f4f5f7", "#fbfcfd"
+FONT = "font-family='system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif'"
+MARGIN, HEADER, CHIP_GAP, CHIP_LABEL, LEGEND = 28.0, 92.0, 26.0, 20.0, 62.0
+WIDTH = 1180.0
+NARROWEST = 600.0
+TILE_SHARE = 0.74  # of the pitch; the rest is room for links
+WIDEST_LINK = 0.2  # of the pitch
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Links:
+    """Messages per token: ``east[y, x]`` between tiles x and x + 1 of row y; ``south[y, x]``
+    between rows y and y + 1 of column x, on the mesh of the whole system.
+    """  # noqa: D205
+
+    east: Floats
+    south: Floats
+
+    @property
+    def busiest(self) -> float:
+        return float(max(self.east.max(initial=0), self.south.max(initial=0)))
+
+
+def link_loads(traffic: Traffic, placement: Placement, topology: Topology) -> Links:
+    """Messages per token over every link, along the row first and then along the column."""
+    at = topology.coordinates
+    width, height = (int(at[:, axis].max()) + 1 for axis in (0, 1))
+    x0, y0 = at[placement.slots[traffic.source], :2].T
+    x1, y1 = at[placement.slots[traffic.target], :2].T
+    east, south = np.zeros((height, width)), np.zeros((height, width))
+    for ends, sign in ((np.minimum(x0, x1), 1), (np.maximum(x0, x1), -1)):
+        np.add.at(east, (y0, ends), sign * traffic.messages)
+    for ends, sign in ((np.minimum(y0, y1), 1), (np.maximum(y0, y1), -1)):
+        np.add.at(south, (ends, x1), sign * traffic.messages)
+    # Sums of differences leave rounding noise where nothing runs.
+    return Links(_clean(np.cumsum(east, axis=1)), _clean(np.cumsum(south, axis=0)))
+
+
+def _clean(loads: Floats) -> Floats:
+    return np.where(loads > 1e-9 * loads.max(initial=1.0), loads, 0.0)
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """Where things stand, in pixels."""
+
+    topology: Topology
+    pitch: float
+
+    @staticmethod
+    def of(topology: Topology) -> _Canvas:
+        columns = int(topology.chip_xy[0].max()) + 1
+        free = WIDTH - 2 * MARGIN - (columns - 1) * CHIP_GAP
+        return _Canvas(topology, min(46.0, free / (columns * topology.columns)))
+
+    def tile(self, x: int, y: int) -> tuple[float, float]:
+        """Centre of a tile of the whole mesh."""
+        chip_x, chip_y = x // self.topology.columns, y // self.topology.rows
+        left = MARGIN + chip_x * CHIP_GAP + (x + 0.5) * self.pitch
+        top = HEADER + CHIP_LABEL + chip_y * (CHIP_GAP + CHIP_LABEL) + (y + 0.5) * self.pitch
+        return left, top
+
+    def chip(self, chip: int) -> tuple[float, float, float, float]:
+        """Left, top, width and height of a chip's panel."""
+        X, Y = (int(axis[chip]) for axis in self.topology.chip_xy)
+        x, y = self.tile(X * self.topology.columns, Y * self.topology.rows)
+        half = self.pitch / 2
+        return (
+            x - half,
+            y - half,
+            self.topology.columns * self.pitch,
+            self.topology.rows * self.pitch,
+        )
+
+    @property
+    def size(self) -> tuple[float, float]:
+        panels = [self.chip(chip) for chip in range(self.topology.chips)]
+        right = max(left + width for left, _, width, _ in panels)
+        bottom = max(top + height for _, top, _, height in panels)
+        return max(NARROWEST, right + MARGIN), bottom + LEGEND + MARGIN
+
+
+def draw(mapped: Mapped, profile: Profile, title: str) -> str:
+    """The picture as SVG text."""
+    canvas = _Canvas.of(mapped.topology)
+    links = link_loads(mapped.traffic, mapped.placement, mapped.topology)
+    width, height = canvas.size
+    parts = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' "
+        f"width='{width:.0f}' height='{height:.0f}' role='img' {FONT}>",
+        f"<title>{escape(title)}</title>",
+        f"<rect width='{width:.0f}' height='{height:.0f}' fill='#ffffff'/>",
+        *_heading(mapped, profile, title),
+        *_chips(mapped, canvas),
+        *_links(links, canvas),
+        *_labels(mapped, canvas),
+        *_cores(mapped, profile, canvas),
+        *_legend(links, canvas),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _text(x: float, y: float, text: str, size: float, colour: str, style: str = "") -> str:
+    return (
+        f"<text x='{x:.1f}' y='{y:.1f}' font-size='{size:.1f}' fill='{colour}' {style}>"
+        f"{escape(text)}</text>"
+    )
+
+
+def _heading(mapped: Mapped, profile: Profile, title: str) -> list[str]:
+    used = int(mapped.usage.synaptic_memory.sum())
+    share = used / (mapped.cores * profile.limits.synaptic_memory)
+    size = (
+        f"{_many(mapped.topology.chips, 'chip')}, {_many(mapped.cores, 'core')}, "
+        f"{mapped.load.neurons:,} neurons, {mapped.load.dense_synapses:,} synapses"
+    )
+    load = f"synaptic memory {share:.0%} full, {mapped.hops.placed:,.0f} message hops per token"
+    return [
+        _text(MARGIN, 36, title, 20, INK, "font-weight='600'"),
+        _text(MARGIN, 58, size, 12.5, FAINT),
+        _text(MARGIN, 75, load, 12.5, FAINT),
+    ]
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'s' * (count != 1)}"
+
+
+def _chips(mapped: Mapped, canvas: _Canvas) -> list[str]:
+    panels = (canvas.chip(chip) for chip in range(mapped.topology.chips))
+    return [
+        f"<rect x='{left - 3:.1f}' y='{top - 3:.1f}' width='{width + 6:.1f}' "
+        f"height='{height + 6:.1f}' rx='6' fill='{PANEL}' stroke='#d5dbe1'/>"
+        for left, top, width, height in panels
+    ]
+
+
+def _labels(mapped: Mapped, canvas: _Canvas) -> list[str]:
+    """Names above the chips, on a white edge that links pass behind."""
+    edge = "stroke='#ffffff' stroke-width='4' paint-order='stroke' xml:space='preserve'"
+    parts = []
+    for chip in range(mapped.topology.chips):
+        left, top, _, _ = canvas.chip(chip)
+        label = f"chip {chip}   {chip_contents(mapped.placement, chip)}"
+        parts.append(_text(left, top - 9, label, 11, FAINT, edge))
+    return parts
+
+
+def chip_contents(placement: Placement, chip: int) -> str:
+    """What a chip holds, in the order data flows: its first and its last part of the model.
+
+    Parts with few cores on it (a tenth of the part with most) are not counted.
+    """
+    cores: dict[str, set[int]] = {}
+    for piece in placement.pieces:
+        if placement.sites[piece.core][0] == chip:
+            cores.setdefault(_part(piece.population), set()).add(piece.core)
+    if not cores:
+        return "empty"
+    most = max(map(len, cores.values()))
+    parts = [part for part, held in cores.items() if 10 * len(held) > most]
+    return parts[0] if len(parts) == 1 else f"{parts[0]} to {parts[-1]}"
+
+
+def _part(population: str) -> str:
+    """``blocks.3.att.wkv`` is of block 3; others are named themselves."""
+    words = population.split(".")
+    return f"block {words[1]}" if words[0] == "blocks" and len(words) > 1 else words[0]
+
+
+def _links(links: Links, canvas: _Canvas) -> list[str]:
+    drawn = []
+    for loads, dx, dy in ((links.east, 1, 0), (links.south, 0, 1)):
+        for y, x in np.argwhere(loads > 0).tolist():
+            drawn.append((float(loads[y, x]), canvas.tile(x, y), canvas.tile(x + dx, y + dy)))
+    parts = ["<g stroke-linecap='round'>"]
+    for load, (x0, y0), (x1, y1) in sorted(drawn):
+        level = load / links.busiest
+        width = canvas.pitch * WIDEST_LINK * max(0.08, level**0.5)
+        parts.append(
+            f"<line x1='{x0:.1f}' y1='{y0:.1f}' x2='{x1:.1f}' y2='{y1:.1f}' "
+            f"stroke='{_colour(TRAFFIC, level**0.5)}' stroke-width='{width:.2f}'>"
+            f"<title>{load:,.1f} messages per token</title></line>"
+        )
+    return [*parts, "</g>"]
+
+
+def _cores(mapped: Mapped, profile: Profile, canvas: _Canvas) -> list[str]:
+    topology, placement = mapped.topology, mapped.placement
+    inside = _populations(placement)
+    of_site = {site: k for k, site in enumerate(placement.sites)}
+    parts = []
+    for slot, (x, y, _, _) in enumerate(topology.coordinates.tolist()):
+        site = divmod(slot, topology.usable)
+        box = _cell(canvas, x, y, site[1] % topology.cores_per_tile)
+        core = of_site.get(site)
+        if core is None:
+            parts.append(f"<rect {box} fill='{EMPTY}' stroke='#e3e7eb' stroke-width='0.5'/>")
+            continue
+        fill = mapped.usage.synaptic_memory[core] / profile.limits.synaptic_memory
+        hint = f"chip {site[0]}, core {site[1]}: {fill:.0%} full\n{inside[core]}"
+        parts.append(
+            f"<rect {box} fill='{_colour(FILL, fill)}' stroke='#ffffff' stroke-width='0.5'>"
+            f"<title>{escape(hint)}</title></rect>"
+        )
+    return parts
+
+
+def _populations(placement: Placement) -> list[str]:
+    inside: list[list[str]] = [[] for _ in placement.sites]
+    for piece in placement.pieces:
+        inside[piece.core].append(f"{piece.population} {piece.start}..{piece.stop - 1}")
+    return ["\n".join(names) for names in inside]
+
+
+def _cell(canvas: _Canvas, x: int, y: int, core: int) -> str:
+    """Position and size of a core within its tile: a square of squares."""
+    across = int(np.ceil(np.sqrt(canvas.topology.cores_per_tile)))
+    side = canvas.pitch * TILE_SHARE / across
+    centre_x, centre_y = canvas.tile(x, y)
+    left = centre_x + (core % across - across / 2) * side
+    top = centre_y + (core // across - across / 2) * side
+    return f"x='{left:.1f}' y='{top:.1f}' width='{side:.1f}' height='{side:.1f}' rx='1.5'"
+
+
+def _legend(links: Links, canvas: _Canvas) -> list[str]:
+    _, height = canvas.size
+    top = height - LEGEND
+    parts = []
+    for left, ramp, name, ends in (
+        (MARGIN, FILL, "synaptic memory in use", ("0 %", "100 %")),
+        (MARGIN + 300, TRAFFIC, "messages per token on a link", ("0", f"{links.busiest:,.0f}")),
+    ):
+        stops = np.linspace(0, 1, 41)
+        parts += [_text(left, top + 8, name, 11, INK)]
+        parts += [
+            f"<rect x='{left + 5 * k:.1f}' y='{top + 15:.1f}' width='5.4' height='9' "
+            f"fill='{_colour(ramp, float(a))}'/>"
+            for k, (a, _) in enumerate(pairwise(stops))
+        ]
+        parts += [
+            _text(left, top + 38, ends[0], 10.5, FAINT),
+            _text(left + 200, top + 38, ends[1], 10.5, FAINT, "text-anchor='end'"),
+        ]
+    return parts
+
+
+def _colour(ramp: tuple[tuple[int, int, int], ...], level: float) -> str:
+    """A colour of a ramp, level 0 to 1, linear between its stops."""
+    stops = np.linspace(0, 1, len(ramp))
+    red, green, blue = (np.interp(level, stops, [c[k] for c in ramp]) for k in range(3))
+    return f"#{round(red):02x}{round(green):02x}{round(blue):02x}"

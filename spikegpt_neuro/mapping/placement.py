@@ -1,0 +1,167 @@
+"""A placement: which neurons stand on which core of which chip, and its file.
+
+The file is JSON; it names the graph and the hardware profile by fingerprints, so that a
+placement is never used with another model or another chip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.files import write_atomically
+from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.mapping.profile import Profile
+from spikegpt_neuro.mapping.requirements import Where
+from spikegpt_neuro.mapping.topology import Indices
+from spikegpt_neuro.mapping.traffic import Piece
+
+FORMAT = "spikegpt-neuro placement"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where every neuron stands.
+
+    ``sites``     (chip, core) of each core in use, in the order data flows.
+    ``pieces``    neurons on cores; ``Piece.core`` counts in ``sites``.
+    ``graph``     fingerprint of the graph's structure (:func:`structure_of`).
+    ``artifact``  sha256 of the artifact's config.json, if it was placed from one.
+    """
+
+    hardware: str
+    hardware_sha256: str
+    graph: str
+    artifact: str | None
+    embedding: Where
+    head: Where
+    seed: int
+    chips: int
+    usable_cores: int
+    sites: tuple[tuple[int, int], ...]
+    pieces: tuple[Piece, ...]
+
+    @property
+    def slots(self) -> Indices:
+        """Slot of each core in use; see :mod:`spikegpt_neuro.mapping.topology`."""
+        chip, core = np.array(self.sites, np.int64).reshape(-1, 2).T
+        return cast(Indices, chip * self.usable_cores + core)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all."""
+        write_atomically(Path(path), json.dumps(_to_json(self), indent=None) + "\n")
+
+    def check(self, graph: SpikingGraph, profile: Profile) -> Placement:
+        """Raise :class:`UnsupportedInput` if it was made for another graph or other hardware."""
+        if self.graph != structure_of(graph):
+            raise UnsupportedInput("the placement is of another model; map this one again")
+        if self.hardware_sha256 != profile.sha256:
+            raise UnsupportedInput(
+                f"the placement is for {self.hardware}, not for {profile.name} as it is now; "
+                "map the model again"
+            )
+        return self
+
+
+def structure_of(graph: SpikingGraph) -> str:
+    """Fingerprint of everything that placement depends on: populations, projections, bits."""
+    structure = {
+        "populations": [(p.name, p.size, p.program.kind) for p in graph.populations],
+        "projections": [
+            (q.name, q.source, q.target, q.port, q.is_dense, q.shift) for q in graph.projections
+        ],
+        "weight_bits": graph.weight_bits,
+        "vocab_size": graph.shape.vocab_size,
+    }
+    return hashlib.sha256(json.dumps(structure).encode()).hexdigest()
+
+
+def load_placement(path: str | Path) -> Placement:
+    """Read a placement file.
+
+    Raises :class:`UnsupportedInput` naming the file and what is wrong with it.
+    """
+    file = Path(path)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnsupportedInput(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedInput(f"{file} is not a placement: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UnsupportedInput(f"{file} is not a placement; write one with map -o")
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise UnsupportedInput(
+            f"{file}: schema version {content.get('schema_version')!r}, this version reads "
+            f"{SCHEMA_VERSION}; map the model again"
+        )
+    try:
+        placement = _from_json(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnsupportedInput(f"{file}: damaged ({error!r}); map the model again") from error
+    for problem in _problems(placement):
+        raise UnsupportedInput(f"{file}: {problem}; map the model again")
+    return placement
+
+
+def _to_json(placement: Placement) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "hardware": {"name": placement.hardware, "sha256": placement.hardware_sha256},
+        "graph": placement.graph,
+        "artifact": placement.artifact,
+        "embedding": placement.embedding,
+        "head": placement.head,
+        "seed": placement.seed,
+        "chips": placement.chips,
+        "usable_cores": placement.usable_cores,
+        "sites": [list(site) for site in placement.sites],
+        "pieces": [[p.population, p.start, p.stop, p.core] for p in placement.pieces],
+    }
+
+
+def _from_json(content: Mapping[str, Any]) -> Placement:
+    hardware = content["hardware"]
+    return Placement(
+        hardware=str(hardware["name"]),
+        hardware_sha256=str(hardware["sha256"]),
+        graph=str(content["graph"]),
+        artifact=content["artifact"],
+        embedding=content["embedding"],
+        head=content["head"],
+        seed=int(content["seed"]),
+        chips=int(content["chips"]),
+        usable_cores=int(content["usable_cores"]),
+        sites=tuple((int(chip), int(core)) for chip, core in content["sites"]),
+        pieces=tuple(
+            Piece(str(name), int(start), int(stop), int(core))
+            for name, start, stop, core in content["pieces"]
+        ),
+    )
+
+
+def _problems(placement: Placement) -> list[str]:
+    """What is wrong with a file that somebody may have edited."""
+    problems = []
+    if len(set(placement.sites)) != len(placement.sites):
+        problems.append("a core is used twice")
+    for chip, core in placement.sites:
+        if not (0 <= chip < placement.chips and 0 <= core < placement.usable_cores):
+            problems.append(f"core {core} of chip {chip} does not exist")
+    covered: dict[str, int] = {}
+    for piece in sorted(placement.pieces, key=lambda p: (p.population, p.start)):
+        if piece.start != covered.get(piece.population, 0) or piece.stop <= piece.start:
+            problems.append(f"population {piece.population} is not covered once")
+        if not 0 <= piece.core < len(placement.sites):
+            problems.append(f"population {piece.population} stands on no core")
+        covered[piece.population] = piece.stop
+    return problems

@@ -1,0 +1,324 @@
+r"""What populations ask of cores: synapses, axons and memory, and whether a chip can run them.
+
+A core keeps one list of synapses for every projection and source neuron that reaches it. For n
+neurons of a population, with b bits per weight, header h and word w:
+
+.. math::
+    bytes(n) = \sum_{dense} F \, w \lceil (h + \lceil n b / 8 \rceil) / w \rceil
+             + \sum_{one-to-one} n \, w \lceil (h + \lceil b / 8 \rceil) / w \rceil
+
+F is the fan-in. A one-to-one connection is a list of one weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.arithmetic.tables import (
+    EXP2_TABLE,
+    RECIPROCAL_SQRT_TABLE,
+    RECIPROCAL_TABLE,
+    SIGMOID_TABLE,
+)
+from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
+from spikegpt_neuro.graph.pipeline import delays
+from spikegpt_neuro.mapping.profile import Encoding, Profile, Support
+from spikegpt_neuro.neurons import Embedding
+
+Where = Literal["chip", "host"]
+
+TOKENS = "token ids"
+"""The source of an embedding on the chip: one axon from the host per token id."""
+
+TABLES: Mapping[str, tuple[NDArray[np.int32], ...]] = {
+    "wkv": (EXP2_TABLE, SIGMOID_TABLE, RECIPROCAL_TABLE),
+    "gate": (SIGMOID_TABLE,),
+    "layer_norm": (RECIPROCAL_SQRT_TABLE,),
+}
+"""Function tables that a core holds once for each population of a program."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One projection as its target stores it: ``fan_in`` synapses of ``bits`` per neuron.
+
+    ``dense`` is False for a one-to-one connection, where neuron i hears source neuron i only.
+    """
+
+    source: str
+    fan_in: int
+    bits: int
+    dense: bool
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one population needs.
+
+    ``neuron_bytes``  memory per neuron: state, parameters, an accumulator per port and step of
+                      delay. ``shared_bytes``: once per core: population parameters and tables.
+    ``whole``         all neurons on one core, since the program sums over the population.
+    """
+
+    name: str
+    size: int
+    program: str
+    inputs: tuple[Input, ...]
+    neuron_bytes: int
+    shared_bytes: int
+    whole: bool
+
+    @property
+    def fan_in(self) -> int:
+        """Synapses into one neuron."""
+        return sum(i.fan_in for i in self.inputs)
+
+    @property
+    def is_heavy(self) -> bool:
+        """True where synapses are dense, so that synaptic memory decides."""
+        return any(i.dense for i in self.inputs)
+
+    def synaptic_bytes(self, neurons: int, encoding: Encoding) -> int:
+        """Synaptic memory for ``neurons`` of its neurons on one core; see the module."""
+        return sum(
+            i.fan_in * list_bytes(neurons, i.bits, encoding)
+            if i.dense
+            else neurons * list_bytes(1, i.bits, encoding)
+            for i in self.inputs
+        )
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is on the chip, in the order data flows.
+
+    ``sizes``    neurons of every source of events, those on the host included.
+    ``readers``  source -> the populations on the chip that hear it, and whether densely.
+    ``to_host``  populations whose events the host hears.
+    """
+
+    demands: tuple[Demand, ...]
+    sizes: Mapping[str, int]
+    readers: Mapping[str, tuple[tuple[str, bool], ...]]
+    to_host: frozenset[str]
+
+    @property
+    def neurons(self) -> int:
+        return sum(d.size for d in self.demands)
+
+    @property
+    def dense_synapses(self) -> int:
+        return sum(d.size * i.fan_in for d in self.demands for i in d.inputs if i.dense)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Dense weights alone, without any overhead: the lower bound of synaptic memory."""
+        return (
+            sum(d.size * i.fan_in * i.bits for d in self.demands for i in d.inputs if i.dense) // 8
+        )
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A limit that does not hold: where, which, by how much, and what would help."""
+
+    where: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+def list_bytes(synapses: int, bits: int, encoding: Encoding) -> int:
+    """Bytes of one list of synapses, padded to whole words."""
+    content = encoding.list_header + -(-synapses * bits // 8)
+    return -(-content // encoding.list_word) * encoding.list_word
+
+
+def workload(
+    graph: SpikingGraph,
+    profile: Profile,
+    embedding: Where = "host",
+    head: Where = "chip",
+    weight_bits: int | None = None,
+) -> Workload:
+    """What of ``graph`` the chip has to hold; ``weight_bits`` asks for another width."""
+    away = _on_host(graph, embedding, head)
+    wait = delays(graph)
+    bits = stored_bits(weight_bits or graph.weight_bits, profile.support)
+    demands: list[Demand] = []
+    readers: dict[str, list[tuple[str, bool]]] = {p.name: [] for p in graph.populations}
+    to_host = {graph.output.name} - away
+    for population in graph.populations:
+        projections = graph.incoming[population.name]
+        if population.name in away:
+            to_host |= {q.source for q in projections} - away
+            continue
+        inputs = tuple(_input(q, graph, bits) for q in projections)
+        if population is graph.input:
+            inputs = (_tokens(population, profile.support),)
+        for i in inputs:
+            readers.setdefault(i.source, []).append((population.name, i.dense))
+        waits = [wait[q.name] for q in projections]
+        demands.append(_demand(population, inputs, waits, profile.encoding.state_word))
+    sizes = {p.name: p.size for p in graph.populations}
+    sizes |= {i.source: i.fan_in for d in demands for i in d.inputs if i.source == TOKENS}
+    heard = {name: tuple(targets) for name, targets in readers.items()}
+    return Workload(tuple(demands), sizes, heard, frozenset(to_host))
+
+
+def _on_host(graph: SpikingGraph, embedding: Where, head: Where) -> set[str]:
+    away = {graph.input.name} if embedding == "host" else set()
+    return away | ({graph.output.name} if head == "host" else set())
+
+
+def _input(projection: Projection, graph: SpikingGraph, bits: int) -> Input:
+    dense = projection.is_dense
+    fan_in = graph.by_name[projection.source].size if dense else 1
+    return Input(projection.source, fan_in, bits, dense)
+
+
+def _tokens(population: Population, support: Support) -> Input:
+    assert isinstance(population.program, Embedding)
+    bits = stored_bits(population.events.bits, support)
+    return Input(TOKENS, len(population.program.table), bits, dense=True)
+
+
+def _demand(
+    population: Population, inputs: tuple[Input, ...], waits: list[int], word: int
+) -> Demand:
+    program = population.program
+    values = [getattr(program, field.name) for field in fields(program)]  # type: ignore[arg-type]
+    arrays = 0
+    if not isinstance(program, Embedding):  # whose table is its synapses
+        arrays = sum(isinstance(v, np.ndarray) for v in values)
+    accumulators = sum(1 + wait for wait in waits) or 1
+    scalars = sum(not isinstance(v, np.ndarray) for v in values)
+    return Demand(
+        name=population.name,
+        size=population.size,
+        program=program.kind,
+        inputs=inputs,
+        neuron_bytes=word * (len(program.state_names) + arrays + accumulators),
+        shared_bytes=word * (scalars + sum(map(len, TABLES.get(program.kind, ())))),
+        whole=program.population_wide,
+    )
+
+
+def stored_bits(bits: int, support: Support) -> int:
+    """The narrowest storable width that holds ``bits``; the widest where none does."""
+    return min((b for b in support.weight_bits if b >= bits), default=support.weight_bits[-1])
+
+
+# Whether the chip can run it at all.
+
+
+def refusals(
+    graph: SpikingGraph, profile: Profile, embedding: Where = "host", head: Where = "chip"
+) -> list[Violation]:
+    """Why no number of chips of this kind would do; populations of one reason are named once."""
+    away = _on_host(graph, embedding, head)
+    found: dict[tuple[str, str], list[str]] = {}
+    for population in graph.populations:
+        for problem, remedy in _population_refusals(population, graph, profile, away):
+            found.setdefault((problem, remedy), []).append(population.name)
+    load = workload(graph, profile, embedding, head)
+    for demand in load.demands:
+        for problem, remedy in _neuron_refusals(demand, profile):
+            found.setdefault((problem, remedy), []).append(demand.name)
+    return [Violation(_names(names), *reason) for reason, names in found.items()]
+
+
+def _names(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"population {names[0]}"
+    return f"population {names[0]} and {len(names) - 1} more"
+
+
+def _population_refusals(
+    population: Population, graph: SpikingGraph, profile: Profile, away: set[str]
+) -> Iterator[tuple[str, str]]:
+    support, name = profile.support, profile.name
+    sends = population.name not in away or population is graph.input
+    if sends and population.events.bits > support.payload_bits:
+        problem = f"sends graded events, cores of {name} carry binary spikes only"
+        if support.payload_bits > 1:
+            bits = population.events.bits
+            problem = f"sends events of {bits} bits, cores of {name} carry {support.payload_bits}"
+        yield problem, "map to a chip with graded events, for example --hw loihi2"
+    if population.name in away:
+        return
+    if population.program.kind not in support.programs:
+        known = ", ".join(sorted(support.programs))
+        problem = f"runs the program {population.program.kind}, cores of {name} run {known}"
+        yield problem, "map to a programmable chip, for example --hw loihi2"
+    if isinstance(population.program, Embedding):
+        bits = population.events.bits
+        if bits > support.weight_bits[-1]:
+            problem = f"its table has {bits} bits, cores of {name} store {support.weight_bits[-1]}"
+            yield problem, "keep the embedding on the host (--embedding host)"
+        return
+    yield from _projection_refusals(population, graph, profile)
+
+
+def _projection_refusals(
+    population: Population, graph: SpikingGraph, profile: Profile
+) -> Iterator[tuple[str, str]]:
+    support, wait = profile.support, delays(graph)
+    for projection in graph.incoming[population.name]:
+        if projection.is_dense and graph.weight_bits > support.weight_bits[-1]:
+            widest = support.weight_bits[-1]
+            problem = (
+                f"its weights have {graph.weight_bits} bits, cores of {profile.name} store {widest}"
+            )
+            yield problem, f"convert with --weight-bits {widest} or fewer"
+        if wait[projection.name] > support.delay:
+            problem = (
+                f"its port {projection.port} waits {wait[projection.name]} steps, synapses of "
+                f"{profile.name} at most {support.delay}"
+            )
+            yield problem, "map to a chip with longer delays"
+
+
+def _neuron_refusals(demand: Demand, profile: Profile) -> Iterator[tuple[str, str]]:
+    """What does not fit an empty core: one neuron, or all where the program needs them together."""
+    limits, n = profile.limits, demand.size if demand.whole else 1
+    axons = sum(i.fan_in if i.dense else n for i in demand.inputs)
+    memory = demand.shared_bytes + n * demand.neuron_bytes
+    needs = {
+        "neurons": (n, limits.neurons, "neurons"),
+        "fan-in": (demand.fan_in, limits.fan_in, "synapses per neuron"),
+        "input axons": (axons, limits.input_axons, "input axons"),
+        "synaptic memory": (
+            demand.synaptic_bytes(n, profile.encoding),
+            limits.synaptic_memory,
+            "bytes of synaptic memory",
+        ),
+        "neuron memory": (memory, limits.neuron_memory, "bytes of neuron memory"),
+    }
+    what = f"all {n} neurons of a {demand.program} together" if demand.whole else "one neuron"
+    for limit, (needed, available, unit) in needs.items():
+        if needed > available:
+            yield over(what, needed, available, unit, profile), _remedy(demand, limit)
+
+
+def over(what: str, needed: int, available: int, unit: str, profile: Profile) -> str:
+    """How far a need exceeds what a core has."""
+    return (
+        f"{what} need{'s' * what.startswith('one')} {needed:,} {unit}, a core of {profile.name} "
+        f"has {available:,} ({needed - available:,} missing)"
+    )
+
+
+def _remedy(demand: Demand, limit: str) -> str:
+    if demand.program == Embedding.kind:
+        return "keep the embedding on the host (--embedding host)"
+    if limit == "synaptic memory":
+        return "convert with fewer --weight-bits, or map to a chip with larger cores"
+    return "a narrower model or a chip with larger cores would fit"

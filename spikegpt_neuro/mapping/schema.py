@@ -1,0 +1,188 @@
+"""The keys that a hardware profile may have: their dimension, form and meaning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from spikegpt_neuro.neurons import PROGRAMS
+
+KINDS = ("measured", "pre-silicon", "fitted", "scaled", "assumed")
+
+Number = int | float
+Value = Number | tuple[str, ...] | tuple[int, ...] | tuple[tuple[Number, Number], ...]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """Units that measure the same thing, as multiples of the base unit."""
+
+    units: Mapping[str, float]
+
+    def to_base(self, value: object, unit: str) -> float:
+        """A number in ``unit`` as a number in the base unit."""
+        assert isinstance(value, (int, float))
+        # In decimal, so that 1.8 us is the float nearest to 1.8e-6, as written elsewhere.
+        return float(Decimal(repr(value)) * Decimal(repr(self.units[unit])))
+
+
+TIME = Dimension({"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1})
+ENERGY = Dimension({"pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "J": 1})
+POWER = Dimension({"mW": 1e-3, "W": 1})
+MEMORY = Dimension({"byte": 1, "KiB": 1024, "MiB": 1024**2})
+BIT = Dimension({"bit": 1})
+STEP = Dimension({"step": 1})
+PROGRAM = Dimension({"programs": 1})
+OPERATION_RATE = Dimension({"op/s": 1, "Gop/s": 1e9})
+MESSAGE_RATE = Dimension({"spike/s": 1, "Gspike/s": 1e9})
+BYTE_RATE = Dimension({"byte/s": 1, "GB/s": 1e9, "TB/s": 1e12})
+
+
+def count_of(unit: str) -> Dimension:
+    """A number of things."""
+    return Dimension({unit: 1})
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One key: its dimension, what it means, and which values it takes.
+
+    ``read`` returns the value in its final form, or None where it is not ``form``.
+    """
+
+    dimension: Dimension
+    meaning: str
+    form: str
+    parse: Callable[[object], Value | None]
+
+    @property
+    def expected(self) -> str:
+        return f"{self.form} ({self.meaning})"
+
+    def read(self, found: object) -> Value | None:
+        return self.parse(found)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(value: object) -> Value | None:
+    return value if _is_number(value) and value >= 0 else None  # type: ignore[operator,return-value]
+
+
+def _whole(smallest: int) -> Callable[[object], Value | None]:
+    def parse(value: object) -> Value | None:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return value if whole and value >= smallest else None  # type: ignore[operator,return-value]
+
+    return parse
+
+
+def _programs(value: object) -> Value | None:
+    if not isinstance(value, list) or not all(isinstance(kind, str) for kind in value):
+        return None
+    return tuple(value) if value and set(value) <= set(PROGRAMS) else None
+
+
+def _bits(value: object) -> Value | None:
+    if not isinstance(value, list) or not value:
+        return None
+    whole = all(isinstance(b, int) and not isinstance(b, bool) and 1 <= b <= 32 for b in value)
+    return tuple(value) if whole else None
+
+
+def _steps(value: object) -> Value | None:
+    if not isinstance(value, list) or not value:
+        return None
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2:
+            return None
+        if _whole(1)(pair[0]) is None or _number(pair[1]) is None:
+            return None
+    starts = [pair[0] for pair in value]
+    return tuple(map(tuple, value)) if starts == sorted(set(starts)) else None
+
+
+def _spec(dimension: Dimension, meaning: str) -> Spec:
+    return Spec(dimension, meaning, "a number >= 0", _number)
+
+
+def _capacity(dimension: Dimension, meaning: str, smallest: int = 1) -> Spec:
+    return Spec(dimension, meaning, f"a whole number >= {smallest}", _whole(smallest))
+
+
+def _barrier(meaning: str) -> Spec:
+    return Spec(
+        TIME, meaning, "[[from this count on, number >= 0], ...] in ascending order", _steps
+    )
+
+
+_PLACEMENT: dict[str, Spec] = {
+    "chip.tile_columns": _capacity(count_of("tiles"), "routers from west to east"),
+    "chip.tile_rows": _capacity(count_of("tiles"), "routers from north to south"),
+    "chip.cores_per_tile": _capacity(count_of("cores"), "cores at one router"),
+    "chip.usable_cores": _capacity(count_of("cores"), "cores of a chip that a user gets"),
+    "core.neurons": _capacity(count_of("neurons"), "neurons of a core"),
+    "core.synaptic_memory": _capacity(MEMORY, "memory for synapses and their lists"),
+    "core.neuron_memory": _capacity(MEMORY, "memory for state, parameters and tables"),
+    "core.input_axons": _capacity(count_of("axons"), "neurons that can reach a core"),
+    "core.output_axons": _capacity(count_of("axons"), "pairs of a core's neuron and a target core"),
+    "core.fan_in": _capacity(count_of("synapses"), "synapses into one neuron"),
+    "encoding.list_header": _capacity(MEMORY, "header of one list of synapses", 0),
+    "encoding.list_word": _capacity(MEMORY, "lists fill up words of this size"),
+    "encoding.state_word": _capacity(MEMORY, "one state variable or parameter of a neuron"),
+    "support.programs": Spec(
+        PROGRAM, "neuron programs", f"a list of {', '.join(sorted(PROGRAMS))}", _programs
+    ),
+    "support.weight_bits": Spec(BIT, "storable weights", "a list of whole numbers 1..32", _bits),
+    "support.payload_bits": _capacity(BIT, "largest payload of an event; 1: binary spikes only"),
+    "support.delay": _capacity(STEP, "longest delay of a synapse", 0),
+    "system.chips": _capacity(count_of("chips"), "chips of the system"),
+    "system.chip_rows": _capacity(count_of("chips"), "chips from north to south"),
+    "system.chip_crossing": _spec(count_of("hops"), "a chip boundary, in hops of the mesh"),
+}
+
+_OPERATIONS = {
+    "synaptic_operation": "one synapse of a dense list",
+    "synaptic_operation_sparse": "one synapse of a sparse list",
+    "synaptic_operation_convolution": "one synapse of a convolutional list",
+    "neuron_access": "every neuron, every step",
+    "neuron_update": "in addition, a neuron that has something to update",
+    "micro_operation": "one micro-operation of a neuron program",
+    "spike_out": "a neuron that fires",
+    "axon_in": "a message that arrives at a core",
+    "axon_out": "a message that a core sends",
+    "spike_within_tile": "a message within a tile",
+    "hop_east_west": "one hop along a row",
+    "hop_north_south": "one hop along a column",
+    "interchip_hop": "a message over one chip boundary",
+}
+
+_COST: dict[str, Spec] = {
+    **{f"energy.{key}": _spec(ENERGY, meaning) for key, meaning in _OPERATIONS.items()},
+    "energy.graded_payload_bit": _spec(
+        ENERGY, "a synaptic operation, for each payload bit beyond the first"
+    ),
+    "energy.system_synaptic_operation": _spec(
+        ENERGY, "one synaptic operation at full load, everything included"
+    ),
+    **{f"latency.{key}": _spec(TIME, meaning) for key, meaning in _OPERATIONS.items()},
+    "latency.barrier": _barrier("end of a step, by tiles in use"),
+    "latency.barrier_chips": _barrier("end of a step, by chips in use"),
+    "power.static_per_chip": _spec(POWER, "drawn by a powered chip that does nothing"),
+    "power.system_maximum": _spec(POWER, "drawn by the whole system at most"),
+    "bandwidth.tile": _spec(MESSAGE_RATE, "messages through one router"),
+    "bandwidth.synaptic_operations": _spec(OPERATION_RATE, "synaptic operations of a chip"),
+    "bandwidth.neuron_operations": _spec(OPERATION_RATE, "neuron updates of a chip"),
+    "bandwidth.synaptic_memory": _spec(BYTE_RATE, "memory of all cores of a chip"),
+    "bandwidth.intercore": _spec(BYTE_RATE, "messages between the cores of a chip"),
+    "bandwidth.interchip": _spec(BYTE_RATE, "messages between a chip and its neighbours"),
+    "router.link_buffer": _capacity(count_of("messages"), "messages that a link's buffer holds"),
+}
+
+SPECS: Mapping[str, Spec] = _PLACEMENT | _COST
+REQUIRED = tuple(_PLACEMENT)
+SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in SPECS))
