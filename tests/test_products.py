@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llvmlite import binding
 
 from spikegpt_neuro.arithmetic.packing import pack, unpack
-from spikegpt_neuro.backends.reference import products
+from spikegpt_neuro.backends.reference import products, vnni
 from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Projection
 from spikegpt_neuro.neurons.program import EventFormat
 
-PAYLOAD = EventFormat(8, signed=False)
+BYTE = EventFormat(8, signed=False)
+SIGNED_BYTE = EventFormat(8, signed=True)
+WIDE = EventFormat(9, signed=True)
 sizes = st.integers(1, 37)
 densities = st.sampled_from([0.0, 0.1, 0.5, 1.0])
 seeds = st.integers(0, 2**32 - 1)
@@ -43,8 +46,26 @@ def test_every_order_gives_the_exact_sums(
     for many in (1, 3):  # the executor's way, for one token and for a text
         text = np.repeat(events[None].astype(np.int32), many, axis=0)
         for order in ("C", "F"):
-            projection = Projection("p", "a", "b", "x", np.asarray(weights, order=order))
-            assert (Synapses(projection, PAYLOAD).accumulate(text) == expected).all()
+            synapses = Synapses(
+                Projection("p", "a", "b", "x", np.asarray(weights, order=order)), WIDE
+            )
+            assert (synapses.accumulate(text) == expected).all()
+
+
+@given(sizes, sizes, st.integers(2, 19), st.sampled_from([BYTE, SIGNED_BYTE]), seeds)
+def test_the_processors_product_is_that_of_blas(
+    targets: int, sources: int, tokens: int, events: EventFormat, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-127, 128, (targets, sources), dtype=np.int8)
+    text = rng.integers(events.low, events.high + 1, (tokens, sources)).astype(np.int32)
+    expected = text.astype(np.int64) @ weights.astype(np.int64).T
+    synapses = Synapses(Projection("p", "a", "b", "x", weights), events)
+    assert (synapses.accumulate(text) == expected).all()
+    assert (synapses.by_blas(text) == expected).all()
+    if vnni.available():
+        packed = vnni.pack(weights)
+        assert (vnni.product(packed, vnni.row_sums(weights), text, events) == expected).all()
 
 
 @given(sizes, sizes, densities, seeds)
@@ -71,13 +92,18 @@ def test_unpack_undoes_pack(rows: int, columns: int, seed: int) -> None:
     assert np.array_equal(unpack(packed, columns), weights)
 
 
+def test_the_processors_product_is_used_where_there_is_one() -> None:
+    assert vnni.available() == binding.get_host_cpu_features().get("avx512vnni", False)
+
+
 def test_large_sums_that_float32_cannot_hold_are_exact() -> None:
     weights = np.full((2, 4096), 127, np.int8)
-    synapses = Synapses(Projection("p", "a", "b", "x", weights), PAYLOAD)
+    synapses = Synapses(Projection("p", "a", "b", "x", weights), BYTE)
     assert len(synapses.slices) == 8
     for payload in (254, 255):  # an odd product is the first that float32 would round
-        sums = synapses.accumulate(np.full((5, 4096), payload, np.int32))
-        assert (sums == 4096 * 127 * payload).all()
+        text = np.full((5, 4096), payload, np.int32)
+        assert (synapses.by_blas(text) == 4096 * 127 * payload).all()
+        assert (synapses.accumulate(text) == 4096 * 127 * payload).all()
 
 
 @pytest.mark.parametrize(("bits", "slices"), [(17, 3), (20, 1)])

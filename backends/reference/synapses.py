@@ -2,8 +2,9 @@ r"""Synapses: what the events of one population add up to at the next.
 
 .. math:: a_j[t] = \sum_i w_{ji} e_i[t]
 
-A compiled loop for one token; for many, matrix products in float32, which BLAS does fast and
-which are exact as long as no partial sum can exceed 2^24. The largest possible one is
+A compiled loop for one token. For many tokens, the processor's product of bytes where it has one
+(:mod:`~spikegpt_neuro.backends.reference.vnni`); else matrix products in float32, which BLAS does
+fast and which are exact as long as no partial sum can exceed 2^24. The largest possible one is
 max_j sum_i |w_ji| times the largest payload; where that is too large the sources are cut into
 slices whose sums are added as integers.
 """
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.backends.reference import vnni
 from spikegpt_neuro.graph.graph import WEIGHT_BITS_MAX, Projection
 from spikegpt_neuro.neurons.program import EventFormat, IntArray
 
@@ -41,6 +43,14 @@ class Synapses:
             return events << shift if shift else events
         if len(events) == 1:
             return _one_token(weights, events[0])
+        if self.events.bits <= vnni.EVENT_BITS and vnni.available():
+            return vnni.product(*self._packed, events, self.events)
+        return self.by_blas(events)
+
+    def by_blas(self, events: IntArray) -> IntArray:
+        """The same sums by floating-point products, on any processor."""
+        weights = self.projection.weights
+        assert weights is not None
         total: IntArray | None = None
         for part in self.slices:
             product = events[:, part].astype(self.dtype) @ weights[:, part].astype(self.dtype).T
@@ -48,6 +58,11 @@ class Synapses:
             total = exact if total is None else np.add(total, exact, out=total)
         assert total is not None
         return total
+
+    @cached_property
+    def _packed(self) -> tuple[NDArray[np.int8], IntArray]:
+        assert self.projection.weights is not None
+        return vnni.pack(self.projection.weights), vnni.row_sums(self.projection.weights)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:

@@ -1,0 +1,168 @@
+r"""Exact products of 8-bit events and 8-bit weights by the processor's own instruction.
+
+.. math:: a_{tj} = \sum_i e_{ti} w_{ji}
+
+``vpdpbusd`` (AVX-512 VNNI) multiplies 64 pairs of an unsigned and a signed byte and adds them,
+four by four, to 16 sums of 32 bits, without saturation. The kernel keeps the sums of 8 tokens
+and 32 targets in registers while it walks the sources. Signed events are made unsigned by
+adding 128; what that adds is 128 times the sum of a target's weights, and taken off again.
+
+Where the processor lacks the instruction, :func:`available` is False and
+:mod:`~spikegpt_neuro.backends.reference.synapses` computes the same integers with BLAS.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.neurons.program import EventFormat, IntArray
+
+TOKENS, BLOCKS, LANES, GROUP = 8, 2, 16, 4
+TARGETS = BLOCKS * LANES
+EVENT_BITS = 8
+OFFSET = 128
+VECTOR_BYTES = 64
+FEATURE = "avx512vnni"
+INSTRUCTION = "llvm.x86.avx512.vpdpbusd.512"
+
+code: Any = cgutils
+_VECTOR = ir.VectorType(ir.IntType(32), LANES)
+
+
+@cache
+def available() -> bool:
+    """True if this processor has the instruction and the compiler knows it."""
+    if not binding.get_host_cpu_features().get(FEATURE, False):
+        return False
+    try:
+        weights = np.ones((1, GROUP), np.int8)
+        events = np.full((1, GROUP), -2, np.int32)
+        found = product(pack(weights), row_sums(weights), events, EventFormat(8, signed=True))
+    except Exception:  # a compiler that names or types it otherwise: any error means no
+        return False
+    return bool(found[0, 0] == -2 * GROUP)
+
+
+def pack(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """(targets, sources) -> (target blocks, source groups, 32, 4), padded with zeros."""
+    targets, sources = weights.shape
+    padded = np.zeros((-(-targets // TARGETS) * TARGETS, -(-sources // GROUP) * GROUP), np.int8)
+    padded[:targets, :sources] = weights
+    blocks = padded.reshape(-1, TARGETS, padded.shape[1] // GROUP, GROUP)
+    return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
+
+
+def row_sums(weights: NDArray[np.int8]) -> IntArray:
+    """Sum of each target's weights (targets,)."""
+    sums: IntArray = weights.sum(axis=1, dtype=np.int32)
+    return sums
+
+
+def product(
+    packed: NDArray[np.int8],
+    sums: IntArray,
+    events: IntArray,
+    kind: EventFormat,
+) -> IntArray:
+    """Sums (T, targets) of ``events`` (T, sources) of at most ``EVENT_BITS`` bits."""
+    (tokens, sources), targets = events.shape, len(sums)
+    offset = OFFSET if kind.signed else 0
+    rows = -(-tokens // TOKENS) * TOKENS
+    shifted = np.full((rows, packed.shape[1] * GROUP), offset, np.uint8)
+    np.add(events, offset, out=shifted[:tokens, :sources], casting="unsafe")
+    result = np.empty((rows, packed.shape[0] * TARGETS), np.int32)
+    _tiles(packed, shifted, result)
+    exact: IntArray = result[:tokens, :targets]
+    return np.subtract(exact, offset * sums)
+
+
+@kernel
+def _tiles(packed: Any, events: Any, result: Any) -> None:
+    """All tiles of ``result`` (T, targets), both padded."""
+    groups = packed.shape[1]
+    for block in range(packed.shape[0]):
+        weights = packed[block].ctypes.data
+        for token in range(0, events.shape[0], TOKENS):
+            _tile(
+                weights,
+                events[token].ctypes.data,
+                groups,
+                events.shape[1],
+                result[token, block * TARGETS :].ctypes.data,
+                result.shape[1] * 4,
+            )
+
+
+def _generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+    """One tile of 8 tokens and 32 targets; the compiler keeps ``sums`` in registers."""
+    weights, events, groups, event_stride, result, result_stride = arguments
+    zero = ir.Constant(_VECTOR, [0] * LANES)
+    tile = [(t, b) for t in range(TOKENS) for b in range(BLOCKS)]
+    sums = {place: code.alloca_once_value(builder, zero) for place in tile}
+    for total in sums.values():
+        builder.store(zero, total)
+    with code.for_range(builder, groups) as loop:
+        group = _moved(builder, weights, loop.index, BLOCKS * VECTOR_BYTES)
+        rows = [_load(builder, _moved(builder, group, b, VECTOR_BYTES)) for b in range(BLOCKS)]
+        for t in range(TOKENS):
+            token = _moved(builder, events, event_stride, t)
+            four = _splat(builder, _moved(builder, token, loop.index, GROUP))
+            for b in range(BLOCKS):
+                total = builder.load(sums[t, b])
+                builder.store(_multiply_add(builder, total, four, rows[b]), sums[t, b])
+    for t, b in tile:
+        row = _moved(builder, result, result_stride, t)
+        address = _moved(builder, row, b, VECTOR_BYTES)
+        pointer = builder.inttoptr(address, _VECTOR.as_pointer())
+        builder.store(builder.load(sums[t, b]), pointer, align=1)
+    return context.get_dummy_value()
+
+
+def _moved(builder: ir.IRBuilder, address: Any, count: Any, step: int) -> Any:
+    """``address + count * step``."""
+    if isinstance(count, int):
+        return builder.add(address, ir.Constant(address.type, count * step))
+    return builder.add(address, builder.mul(count, ir.Constant(count.type, step)))
+
+
+def _load(builder: ir.IRBuilder, address: Any) -> Any:
+    return builder.load(builder.inttoptr(address, _VECTOR.as_pointer()), align=1)
+
+
+def _splat(builder: ir.IRBuilder, address: Any) -> Any:
+    """Four events of one token, as one word in every lane."""
+    word = ir.IntType(32)
+    four = builder.load(builder.inttoptr(address, word.as_pointer()), align=1)
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), four, ir.Constant(word, 0))
+    return builder.shuffle_vector(one, one, ir.Constant(_VECTOR, [0] * LANES))
+
+
+def _multiply_add(builder: ir.IRBuilder, sums: Any, events: Any, weights: Any) -> Any:
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    function = code.get_or_insert_function(builder.module, kind, INSTRUCTION)
+    return builder.call(function, [sums, events, weights])
+
+
+def _typed(
+    typing_context: Any,
+    weights: Any,
+    events: Any,
+    groups: Any,
+    event_stride: Any,
+    result: Any,
+    result_stride: Any,
+) -> Any:
+    """Addresses, strides in bytes and the number of groups: six machine words."""
+    return types.void(*[types.intp] * 6), _generate
+
+
+_tile: Any = intrinsic(_typed)
