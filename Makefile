@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPES := build/types/spikegpt_neuro
 
 # Other simulators, which the tests compare exports with; where one cannot be had, its tests skip.
-PEERS := $(if $(TORCH),loguru nirtorch norse snntorch spikingjelly)
+PEERS := $(if $(TORCH),loguru nirtorch norse snntorch 'spikingjelly>=2')
 
 .PHONY: venv test test-all lint types demo clean
 
@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	$(PIP) install -q -c constraints.txt numpy scipy networkx asteval scikit-learn
 	$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-nc
 	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,nir,netx,report,cluster,dev]'
-	@for peer in $(PEERS); do $(PIP) install -q -c constraints.txt --no-deps $$peer \
+	@for peer in $(PEERS); do $(PIP) install -q -c constraints.txt --no-deps "$$peer" \
 	  || echo "left out: $$peer (its tests skip)" >&2; done
 	@$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-dl \
 	  || echo "left out: lava-dl (its tests skip)" >&2

@@ -1,0 +1,1 @@
+"""Exporters: a graph or a checkpoint in the formats of other tools."""

@@ -1,0 +1,77 @@
+"""What every exporter shares: its result, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
+from spikegpt_neuro.files import umask
+
+DATA_SUFFIX = ".data"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: ``path``, number of ``nodes``, and what the format cannot carry.
+
+    ``unexported`` names every population and projection that is not in the file.
+    """
+
+    path: Path
+    nodes: int
+    unexported: tuple[str, ...] = ()
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import ``module`` or raise :class:`MissingBackend` with the line that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingBackend(
+            f"{module} is not installed; pip install 'spikegpt-neuro[{extra}]'"
+        ) from error
+
+
+def check_output_file(path: Path, force: bool) -> None:
+    """Raise unless a file may be written at ``path``: before any long work."""
+    if path.is_dir():
+        raise UnsupportedInput(f"{path} is a directory; choose another output")
+    if (path.exists() or path.is_symlink()) and not force:
+        raise UnsupportedInput(f"{path} exists; choose another output or pass --force")
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        raise UnsupportedInput(f"{parent} does not exist; create it first")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UnsupportedInput(f"{parent} cannot be written; choose another output")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A path in a temporary directory; what is there takes ``path``'s place if the body succeeds.
+
+    A second file of the same name and ``.data`` goes along. It comes first and the old ``path``
+    goes before it, so that no model ever stands beside another model's data.
+    """
+    target = path.resolve()
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{path.name}.", suffix=".partial", dir=target.parent
+        ) as directory:
+            temporary = Path(directory) / target.name
+            yield temporary
+            data = temporary.with_name(temporary.name + DATA_SUFFIX)
+            if data.exists():
+                target.unlink(missing_ok=True)
+                data.chmod(0o666 & ~umask())
+                data.replace(target.with_name(data.name))
+            temporary.chmod(0o666 & ~umask())
+            temporary.replace(target)
+    except OSError as error:
+        raise UnsupportedInput(f"{path} cannot be written: {error.strerror or error}") from error

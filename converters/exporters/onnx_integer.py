@@ -1,0 +1,246 @@
+"""``onnx``: the integer graph as an ONNX step model, equal to the reference in every integer.
+
+One node per population and dense projection; the value ``events.<population>`` is what it
+sends. Inputs ``token`` (1,) int64 and ``state_in.<population>.<state>`` (int32), outputs
+``logits`` (int32, in units of ``logit_scale``) and ``state_out.<population>.<state>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from spikegpt_neuro.converters.exporters.exported import Exported
+from spikegpt_neuro.converters.exporters.onnx_body import Body, Value
+from spikegpt_neuro.converters.exporters.onnx_file import (
+    LOGITS,
+    TOKEN,
+    StateTensor,
+    StepModel,
+    describe,
+    write_step_model,
+)
+from spikegpt_neuro.converters.exporters.onnx_integer_functions import (
+    BYTE,
+    INTEGER,
+    SHIFT_LIMIT,
+    SIGN,
+    WEIGHT_ZERO,
+)
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
+from spikegpt_neuro.neurons import (
+    LIF,
+    WKV,
+    Embedding,
+    Gate,
+    LayerNorm,
+    Requantize,
+    Residual,
+    SquaredReLU,
+    TokenMix,
+)
+from spikegpt_neuro.neurons.layer_norm import NORMALIZED_FRACTION
+from spikegpt_neuro.neurons.program import Program
+
+KIND = "integer-step"
+Vectors = dict[str, NDArray[np.int64]]
+Scalars = dict[str, int]
+
+
+def export(graph: SpikingGraph, path: Path) -> Exported:
+    """Write ``graph`` to ``path``.
+
+    Raises :class:`UnsupportedInput` naming a population whose program ONNX has no function for.
+    """
+    writing = _Writing()
+    for population in graph.populations:
+        writing.population(graph, population)
+    writing.body.op("Cast", writing.events[graph.output.name], name=LOGITS, to=TensorProto.INT32)
+    step = StepModel(
+        kind=KIND,
+        body=writing.body,
+        domain=INTEGER,
+        tensors=writing.tensors,
+        states=writing.states,
+        logits=graph.output.size,
+        element_type=TensorProto.INT32,
+        metadata={
+            **describe(graph.shape, graph.vocabulary),
+            "logit_scale": graph.logit_scale,
+            "weight_bits": graph.weight_bits,
+            "activation_bits": graph.activation_bits,
+            "provenance": dict(graph.provenance),
+        },
+    )
+    write_step_model(step, path)
+    return Exported(path, len(writing.body.nodes))
+
+
+@dataclass
+class _Writing:
+    """The graph being written; all values are int64 vectors."""
+
+    body: Body = field(default_factory=Body)
+    tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
+    states: list[StateTensor] = field(default_factory=list)
+    events: dict[str, Value] = field(default_factory=dict)
+
+    def population(self, graph: SpikingGraph, population: Population) -> None:
+        """The node of one population, its parameters and its states."""
+        name, program = population.name, population.program
+        if isinstance(program, Embedding):
+            table = self.tensor(f"populations/{name}/table", program.table)
+            index = self.body.op("Squeeze", self.body.value(TOKEN))
+            row = self.body.op("Gather", table, index)
+            self.events[name] = self.body.op(
+                "Cast", row, name=f"events.{name}", to=TensorProto.INT64
+            )
+            return
+        if program.kind not in PARAMETERS:
+            raise UnsupportedInput(
+                f"population {name}: program {program.kind} has no ONNX function; "
+                "only the built-in programs can be exported"
+            )
+        vectors, scalars = PARAMETERS[program.kind](program, name)
+        inputs = [self.accumulated(q, graph) for q in graph.incoming[name]]
+        parameters = [
+            self.tensor(f"populations/{name}/{key}", array) for key, array in vectors.items()
+        ]
+        states = self.state_inputs(population)
+        # A token mix keeps what it received; the others compute their next state.
+        computed = () if isinstance(program, TokenMix) else program.state_names
+        results = [f"events.{name}", *(f"next.{name}.{state}" for state in computed)]
+        payload, *following = self.body.call(
+            type(program).__name__,
+            [*inputs, *states, *parameters],
+            results,
+            INTEGER.name,
+            **scalars,
+        )
+        self.events[name] = payload
+        self.state_outputs(population, following or inputs)
+
+    def accumulated(self, projection: Projection, graph: SpikingGraph) -> Value:
+        """What the synapses of ``projection`` add up to."""
+        events = self.events[projection.source]
+        if projection.weights is None:
+            return events * (1 << projection.shift) if projection.shift else events
+        stored = (projection.weights.astype(np.int16) + WEIGHT_ZERO).astype(np.uint8)
+        weights = self.tensor(f"projections/{projection.name}", np.ascontiguousarray(stored.T))
+        payload = graph.by_name[projection.source].events
+        if payload.low >= 0 and payload.high < BYTE:
+            return INTEGER.call("Dense", events, weights, offset=0)
+        if payload.high < SIGN:
+            return INTEGER.call("Dense", events, weights, offset=SIGN)
+        return INTEGER.call("DenseWide", events, weights)
+
+    def state_inputs(self, population: Population) -> list[Value]:
+        initial = population.program.initial_state(population.size)
+        states = [
+            StateTensor(f"{population.name}.{name}", vector)
+            for name, vector in zip(population.program.state_names, initial, strict=True)
+        ]
+        self.states += states
+        return [self.body.value(state.input).cast(TensorProto.INT64) for state in states]
+
+    def state_outputs(self, population: Population, values: list[Value]) -> None:
+        for name, value in zip(population.program.state_names, values, strict=False):
+            output = StateTensor(f"{population.name}.{name}", np.empty(0)).output
+            self.body.op("Cast", value, name=output, to=TensorProto.INT32)
+
+    def tensor(self, name: str, array: NDArray[Any]) -> Value:
+        self.tensors[name] = array
+        return self.body.value(name)
+
+
+def _scale(mantissa: Any, shift: Any, where: str) -> tuple[Any, Any]:
+    """A shift as a divisor; a negative one multiplies the mantissa."""
+    if np.max(np.abs(shift), initial=0) > SHIFT_LIMIT:
+        raise UnsupportedInput(f"{where}: a shift exceeds {SHIFT_LIMIT}; convert again")
+    one = np.int64(1)
+    return np.asarray(mantissa, np.int64) << np.maximum(np.negative(shift), 0), one << np.maximum(
+        np.asarray(shift, np.int64), 0
+    )
+
+
+def _scales(program: Program, where: str, *ports: str) -> Vectors:
+    """``<port>mantissa`` and ``<port>divisor`` of each port (``""`` or ``"value_"``)."""
+    vectors: Vectors = {}
+    for port in ports:
+        shift = getattr(program, f"{port}shift")
+        mantissa, divisor = _scale(getattr(program, f"{port}mantissa"), shift, where)
+        vectors |= {f"{port}mantissa": mantissa, f"{port}divisor": divisor}
+    return vectors
+
+
+def _layer_norm(program: LayerNorm, where: str) -> tuple[Vectors, Scalars]:
+    shift = NORMALIZED_FRACTION + program.weight_fraction - program.output_fraction
+    weight, weight_divisor = _scale(program.weight, shift, where)
+    mean_mantissa, mean_divisor = _scale(program.mean_mantissa, program.mean_shift, where)
+    return {"weight": weight, "bias": program.bias.astype(np.int64)}, {
+        "weight_divisor": int(weight_divisor),
+        "mean_mantissa": int(mean_mantissa),
+        "mean_divisor": int(mean_divisor),
+        "root_mantissa": program.root_mantissa,
+        "root_shift": program.root_shift,
+        "epsilon": program.epsilon,
+    }
+
+
+def _token_mix(program: TokenMix, where: str) -> tuple[Vectors, Scalars]:
+    coefficient = {"coefficient": program.coefficient.astype(np.int64)}
+    return coefficient | _scales(program, where, ""), {"limit": program.events.high}
+
+
+def _wkv(program: WKV, where: str) -> tuple[Vectors, Scalars]:
+    vectors = {
+        "decay": program.decay.astype(np.int64),
+        "first": program.first.astype(np.int64),
+        **_scales(program, where, "key_", "value_", "receptance_", "output_"),
+    }
+    return vectors, {"limit": program.events.high}
+
+
+def _lif(program: LIF, _where: str) -> tuple[Vectors, Scalars]:
+    return {}, {"du": program.du, "dv": program.dv, "vth": program.vth}
+
+
+def _residual(program: Residual, _where: str) -> tuple[Vectors, Scalars]:
+    return {}, {"divisor": 1 << program.halve}
+
+
+def _requantize(program: Requantize, where: str) -> tuple[Vectors, Scalars]:
+    return _scales(program, where, ""), {"limit": program.events.high}
+
+
+def _squared_relu(program: SquaredReLU, where: str) -> tuple[Vectors, Scalars]:
+    mantissa, divisor = _scale(program.square_mantissa, program.square_shift, where)
+    return _scales(program, where, ""), {
+        "square_mantissa": int(mantissa),
+        "square_divisor": int(divisor),
+        "limit": program.events.high,
+    }
+
+
+def _gate(program: Gate, where: str) -> tuple[Vectors, Scalars]:
+    return _scales(program, where, "value_", "receptance_"), {"limit": program.events.high}
+
+
+PARAMETERS: dict[str, Callable[[Any, str], tuple[Vectors, Scalars]]] = {
+    LayerNorm.kind: _layer_norm,
+    TokenMix.kind: _token_mix,
+    WKV.kind: _wkv,
+    LIF.kind: _lif,
+    Residual.kind: _residual,
+    Requantize.kind: _requantize,
+    SquaredReLU.kind: _squared_relu,
+    Gate.kind: _gate,
+}
+"""Program -> its function's vector inputs and integer attributes, in the function's order."""

@@ -1,0 +1,223 @@
+"""A float ONNX file whose initializers carry a checkpoint's tensor names.
+
+What ``export --to onnx-float`` writes says in its metadata which LIF, which spike placement and
+which vocabulary the model has; a file of another exporter is read with upstream's. Nothing of the
+file is executed: the nodes are not looked at. Tensors stored beside the file must lie in its
+directory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikegpt_neuro.converters.checkpoint import (
+    BLOCK,
+    Options,
+    RawTensor,
+    Reader,
+    VocabularyOf,
+    build,
+    canonical_name,
+    check_readable,
+    options_from_config,
+)
+from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
+from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.vocabulary import Vocabulary, vocabulary_from_files
+
+FORMAT = "onnx"
+SUFFIX = ".onnx"
+METADATA = "spikegpt_neuro."
+INSTALL = "pip install 'spikegpt-neuro[onnx]'"
+OUTER_NAMES = {"emb", "ln_out", "head"}
+# TensorProto.DataType -> how its raw bytes are stored, little-endian.
+STORED_AS = {1: "<f4", 10: "<f2", 11: "<f8", 16: "<u2"}
+BFLOAT16 = 16
+
+
+def matches(path: Path) -> bool:
+    """Whether ``path`` is a file called ``*.onnx`` (protobuf has no mark of its own)."""
+    return path.is_file() and path.suffix == SUFFIX
+
+
+def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
+    """Read a float ONNX step model."""
+    model = _load(path)
+    metadata = _metadata(model, path)
+    if (kind := metadata.get("kind", "float-step")) != "float-step":
+        raise UnsupportedInput(
+            f"{path}: an ONNX model of kind {kind!r:.40}; only the float one holds a checkpoint "
+            "(export --to onnx-float)"
+        )
+    raw = {
+        tensor.name: _raw_tensor(tensor, path)
+        for tensor in model.graph.initializer
+        if _is_of_checkpoint(tensor.name)
+    }
+    if not raw:
+        raise UnsupportedInput(
+            f"{path}: none of its {len(model.graph.initializer)} initializers is named like a "
+            "SpikeGPT tensor (blocks.0.ln1.weight); the names must be the checkpoint's"
+        )
+    shape = _mapping(metadata, "shape", path)
+    found = build(
+        path,
+        FORMAT,
+        _weights_file(model, path),
+        raw,
+        options=_options(shape, path),
+        vocab=vocab,
+        stored_vocabulary=_stored_vocabulary(metadata, path),
+    )
+    every = shape.get("rescale_every", 0)
+    if isinstance(every, bool) or not isinstance(every, int) or every < 0:
+        raise UnsupportedInput(f"{path}: rescale_every is {every!r:.40}, expected 0 or more")
+    return replace(found, shape=replace(found.shape, rescale_every=every))
+
+
+def _load(path: Path) -> Any:
+    """The protobuf message; external tensors are left where they are."""
+    check_readable(path)
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise MissingBackend(f"{path}: reading an ONNX file needs onnx: {INSTALL}") from error
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UnsupportedInput(f"{path}: damaged ONNX file: {reason}") from error
+    if not model.ir_version or not model.HasField("graph"):
+        raise UnsupportedInput(f"{path}: not an ONNX model (no version or no graph)")
+    return model
+
+
+def _metadata(model: Any, path: Path) -> Mapping[str, Any]:
+    """What our exporter wrote; empty for a file of another one."""
+    entries = {
+        entry.key.removeprefix(METADATA): entry.value
+        for entry in model.metadata_props
+        if entry.key.startswith(METADATA)
+    }
+    try:
+        return {key: json.loads(value) for key, value in entries.items()}
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedInput(f"{path}: metadata is not JSON: {error}") from error
+
+
+def _is_of_checkpoint(name: str) -> bool:
+    """Whether an initializer is named like a tensor of a checkpoint, not like a constant."""
+    canonical = canonical_name(name)
+    return bool(BLOCK.match(canonical)) or canonical.split(".")[0] in OUTER_NAMES
+
+
+def _raw_tensor(tensor: Any, path: Path) -> RawTensor:
+    stored_as = STORED_AS.get(tensor.data_type)
+    if stored_as is None:
+        raise UnsupportedInput(
+            f"{path}: {tensor.name} is not a float tensor (ONNX type {tensor.data_type}); "
+            "a quantized file is no checkpoint"
+        )
+    dims = tuple(tensor.dims)
+    dtype = np.dtype(stored_as)
+    expected = int(np.prod(dims, dtype=object)) * dtype.itemsize
+    if min(dims, default=1) < 1:
+        raise UnsupportedInput(f"{path}: {tensor.name} has shape {dims}")
+    if tensor.external_data:
+        data = _external_bytes(tensor, expected, path)
+    elif tensor.raw_data:
+        data = np.frombuffer(tensor.raw_data, np.uint8)
+    else:
+        data = _typed_bytes(tensor, dtype)
+    if data.size != expected:
+        raise UnsupportedInput(
+            f"{path}: {tensor.name} holds {data.size} bytes, shape {dims} needs {expected}"
+        )
+    return RawTensor(data.view(dtype).reshape(dims), is_bfloat16=tensor.data_type == BFLOAT16)
+
+
+def _typed_bytes(tensor: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The bytes of a tensor that stores its numbers in a field of their type."""
+    if dtype.itemsize == 2:
+        values = np.array(tensor.int32_data, np.int64).astype("<u2")
+    else:
+        values = np.array(tensor.float_data or tensor.double_data, dtype)
+    return values.view(np.uint8)
+
+
+def _external_bytes(tensor: Any, expected: int, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A memory map of a tensor beside the model."""
+    file = _external_file(tensor, path)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    try:
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", expected))
+    except ValueError:
+        raise UnsupportedInput(f"{path}: {tensor.name}: offset or length is no number") from None
+    if offset < 0 or length < 0 or offset + length > file.stat().st_size:
+        raise UnsupportedInput(
+            f"{path}: {tensor.name} lies outside {file.name}, which ends at byte "
+            f"{file.stat().st_size}; copy both files again"
+        )
+    return np.asarray(np.memmap(file, np.uint8, mode="r")[offset : offset + length])
+
+
+def _external_file(tensor: Any, path: Path) -> Path:
+    """The file a tensor lies in; none outside the model's directory is ever opened."""
+    location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+    folder = path.resolve().parent
+    file = (folder / location).resolve()
+    if not location or not file.is_relative_to(folder):
+        raise UnsupportedInput(
+            f"{path}: {tensor.name} is stored in {location!r:.80}, outside the model's directory; "
+            "refused"
+        )
+    if not file.is_file():
+        raise UnsupportedInput(f"{path}: data file {location!r:.80} is missing beside it")
+    return file
+
+
+def _weights_file(model: Any, path: Path) -> Path:
+    """Where the weights are: beside the model, or in it."""
+    outside = [t for t in model.graph.initializer if t.external_data]
+    return _external_file(outside[0], path) if outside else path
+
+
+def _options(shape: Mapping[str, Any], path: Path) -> Options:
+    lif = _mapping(shape, "lif", path)
+    names = {"tau": "lif_tau", "threshold": "lif_threshold", "reset": "lif_reset"}
+    config = {
+        **{key: shape[key] for key in ("spike_embedding", "spike_input") if key in shape},
+        **{names.get(key, key): value for key, value in lif.items()},
+    }
+    return options_from_config(config, decay_input=True, where=f"{path}: metadata")
+
+
+def _stored_vocabulary(metadata: Mapping[str, Any], path: Path) -> VocabularyOf | None:
+    kind = metadata.get("vocabulary")
+    if kind is None:
+        return None
+    return partial(_vocabulary, str(kind), _mapping(metadata, "vocabulary_files", path))
+
+
+def _vocabulary(kind: str, files: Mapping[str, Any], size: int) -> Vocabulary:
+    contents = {name: str(text).encode("utf-8", "surrogatepass") for name, text in files.items()}
+    return vocabulary_from_files(kind, contents, size)
+
+
+def _mapping(metadata: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    value = metadata.get(key, {})
+    if not isinstance(value, Mapping):
+        raise UnsupportedInput(f"{path}: metadata: {key} is no object")
+    return value
+
+
+READER = Reader(FORMAT, matches, read)

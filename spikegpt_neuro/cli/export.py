@@ -1,0 +1,67 @@
+"""``export``: an artifact or a checkpoint in another tool's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spikegpt_neuro.cli.common import Output, verb
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.model.spikegpt import Compat
+
+FORMATS = ("onnx", "onnx-float", "nir", "netx")
+
+
+@click.command(short_help="Write an artifact or a checkpoint for other tools.")
+@click.argument("path", metavar="DIR_OR_CKPT")
+@click.option("--to", type=click.Choice(FORMATS), required=True, help="Which format.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where to write it.")
+@click.option("--vocab", metavar="FILE", help="vocab.json or tokenizer.json of a checkpoint.")
+@click.option(
+    "--compat",
+    type=click.Choice(["training", "upstream-run"]),
+    default="training",
+    show_default=True,
+    help="Whose semantics a checkpoint has.",
+)
+@click.option("--force", is_flag=True, help="Replace an output that exists.")
+@verb
+def export(
+    out: Output,
+    path: str,
+    to: str,
+    output: str,
+    vocab: str | None,
+    compat: Compat,
+    force: bool,
+) -> None:
+    """Write DIR_OR_CKPT in another tool's format.
+
+    \b
+    onnx        the integer graph of an artifact, one token per run, same integers
+    onnx-float  a checkpoint, one token per run; convert reads it again
+    nir         projections and LIF populations of either
+    netx        Linear -> LIF pairs of an artifact for Lava-DL (FILE is a directory)
+
+    What the format cannot carry is listed by name as "unexported".
+    """
+    from spikegpt_neuro import api
+    from spikegpt_neuro.converters.exporters import registry
+    from spikegpt_neuro.graph.artifact import is_artifact
+    from spikegpt_neuro.graph.graph import SpikingGraph
+    from spikegpt_neuro.model.spikegpt import SpikeGPT
+
+    source: registry.Source
+    if is_artifact(Path(path)):
+        registry.check_export(to, SpikingGraph, Path(output), force)
+        source = api.load(path)
+    else:
+        registry.check_export(to, SpikeGPT, Path(output), force)
+        source = api.read_model(path, vocab=vocab, compat=compat)
+    done = registry.export(source, to, output, force=force)
+    if done.unexported:
+        out.note(f"{len(done.unexported)} parts are not in {output}; {to} has nothing for them")
+    out.result({"path": str(done.path), "nodes": done.nodes, "unexported": list(done.unexported)})
