@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.backends.reference.executor import TOKEN, Executor, GraphState
 from spikegpt_neuro.backends.reference.stepper import Stepper, can_step
 from spikegpt_neuro.errors import UsageError
-from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray
 from spikegpt_neuro.running import (
     Progress,
@@ -73,6 +73,7 @@ class ReferenceBackend:
             raise UsageError(f"chunk {chunk} and threads {threads}: expected 1 or more")
         self.chunk = chunk
         self.threads = threads
+        self._executor: Executor | None = None
 
     def run(
         self,
@@ -85,17 +86,24 @@ class ReferenceBackend:
         """Sequence mode: ``tokens`` from the initial state, in chunks, state carried."""
         begin = time.perf_counter()
         tokens = check_tokens(graph, tokens)
-        executor = Executor(graph)
+        executor = self._executor_of(graph)
         state = executor.initial_state()
         recording = _Recording(graph, record)
         for start in range(0, len(tokens), self.chunk):
             chunk = tokens[start : start + self.chunk].astype(np.int32)
-            step = executor.advance(state, {TOKEN: chunk[:, None]})
+            arrivals = {TOKEN: chunk[:, None]}
+            step = executor.advance(state, arrivals, keep=(), observe=recording.see)
             state = step.state
-            recording.add(step.events, step.counts)
+            recording.count(step.counts)
             if progress is not None:
                 progress(start + len(chunk), len(tokens))
         return recording.finish(tokens, time.perf_counter() - begin)
+
+    def _executor_of(self, graph: SpikingGraph) -> Executor:
+        """The executor of the last run if it was of the same graph: its weights are laid out."""
+        if self._executor is None or self._executor.graph is not graph:
+            self._executor = Executor(graph)
+        return self._executor
 
     @contextmanager
     def session(self, graph: SpikingGraph) -> Iterator[Session]:
@@ -111,21 +119,30 @@ class _Recording:
 
     def __init__(self, graph: SpikingGraph, record: Record) -> None:
         self.graph = graph
-        self.names = recorded_populations(graph, record)
-        self.events: dict[str, list[NDArray[np.integer]]] = {name: [] for name in self.names}
+        self.events: dict[str, list[NDArray[np.integer]]] = {
+            name: [] for name in recorded_populations(graph, record)
+        }
         self.logits: list[IntArray] = []
         self.counts: dict[str, Counts] = {p.name: Counts() for p in graph.populations}
         self.activity = {q.name: ProjectionActivity() for q in graph.projections}
+        self.readers: dict[str, list[Projection]] = {p.name: [] for p in graph.populations}
+        for projection in graph.projections:
+            self.readers[projection.source].append(projection)
 
-    def add(self, events: Mapping[str, IntArray], counts: Mapping[str, Counts]) -> None:
-        for name in self.names:
+    def see(self, name: str, events: IntArray) -> None:
+        """Record the events of one population, and what they cost where they go."""
+        for projection in self.readers[name]:
+            self.activity[projection.name] += activity_of(projection, events)
+        if name == self.graph.output.name:
+            self.logits.append(events)
+        if name in self.events:
             binary = self.graph.by_name[name].events.is_binary
-            self.events[name].append(events[name].astype(np.uint8) if binary else events[name])
-        self.logits.append(events[self.graph.output.name])
+            self.events[name].append(events.astype(np.uint8) if binary else events)
+
+    def count(self, counts: Mapping[str, Counts]) -> None:
+        """Add what the programs lost."""
         for name, count in counts.items():
             self.counts[name] += count
-        for projection in self.graph.projections:
-            self.activity[projection.name] += activity_of(projection, events[projection.source])
 
     def finish(self, tokens: NDArray[np.int64], seconds: float) -> Run:
         return Run(

@@ -7,7 +7,7 @@ give the same integers, since each runs one kernel that carries its state from t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from spikegpt_neuro.backends.reference.synapses import Synapses
@@ -18,6 +18,7 @@ TOKEN = "token"
 """Name under which the token ids (T, 1) arrive at the embedding."""
 
 GraphState = Mapping[str, State]
+Observer = Callable[[str, IntArray], None]
 
 
 class Step(NamedTuple):
@@ -65,11 +66,13 @@ class Executor:
         state: GraphState,
         arrivals: Mapping[str, IntArray],
         keep: Collection[str] | None = None,
+        observe: Observer | None = None,
     ) -> Step:
         """Run T tokens; ``arrivals`` holds (T, n) events for each name in ``arriving``.
 
-        ``events`` of the result holds the populations named by ``keep`` (all where None);
-        others are freed as soon as nobody needs them.
+        ``observe`` sees the events of every population as they are sent. ``events`` of the
+        result holds those named by ``keep`` (all where None); others are freed as soon as
+        nobody needs them.
         """
         events: dict[str, IntArray] = dict(arrivals)
         next_state: dict[str, State] = {}
@@ -80,6 +83,8 @@ class Executor:
             next_state[population.name] = advance.state
             counts[population.name] = advance.counts
             events[population.name] = advance.events
+            if observe is not None:
+                observe(population.name, advance.events)
             if keep is not None:
                 self._free(population, events, keep)
         produced = {p.name: events[p.name] for p in self.populations if p.name in events}

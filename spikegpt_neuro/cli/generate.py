@@ -60,6 +60,12 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Makes the text repeatable.")
 @backend_option
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Reference: threads that share the larger products [default: 1].",
+)
 @lava_python_option
 @time_limit_option
 @unknown_option
@@ -74,6 +80,7 @@ def generate(
     top_p_newline: float,
     seed: int | None,
     backend: str,
+    threads: int | None,
     lava_python: str | None,
     time_limit: float | None,
     unknown: Unknown,
@@ -89,7 +96,7 @@ def generate(
         vocabulary, temperature=temperature, top_p=top_p, top_p_newline=top_p_newline
     )
     prompt_ids = prompt_tokens(graph, artifact, unknown, prompt)
-    runner = open_backend(backend, lava_python=lava_python, time_limit=time_limit)
+    runner = open_backend(backend, threads=threads, lava_python=lava_python, time_limit=time_limit)
     stream, pieces = TextStream(vocabulary), []
 
     def emit(piece: str) -> None:
