@@ -33,13 +33,14 @@ lower(model, random_tokens(model, 512)).save(sys.argv[1])
 """
 
 MAP = """
-import json, resource, sys, time
+import json, sys, time
+from spikegpt_neuro.memory import peak_rss_bytes
 from spikegpt_neuro.cli import run
 begin = time.perf_counter()
 code = run(["map", sys.argv[1], "--hw", sys.argv[2], "--json", "-o", sys.argv[1] + ".json"])
 print(json.dumps({
     "seconds": time.perf_counter() - begin,
-    "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "peak_rss_bytes": peak_rss_bytes(),
 }))
 sys.exit(code)
 """

@@ -1,0 +1,1 @@
+"""Speed, memory and start-up, each beside another side measured in the same rounds."""

@@ -1,0 +1,85 @@
+"""The limit that generation runs into: how fast weights can be read from memory.
+
+A token cannot be quicker than reading the weight bytes that it touches. This module counts
+those bytes and measures the rate at which this machine reads memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.benchmark.rounds import Work
+from spikegpt_neuro.graph.graph import Projection, SpikingGraph
+from spikegpt_neuro.running import ProjectionActivity
+
+READ_BYTES = 512 << 20
+"""Size of the array that is read: far beyond any last-level cache."""
+
+PACKED_BITS = 4
+
+
+def weight_bytes(graph: SpikingGraph) -> int:
+    """Bytes of all dense weights, as they lie in memory."""
+    return sum(
+        rows * _row_bytes(columns, graph.weight_bits)
+        for rows, columns in map(_stored_shape, _dense(graph))
+    )
+
+
+def touched_bytes(
+    graph: SpikingGraph, activity: Mapping[str, ProjectionActivity], tokens: int
+) -> float:
+    """Weight bytes that one token touches, averaged over a run of ``tokens`` tokens.
+
+    Weights that lie source by source are touched where an event arrives; others all.
+    """
+    total = 0.0
+    for projection in _dense(graph):
+        rows, columns = _stored_shape(projection)
+        read = activity[projection.name].events / tokens if projection.by_source else rows
+        total += read * _row_bytes(columns, graph.weight_bits)
+    return total
+
+
+def _dense(graph: SpikingGraph) -> Iterator[Projection]:
+    return (q for q in graph.projections if q.is_dense)
+
+
+def _stored_shape(projection: Projection) -> tuple[int, int]:
+    """Rows and columns of the weights in memory: a row per target, or per source."""
+    assert projection.weights is not None
+    targets, sources = projection.weights.shape
+    return (sources, targets) if projection.by_source else (targets, sources)
+
+
+def _row_bytes(columns: int, bits: int) -> int:
+    return (columns + 1) // 2 if bits == PACKED_BITS else columns
+
+
+@contextmanager
+def memory_reader(threads: int, size: int = READ_BYTES) -> Iterator[Work]:
+    """Work that reads ``size`` bytes once, shared out to ``threads`` threads."""
+    parts = np.array_split(np.ones(size // 8, np.int64), threads)
+    with ThreadPoolExecutor(threads) as pool:
+
+        def read() -> float:
+            for _ in pool.map(_total, parts):
+                pass
+            return float(sum(part.nbytes for part in parts))
+
+        yield read
+
+
+@kernel
+def _total(values: NDArray[np.int64]) -> int:
+    """The sum; as plain a reader as there is, vectorized by the compiler."""
+    total = 0
+    for i in range(len(values)):
+        total += values[i]
+    return total
