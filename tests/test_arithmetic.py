@@ -25,6 +25,7 @@ from spikegpt_neuro.arithmetic.fixed_point import (
     scalar_multiplier,
     to_fixed,
 )
+from spikegpt_neuro.arithmetic.jit import fingerprint
 from spikegpt_neuro.errors import UnsupportedInput
 
 accumulators = st.integers(-(2**31), 2**31 - 1)
@@ -125,19 +126,29 @@ def test_the_limits_are_those_of_24_bits() -> None:
     assert fixed_point.ACCUMULATOR_LIMIT == 2**23 - 1
 
 
-def test_compiling_is_announced_once_and_cached(tmp_path: Path) -> None:
+def test_compiling_is_announced_and_cached_for_these_sources_only(tmp_path: Path) -> None:
     code = (
-        "import logging; logging.basicConfig(level=logging.INFO)\n"
+        "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
+        "from spikegpt_neuro.arithmetic import jit\n"
+        "sources = jit.fingerprint; jit.fingerprint = lambda room: sources(room) + sys.argv[1]\n"
         "from spikegpt_neuro.arithmetic.fixed_point import round_shift, saturate\n"
         "assert (round_shift(5, 1), saturate(7, 3)) == (3, 3)"
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", code]
     said = []
-    for _ in range(2):
+    for sources in ("as they are", "as they are", "with another rescale", "with another rescale"):
+        command = [sys.executable, "-c", code, sources]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         said.append(done.stderr.count("compiling kernels"))
-    assert said == [1, 0]
+    assert said == [1, 0, 1, 0]
+
+
+def test_a_fingerprint_is_that_of_every_source(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1")
+    before = fingerprint(tmp_path)
+    fingerprint.cache_clear()
+    (tmp_path / "b.py").write_text("")
+    assert fingerprint(tmp_path) != before
 
 
 def test_the_tables_are_the_same_on_every_machine() -> None:

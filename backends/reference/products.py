@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.arithmetic.jit import bind_cache_to_sources, kernel
 from spikegpt_neuro.neurons.program import IntArray
 
 Bytes = NDArray[np.int8]
@@ -118,3 +118,6 @@ def by_target_on_threads(weights, events, sums):  # type: ignore[no-untyped-def]
         for i in range(weights.shape[1]):
             total += np.int32(weights[j, i]) * np.int32(events[i])
         sums[j] = total
+
+
+bind_cache_to_sources(by_target_on_threads)

@@ -1,5 +1,9 @@
 """Compilation of integer kernels: numba, cached on disk beside the source.
 
+numba's cache forgets a kernel when its own file changes, but not when a function changes that it
+calls from another file: it would go on computing the old integers. Here a cached kernel is valid
+only for the very sources of all rooms that kernels call each other in.
+
 The undecorated function stays reachable as ``kernel.py_func``: the tests run it on Python's
 unbounded integers to show that nothing overflows. The first compilation of a process is
 logged, since it makes the first run after an installation slow.
@@ -7,9 +11,12 @@ logged, since it makes the first run after an installation slow.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
-from typing import TypeVar, cast
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from numba import njit
 from numba.core import event
@@ -17,12 +24,32 @@ from numba.core import event
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 LOG = logging.getLogger(__name__)
+ARITHMETIC = Path(__file__).parent
 COMPILE_EVENT = "numba:compile"  # not sent for code that the cache on disk already has
 
 
 def kernel(function: Kernel) -> Kernel:
     """Compile ``function`` when it is first called; later processes load the cached code."""
-    return cast(Kernel, njit(cache=True, nogil=True)(function))
+    compiled = njit(cache=True, nogil=True)(function)
+    bind_cache_to_sources(compiled)
+    return cast(Kernel, compiled)
+
+
+def bind_cache_to_sources(compiled: Any) -> None:
+    """Make a cached dispatcher's code on disk valid for these sources only."""
+    here = Path(compiled.py_func.__code__.co_filename).parent
+    rooms = {here, ARITHMETIC, ARITHMETIC.parent / "neurons"}
+    file = compiled._cache._cache_file
+    file._source_stamp = (file._source_stamp, *map(fingerprint, sorted(rooms)))
+
+
+@cache
+def fingerprint(room: Path) -> str:
+    """Checksum of the Python sources in a directory."""
+    digest = hashlib.sha256()
+    for source in sorted(room.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
 
 
 class _FirstCompilation(event.Listener):
