@@ -72,6 +72,12 @@ BROKEN: dict[str, tuple[Callable[[SpikingGraph], SpikingGraph], str]] = {
         "blocks.0.att.mix_k",
     ),
     "no embedding": (lambda g: replace(g, populations=g.populations[1:]), "not an embedding"),
+    "vocabulary": (
+        lambda g: replace(g, shape=replace(g.shape, vocab_size=99)),
+        "embedding has 256 rows, expected 99",
+    ),
+    "bits": (lambda g: replace(g, weight_bits=0), "weights of 0 bits, not 2 to 8"),
+    "scale": (lambda g: replace(g, logit_scale=float("nan")), "logit scale nan"),
     "unknown end": (
         lambda g: with_projection(g, "head", target="nowhere"),
         "projection head: no population nowhere",
@@ -91,7 +97,7 @@ BROKEN: dict[str, tuple[Callable[[SpikingGraph], SpikingGraph], str]] = {
         "port input is fed by 0 projections",
     ),
     "backward": (
-        lambda g: replace(g, populations=(g.populations[0], *g.populations[:0:-1])),
+        lambda g: replace(g, populations=(g.input, *g.populations[-2:0:-1], g.output)),
         "against the order",
     ),
     "one-to-one sizes": (

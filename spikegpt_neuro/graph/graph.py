@@ -23,7 +23,7 @@ from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.program import PAYLOAD_BITS_MAX, EventFormat, Program
 from spikegpt_neuro.vocabulary import Vocabulary
 
-WEIGHT_BITS_MAX = 8
+WEIGHT_BITS_MIN, WEIGHT_BITS_MAX = 2, 8
 ACCUMULATOR_BITS = 32  # what a stock Dense process accumulates in before its receiver reads it
 
 
@@ -144,13 +144,26 @@ def _problems(graph: SpikingGraph) -> Iterator[str]:
         return
     if duplicates := {name for name in names if names.count(name) > 1}:
         yield f"population name used twice: {sorted(duplicates)[0]}"
-    if not isinstance(graph.input.program, Embedding):
-        yield f"first population {graph.input.name} is not an embedding"
+    yield from _shape_problems(graph)
     for projection in graph.projections:
         yield from _endpoint_problems(graph, projection)
     for population in graph.populations:
         yield from _population_problems(graph, population)
     yield from _order_problems(graph)
+
+
+def _shape_problems(graph: SpikingGraph) -> Iterator[str]:
+    program, tokens = graph.input.program, graph.shape.vocab_size
+    if not isinstance(program, Embedding):
+        yield f"first population {graph.input.name} is not an embedding"
+    elif len(program.table) != tokens:
+        yield f"embedding has {len(program.table)} rows, expected {tokens}"
+    if graph.output.size != tokens:
+        yield f"last population {graph.output.name} has {graph.output.size} neurons, not {tokens}"
+    if not WEIGHT_BITS_MIN <= graph.weight_bits <= WEIGHT_BITS_MAX:
+        yield f"weights of {graph.weight_bits} bits, not {WEIGHT_BITS_MIN} to {WEIGHT_BITS_MAX}"
+    if not 0 < graph.logit_scale < float("inf"):
+        yield f"logit scale {graph.logit_scale} is not a positive number"
 
 
 def _endpoint_problems(graph: SpikingGraph, projection: Projection) -> Iterator[str]:
