@@ -43,6 +43,19 @@ def check_output_directory(path: Path, force: bool, is_ours: Callable[[Path], bo
             raise UnsupportedInput(f"{path} exists; choose another output or pass --force")
         if any(path.iterdir()) and not is_ours(path):
             raise UnsupportedInput(f"{path} holds something else than an artifact; not replaced")
+    _check_parent(path)
+
+
+def check_output_file(path: Path, force: bool) -> None:
+    """Raise unless a file may be written at ``path``: before any long work."""
+    if path.is_dir():
+        raise UnsupportedInput(f"{path} is a directory; choose another output")
+    if (path.exists() or path.is_symlink()) and not force:
+        raise UnsupportedInput(f"{path} exists; choose another output or pass --force")
+    _check_parent(path)
+
+
+def _check_parent(path: Path) -> None:
     parent = path.resolve().parent
     if not parent.is_dir():
         raise UnsupportedInput(f"{parent} does not exist; create it first")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,19 +36,6 @@ def need(module: str, extra: str) -> ModuleType:
         raise MissingBackend(
             f"{module} is not installed; pip install 'spikegpt-neuro[{extra}]'"
         ) from error
-
-
-def check_output_file(path: Path, force: bool) -> None:
-    """Raise unless a file may be written at ``path``: before any long work."""
-    if path.is_dir():
-        raise UnsupportedInput(f"{path} is a directory; choose another output")
-    if (path.exists() or path.is_symlink()) and not force:
-        raise UnsupportedInput(f"{path} exists; choose another output or pass --force")
-    parent = path.resolve().parent
-    if not parent.is_dir():
-        raise UnsupportedInput(f"{parent} does not exist; create it first")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UnsupportedInput(f"{parent} cannot be written; choose another output")
 
 
 @contextmanager

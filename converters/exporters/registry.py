@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from spikegpt_neuro.converters.exporters.exported import Exported, check_output_file, need
+from spikegpt_neuro.converters.exporters.exported import Exported, need
 from spikegpt_neuro.converters.exporters.netx_export import is_export
 from spikegpt_neuro.errors import UsageError
-from spikegpt_neuro.files import check_output_directory
+from spikegpt_neuro.files import check_output_directory, check_output_file
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
