@@ -73,12 +73,13 @@ def test_the_stepper_counts_the_same_losses(variant: tuple[SpikeGPT, SpikingGrap
 @pytest.mark.parametrize("weight_bits", [4, 8])
 def test_products_shared_by_threads_and_packed_weights(weight_bits: int) -> None:
     """A model large enough for products on two threads; 4-bit weights are packed."""
-    model = random_model(1, 384, 1500, seed=8)
+    model = random_model(1, 512, 2100, seed=8)
     graph = lower(model, random_tokens(model, 300), weight_bits=weight_bits)
     tokens = random_tokens(model, 20)
     expected = ReferenceBackend().run(graph, tokens, record="logits").logits_int
     for threads in (1, 2):
         stepper = Stepper(graph, threads)
+        assert bool(stepper.shared) == (threads == 2 and weight_bits == 8)
         assert np.array_equal(np.stack([stepper.step(int(t)).copy() for t in tokens]), expected)
 
 

@@ -47,7 +47,7 @@ NORM, MIX, TIME_MIX, REQUANTIZE, FIRE, JOIN, HIDDEN, GATE = range(5, 13)
 
 PACKED_BITS = 4
 CACHE_LINE = 64
-LARGE_BYTES = 1 << 19
+LARGE_BYTES = 1 << 20  # sharing a smaller product costs more than it gains
 NARROW_LIMIT = 1 << 15  # events must fit 16 bits
 
 
@@ -120,7 +120,8 @@ def can_step(graph: SpikingGraph) -> bool:
 class Stepper:
     """A graph in its buffers, with the state of one stream of tokens.
 
-    ``losses`` (operations, 2): saturations and clipped payloads so far.
+    ``losses`` (operations, 2): saturations and clipped payloads so far. ``shared``: operations
+    whose product is shared out to threads.
     """
 
     def __init__(self, graph: SpikingGraph, threads: int = 1) -> None:
@@ -138,13 +139,13 @@ class Stepper:
         self._active = np.zeros(plan.widest + 1, np.int32)
         self.losses = np.zeros((len(plan.operations), 2), np.int64)
         self._threads = threads
-        self._cuts = plan.large_products if threads > 1 else []
+        self.shared = plan.large_products if threads > 1 else []
 
     def step(self, token: int) -> IntArray:
         """Advance by one (valid) token; the logits (V,) are a view until the next step."""
         self._words[: self._size] = self._table[token]
         begin = 0
-        for large in self._cuts:
+        for large in self.shared:
             self._walk(begin, large)
             self._share(large)
             begin = large + 1
