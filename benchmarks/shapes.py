@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from spikegpt_neuro.benchmark.machine import description
 from spikegpt_neuro.model.synthetic import random_model
 
 SHAPES = "12x512x256,18x768x50277"
@@ -122,8 +121,7 @@ def main() -> None:
     arguments = parser.parse_args()
     shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shapes.split(",")]
     result = {
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "python": platform.python_version(),
+        "machine": description(),
         "shapes": [measure(*shape) for shape in shapes],
     }
     print(json.dumps(result, indent=1))
