@@ -7,6 +7,7 @@ artifact stores nothing else.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple
 
@@ -72,7 +73,7 @@ class Advance(NamedTuple):
     counts: Counts
 
 
-class Program:
+class Program(ABC):
     """Base of the neuron programs.
 
     ``kind``        name in artifacts and tables.
@@ -88,14 +89,15 @@ class Program:
     population_wide: ClassVar[bool] = False
 
     @property
+    @abstractmethod
     def events(self) -> EventFormat:
         """Format of the events that this population sends."""
-        raise NotImplementedError
 
     def initial_state(self, size: int) -> State:
         """State before the first token: zeros, unless the program says otherwise."""
         return tuple(np.zeros(size, np.int32) for _ in self.state_names)
 
+    @abstractmethod
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         """Run T tokens.
 
@@ -103,7 +105,6 @@ class Program:
         port accumulated for each token. Neither ``state`` nor ``inputs`` is changed.
         Advancing T tokens at once or one by one gives the same integers.
         """
-        raise NotImplementedError
 
     def problems(self, size: int) -> list[str]:
         """What is wrong with the parameters for a population of ``size`` neurons."""
