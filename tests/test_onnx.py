@@ -228,18 +228,20 @@ def test_dense_sums_of_wide_and_extreme_events_are_exact(tmp_path: Path) -> None
     weights[0], weights[1] = 127, -127
     unit = np.full(SIZE, 1 << 14, np.int32), np.full(SIZE, 17, np.int32)
     squared = np.full(SIZE, 1 << 14, np.int32), np.full(SIZE, 16, np.int32)
+    readout = np.full(ROWS, 1 << 14, np.int32), np.full(ROWS, 17, np.int32)
+    head = np.resize(weights, (ROWS, SIZE))
     graph = SpikingGraph(
         shape=ModelShape(layers=1, width=SIZE, vocab_size=ROWS),
         populations=(
             Population("embedding", SIZE, Embedding(table)),
             Population("wide", SIZE, Requantize(*unit, bits=8, quantizer=True)),
             Population("unsigned", SIZE, SquaredReLU(*squared, 1 << 14, 14, bits=8)),
-            Population("logits", SIZE, Requantize(*unit, bits=24, quantizer=True)),
+            Population("logits", ROWS, Requantize(*readout, bits=24, quantizer=True)),
         ),
         projections=(
             Projection("16 bits", "embedding", "wide", "input", weights),
             Projection("8 bits", "wide", "unsigned", "key", weights),
-            Projection("8 bits, unsigned", "unsigned", "logits", "input", weights),
+            Projection("8 bits, unsigned", "unsigned", "logits", "input", head),
         ),
         logit_scale=1.0,
     ).validate()
