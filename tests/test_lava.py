@@ -92,6 +92,17 @@ def assert_same(graph: SpikingGraph, run: Run, tokens: np.ndarray) -> None:
 
 
 @needs_lava
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_lava_loads_where_a_start_method_was_chosen(method: str) -> None:
+    code = (
+        f"import multiprocessing; multiprocessing.set_start_method({method!r})\n"
+        "from spikegpt_neuro.backends.lava.compat import load_lava\n"
+        "load_lava(); load_lava(); assert multiprocessing.get_start_method() == 'fork'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@needs_lava
 @settings(max_examples=30)
 @given(
     current=arrays(np.int32, (12, 5), elements=st.integers(-(2**18), 2**18)),

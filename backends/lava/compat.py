@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 from spikegpt_neuro.errors import MissingBackend
 
 VAR_MODEL = "lava.magma.compiler.var_model"
+LAVA_PROCESSES = "lava.magma.runtime.message_infrastructure.multiprocessing"
 INSTALL_3_10 = "pip install lava-nc==0.10.0"
 INSTALL_LATER = (
     "pip install numpy scipy networkx asteval scikit-learn && "
@@ -34,6 +36,9 @@ def load_lava() -> None:
     try:
         with _hashable_dataclasses():
             importlib.import_module(VAR_MODEL)
+        if LAVA_PROCESSES not in sys.modules:
+            # On import it chooses fork, and fails where anything has chosen before, fork included.
+            multiprocessing.set_start_method(None, force=True)
         importlib.import_module("lava.magma.runtime.runtime")
     except ImportError as error:
         raise MissingBackend(

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import int8, set_num_threads
+from numba import get_num_threads, int8, set_num_threads
 from numba.typed import List
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.arithmetic.packing import pack
+from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack
 from spikegpt_neuro.backends.reference import products
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.neurons.embedding import Embedding
@@ -39,13 +39,11 @@ from spikegpt_neuro.neurons.wkv import WKV, advance_wkv
 # Columns of the table of operations.
 KIND, SIZE, EVENTS, PORT_0, PORT_1, PORT_2, STATE, PARAMETERS, SCALAR = range(9)
 SCALARS = 7
-COLUMNS = SCALAR + SCALARS
 
 # Kinds of operation; a projection's SCALAR is its matrix, or the shift.
 BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED, SHIFT = range(5)
 NORM, MIX, TIME_MIX, REQUANTIZE, FIRE, JOIN, HIDDEN, GATE = range(5, 13)
 
-PACKED_BITS = 4
 CACHE_LINE = 64
 LARGE_BYTES = 1 << 20  # sharing a smaller product costs more than it gains
 NARROW_LIMIT = 1 << 15  # events must fit 16 bits
@@ -121,7 +119,7 @@ class Stepper:
     """A graph in its buffers, with the state of one stream of tokens.
 
     ``losses`` (operations, 2): saturations and clipped payloads so far. ``shared``: operations
-    whose product is shared out to threads.
+    whose product is shared out to ``threads``, at most as many as numba has.
     """
 
     def __init__(self, graph: SpikingGraph, threads: int = 1) -> None:
@@ -138,7 +136,7 @@ class Stepper:
         self._narrow = np.zeros(plan.widest + 1, np.int16)
         self._active = np.zeros(plan.widest + 1, np.int32)
         self.losses = np.zeros((len(plan.operations), 2), np.int64)
-        self._threads = threads
+        self._threads = min(threads, get_num_threads())
         self.shared = plan.large_products if threads > 1 else []
 
     def step(self, token: int) -> IntArray:

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.int8]
 
+PACKED_BITS = 4
+"""Weights of this many bits are stored packed."""
+
 
 def pack(weights: Bytes) -> Bytes:
     """Two 4-bit weights to a byte: (rows, n) -> (rows, ceil(n / 2)).

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from spikegpt_neuro.arithmetic.packing import pack, unpack
+from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack, unpack
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import (
     atomic_directory,
@@ -44,7 +44,6 @@ from spikegpt_neuro.vocabulary import Vocabulary, vocabulary_from_files
 
 FORMAT = "spikegpt-neuro"
 SCHEMA_VERSION = 1
-PACKED_BITS = 4
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "graph.json", "weights.safetensors", "README.md"
 
 Tensors = Mapping[str, NDArray[Any]]
