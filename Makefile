@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPES := build/types/spikegpt_neuro
 
 # Other simulators, which the tests compare exports with; where one cannot be had, its tests skip.
-PEERS := $(if $(TORCH),loguru nirtorch norse snntorch 'spikingjelly>=2')
+PEERS := sanafe $(if $(TORCH),loguru neurobench nirtorch norse snntorch 'spikingjelly>=2')
 
 .PHONY: venv test test-all lint types demo clean
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
-from spikegpt_neuro.graph.pipeline import delays
+from spikegpt_neuro.graph.pipeline import ON_CHIP, delays
 from spikegpt_neuro.mapping.profile import Profile
 from spikegpt_neuro.neurons import Embedding
 
@@ -92,7 +92,7 @@ def _add_memory(
     values = [getattr(program, f.name) for f in fields(program)]  # type: ignore[arg-type]
     arrays = sum(isinstance(v, np.ndarray) for v in values)
     scalars = len(values) - arrays
-    wait = delays(graph)
+    wait = delays(graph, ON_CHIP)
     incoming = [q for q in graph.projections if q.target == name]
     rings = sum(1 + wait[q.name] for q in incoming)
     if name == graph.input.name:

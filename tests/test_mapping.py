@@ -338,7 +338,7 @@ def test_weights_wider_than_the_memory_and_missing_programs() -> None:
     text = " | ".join(str(v) for v in found.violations)
     assert "its weights have 8 bits, cores of loihi2 store 4; convert with --weight-bits 4" in text
     assert "population blocks.0.att.wkv: runs the program wkv" in text
-    assert "waits 2 steps, synapses of loihi2 at most 1" in text
+    assert "waits 5 steps, synapses of loihi2 at most 1" in text
 
 
 # The parts.

@@ -26,7 +26,7 @@ from spikegpt_neuro.arithmetic.tables import (
     SIGMOID_TABLE,
 )
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
-from spikegpt_neuro.graph.pipeline import delays
+from spikegpt_neuro.graph.pipeline import ON_CHIP, delays
 from spikegpt_neuro.mapping.profile import Encoding, Profile, Support
 from spikegpt_neuro.neurons import Embedding
 
@@ -150,7 +150,7 @@ def workload(
 ) -> Workload:
     """What of ``graph`` the chip has to hold; ``weight_bits`` asks for another width."""
     away = _on_host(graph, embedding, head)
-    wait = delays(graph)
+    wait = delays(graph, ON_CHIP)
     bits = stored_bits(weight_bits or graph.weight_bits, profile.support)
     demands: list[Demand] = []
     readers: dict[str, list[tuple[str, bool]]] = {p.name: [] for p in graph.populations}
@@ -270,7 +270,7 @@ def _population_refusals(
 def _projection_refusals(
     population: Population, graph: SpikingGraph, profile: Profile
 ) -> Iterator[tuple[str, str]]:
-    support, wait = profile.support, delays(graph)
+    support, wait = profile.support, delays(graph, ON_CHIP)
     for projection in graph.incoming[population.name]:
         if projection.is_dense and graph.weight_bits > support.weight_bits[-1]:
             widest = support.weight_bits[-1]

@@ -1,0 +1,45 @@
+"""What the cores send in one time step: the only thing that the timing models look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+HOST = -1
+"""Target of a message that leaves for the host: it takes its core's time, and no route."""
+
+
+@dataclass(frozen=True)
+class StepMessages:
+    r"""Messages of one step, core by core, each core's in the order in which it makes them.
+
+    A core walks its neurons in order; their work adds up until one fires. Message m is made
+
+    .. math:: generation_m = work_m + axon\_out
+
+    seconds after the one before it, and its target is busy with it for
+
+    .. math:: processing_m = axon\_in + synapses_m \cdot synaptic\_operation.
+
+    ``first``      (C + 1,) messages of core c are ``first[c]:first[c + 1]``.
+    ``target``     (M,) core that receives, or :data:`HOST`.
+    ``synapses``   (M,) synapses that the message meets there.
+    ``work``       (M,) seconds of neuron work since the core's previous message.
+    ``leftover``   (C,) seconds of neuron work after the core's last message.
+    ``arrived``    (C,) messages from the host that wait at the core when the step begins, and
+    ``arrived_synapses``  (C,) the synapses that they meet: they take processing time, no route.
+    """
+
+    first: NDArray[np.int64]
+    target: NDArray[np.int32]
+    synapses: NDArray[np.int32]
+    work: NDArray[np.float64]
+    leftover: NDArray[np.float64]
+    arrived: NDArray[np.int32]
+    arrived_synapses: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return len(self.target)

@@ -1,0 +1,1 @@
+"""Synaptic operations and joules: activity times constants, every assumption on the table."""
