@@ -143,6 +143,20 @@ def test_compiling_is_announced_and_cached_for_these_sources_only(tmp_path: Path
     assert said == [1, 0, 1, 0]
 
 
+def test_an_unreadable_cache_is_no_cache(tmp_path: Path) -> None:
+    code = (
+        "from spikegpt_neuro.arithmetic.fixed_point import round_shift\n"
+        "assert round_shift(5, 1) == 3"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    (index,) = tmp_path.rglob("*round_shift*.nbi")
+    version, *_ = index.read_bytes().partition(b"\x94.")
+    for damage in (b"", version, b"\x80\x04\x8c\x07missing\x8c\x05thing\x93."):
+        index.write_bytes(damage)
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
 def test_a_fingerprint_is_that_of_every_source(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1")
     before = fingerprint(tmp_path)

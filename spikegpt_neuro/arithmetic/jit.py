@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -25,6 +25,7 @@ Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 LOG = logging.getLogger(__name__)
 ARITHMETIC = Path(__file__).parent
+PACKAGES = ("spikegpt_neuro", "backends", "converters")  # as they lie in the source tree
 COMPILE_EVENT = "numba:compile"  # not sent for code that the cache on disk already has
 
 
@@ -37,18 +38,33 @@ def kernel(function: Kernel) -> Kernel:
 
 def bind_cache_to_sources(compiled: Any) -> None:
     """Make a cached dispatcher's code on disk valid for these sources only."""
-    here = Path(compiled.py_func.__code__.co_filename).parent
+    here = room_of(Path(compiled.py_func.__code__.co_filename))
     rooms = {here, ARITHMETIC, ARITHMETIC.parent / "neurons"}
     file = compiled._cache._cache_file
     file._source_stamp = (file._source_stamp, *map(fingerprint, sorted(rooms)))
+    file._load_index = partial(_index_or_nothing, file._load_index)
+
+
+def _index_or_nothing(load_index: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:
+    """What the cache on disk has; nothing where another version or a crash left it unreadable."""
+    try:
+        return load_index()
+    except Exception:
+        return {}
+
+
+def room_of(source: Path) -> Path:
+    """The directory right under one of the house's packages; a stranger's own directory."""
+    inside = [room for room in source.parents if room.parent.name in PACKAGES]
+    return inside[0] if inside else source.parent
 
 
 @cache
 def fingerprint(room: Path) -> str:
-    """Checksum of the Python sources in a directory."""
+    """Checksum of the Python sources in a directory and those below it."""
     digest = hashlib.sha256()
-    for source in sorted(room.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    for source in sorted(room.rglob("*.py")):
+        digest.update(str(source.relative_to(room)).encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()
 
 
