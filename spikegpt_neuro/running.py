@@ -39,7 +39,7 @@ class ProjectionActivity:
     @classmethod
     def of(cls, projection: Projection, events: int, possible: int) -> ProjectionActivity:
         """``events`` non-zero ones among ``possible`` (tokens x source neurons)."""
-        fan_out = 1 if projection.weights is None else projection.weights.shape[0]
+        fan_out = projection.fan_out
         return cls(events, events * fan_out, possible * fan_out)
 
     def __add__(self, other: ProjectionActivity) -> ProjectionActivity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from spikegpt_neuro.backends.reference import ReferenceBackend
+from spikegpt_neuro.benchmark.memory import weight_bytes
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
+from spikegpt_neuro.graph import weights
 from spikegpt_neuro.graph.artifact import load
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import delays, latency, stages
@@ -185,6 +188,83 @@ def test_weights_of_4_bits_are_stored_two_to_a_byte(tmp_path: Path) -> None:
     assert {q.name: q.by_source for q in loaded.projections} == order
     for ours, theirs in zip(graph.projections, loaded.projections, strict=True):
         assert ours.weights is theirs.weights or np.array_equal(ours.weights, theirs.weights)
+        assert (ours.shape, ours.synapses, ours.fan_out) == (
+            theirs.shape,
+            theirs.synapses,
+            theirs.fan_out,
+        )
+    before = {file.name: sha256_of(file) for file in (tmp_path / "model").iterdir()}
+    loaded.save(str(tmp_path / "again"))
+    assert before == {file.name: sha256_of(file) for file in (tmp_path / "again").iterdir()}
+
+
+def test_packed_weights_stay_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading, a session, activity and saving unpack nothing; sequence mode one after another."""
+    model = random_model(1, 64, 300, hidden_density=0.2)
+    lower(model, random_tokens(model, 300), weight_bits=4).save(str(tmp_path / "model"))
+    unpacked: list[int] = []
+    plain = weights.unpack
+    monkeypatch.setattr(
+        weights, "unpack", lambda rows, columns: unpacked.append(rows.size) or plain(rows, columns)
+    )
+    loaded = load(tmp_path / "model")
+    dense = [q for q in loaded.projections if q.is_dense]
+    assert {q.by_source for q in dense} == {True, False}
+    assert weight_bytes(loaded) == sum(q.packed.rows.nbytes for q in dense if q.packed)
+    assert weight_bytes(loaded) * 2 == sum(q.synapses for q in dense)
+    with ReferenceBackend().session(loaded) as session:
+        session.step(1)
+    loaded.save(str(tmp_path / "again"))
+    assert unpacked == []
+    ReferenceBackend().run(loaded, random_tokens(model, 20))
+    assert len(unpacked) <= len(dense)
+    first, second = dense[0].weights, dense[0].weights
+    assert first is not second
+    assert np.array_equal(first, second)
+
+
+def test_a_packed_weight_beyond_4_bits_is_named(tmp_path: Path) -> None:
+    model = random_model(1, 16, 40)
+    lower(model, random_tokens(model, 100), weight_bits=4).save(str(tmp_path / "model"))
+    path = tmp_path / "model" / "weights.safetensors"
+    for byte in (8, -128):  # -8 in the low, in the high half
+        tensors = load_file(path)
+        tensors["projections/head"][3, 2] = byte
+        save_file(tensors, path)
+        rehash(tmp_path / "model", path.name)
+        with pytest.raises(UnsupportedInput, match=r"head: weight 8 exceeds 4 bits \(\+-7\)"):
+            load(tmp_path / "model")
+
+
+def resident(array: np.ndarray) -> int:
+    """Bytes of the mapping around ``array`` that are in this process's memory now."""
+    address, found = array.ctypes.data, 0
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(match[1], 16) <= address < int(match[2], 16)
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_stay_in_their_file(bits: int, tmp_path: Path) -> None:
+    model = random_model(1, 128, 20000)
+    lower(model, random_tokens(model, 50), weight_bits=bits).save(str(tmp_path / "model"))
+    loaded = load(tmp_path / "model")
+    size = weight_bytes(loaded)
+    stored = next(q for q in loaded.projections if q.name == "head").stored(bits)
+    assert resident(stored) < size / 4
+    total = int(stored.sum(dtype=np.int64))
+    assert resident(stored) > size / 2
+    with ReferenceBackend().session(loaded) as session:  # has copied them in one piece
+        session.step(1)
+        assert resident(stored) < size / 4
+    assert int(stored.sum(dtype=np.int64)) == total
+    with pytest.raises(ValueError, match="read-only"):
+        stored[0, 0] = 1
 
 
 def test_saving_twice_gives_the_same_files(graph: SpikingGraph, artifact: Path) -> None:

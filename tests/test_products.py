@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,6 +34,13 @@ def matrix_and_events(
     return weights, events
 
 
+def in_shares(product: Callable[[int, int], None], lines: int, seed: int) -> None:
+    """Compute ``lines`` of a product as up to three threads would, share by share."""
+    cuts = [0, *sorted(np.random.default_rng(seed).integers(0, lines + 1, 2).tolist()), lines]
+    for begin, end in pairwise(cuts):
+        product(begin, end)
+
+
 @given(sizes, sizes, densities, seeds)
 def test_every_order_gives_the_exact_sums(
     targets: int, sources: int, density: float, seed: int
@@ -38,10 +48,11 @@ def test_every_order_gives_the_exact_sums(
     weights, events = matrix_and_events(targets, sources, density, seed, 127)
     expected = weights.astype(np.int64) @ events
     narrow, active = events.astype(np.int16), np.empty(sources, np.int32)
-    found = np.full((3, targets), 7, np.int32)
-    products.by_target(weights, narrow, found[0])
-    products.by_source(np.ascontiguousarray(weights.T), narrow, active, found[1])
-    products.by_target_on_threads(weights, narrow, found[2])
+    found, turned = np.full((2, targets), 7, np.int32), np.ascontiguousarray(weights.T)
+    in_shares(lambda *share: products.by_target(weights, narrow, found[0], *share), targets, seed)
+    in_shares(
+        lambda *share: products.by_source(turned, narrow, active, found[1], *share), targets, seed
+    )
     assert (found == expected).all()
     for many in (1, 3):  # the executor's way, for one token and for a text
         text = np.repeat(events[None].astype(np.int32), many, axis=0)
@@ -77,10 +88,16 @@ def test_packed_weights_give_the_exact_sums(
     padded = np.zeros(sources + 1, np.int16)
     padded[:sources] = events
     sums = np.full(targets + 1, 7, np.int32)
-    products.by_target_packed(pack(weights), padded, sums)
+    packed = pack(weights)
+    in_shares(lambda *share: products.by_target_packed(packed, padded, sums, *share), targets, seed)
     assert (sums[:targets] == expected).all()
-    active = np.empty(sources, np.int32)
-    products.by_source_packed(pack(np.ascontiguousarray(weights.T)), padded, active, sums)
+    active, sums[:] = np.empty(sources, np.int32), 7
+    turned = pack(np.ascontiguousarray(weights.T))
+    in_shares(
+        lambda *share: products.by_source_packed(turned, padded, active, sums, *share),
+        turned.shape[1],
+        seed,
+    )
     assert (sums[:targets] == expected).all()
 
 

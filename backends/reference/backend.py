@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +58,17 @@ class StepperSession:
         (checked,) = check_tokens(self._graph, [token])
         return self._stepper.step(int(checked)).copy()
 
+    def close(self) -> None:
+        """End its threads."""
+        self._stepper.close()
+
 
 class ReferenceBackend:
     """Runs every neuron program as it is written; see ``docs/architecture.md``.
 
     ``chunk``    tokens per pass in sequence mode. The integers do not depend on it; memory does.
-    ``threads``  threads that share the larger products of a session (generation).
+    ``threads``  threads that share the large products of a session (generation), at most as many
+                 as there are cores.
     """
 
     name = "reference"
@@ -88,7 +93,7 @@ class ReferenceBackend:
         tokens = check_tokens(graph, tokens)
         executor = self._executor_of(graph)
         state = executor.initial_state()
-        recording = _Recording(graph, record)
+        recording = Recording(graph, record)
         for start in range(0, len(tokens), self.chunk):
             chunk = tokens[start : start + self.chunk].astype(np.int32)
             arrivals = {TOKEN: chunk[:, None]}
@@ -109,12 +114,13 @@ class ReferenceBackend:
     def session(self, graph: SpikingGraph) -> Iterator[Session]:
         """Token mode, for generation."""
         if can_step(graph):
-            yield StepperSession(graph, self.threads)
+            with closing(StepperSession(graph, self.threads)) as session:
+                yield session
         else:
             yield ExecutorSession(graph)
 
 
-class _Recording:
+class Recording:
     """Collects what a run shows, chunk by chunk."""
 
     def __init__(self, graph: SpikingGraph, record: Record) -> None:

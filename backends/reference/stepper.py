@@ -6,6 +6,10 @@ code that walks a table of operations and allocates nothing. The arithmetic is t
 neuron programs' own kernels and of :mod:`~spikegpt_neuro.backends.reference.products`, so the
 integers are those of every other mode.
 
+With several threads, all walk the table: each computes its share of every large product, the
+first does the rest, and they wait for each other where one needs what another wrote
+(:mod:`~spikegpt_neuro.backends.reference.team`).
+
 A dense projection is read by target (C order of its weights) or by source (Fortran order):
 the lowering chooses by the share of events that calibration saw. Weights of 4 bits are packed.
 """
@@ -14,17 +18,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
+from weakref import finalize
 
 import numpy as np
-from numba import get_num_threads, int8, set_num_threads
+from numba import int8
 from numba.typed import List
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack
+from spikegpt_neuro.arithmetic.packing import PACKED_BITS
 from spikegpt_neuro.backends.reference import products
+from spikegpt_neuro.backends.reference.team import (
+    Board,
+    await_call,
+    call_helpers,
+    dissolve,
+    meet,
+    most_threads,
+    new_board,
+)
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
+from spikegpt_neuro.graph.tensors import let_go
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.gate import Gate, advance_gate
 from spikegpt_neuro.neurons.layer_norm import NORMALIZED_FRACTION, LayerNorm, advance_layer_norm
@@ -37,7 +53,7 @@ from spikegpt_neuro.neurons.token_mix import TokenMix, advance_token_mix
 from spikegpt_neuro.neurons.wkv import WKV, advance_wkv
 
 # Columns of the table of operations.
-KIND, SIZE, EVENTS, PORT_0, PORT_1, PORT_2, STATE, PARAMETERS, SCALAR = range(9)
+KIND, SHARED, SIZE, EVENTS, PORT_0, PORT_1, PORT_2, STATE, PARAMETERS, SCALAR = range(10)
 SCALARS = 7
 
 # Kinds of operation; a projection's SCALAR is its matrix, or the shift.
@@ -45,7 +61,8 @@ BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED, SHIFT = range(5)
 NORM, MIX, TIME_MIX, REQUANTIZE, FIRE, JOIN, HIDDEN, GATE = range(5, 13)
 
 CACHE_LINE = 64
-LARGE_BYTES = 1 << 20  # sharing a smaller product costs more than it gains
+LINE_SUMS = CACHE_LINE // 4
+LARGE_BYTES = 1 << 16  # sharing a smaller product costs more than it gains
 NARROW_LIMIT = 1 << 15  # events must fit 16 bits
 
 
@@ -118,61 +135,51 @@ def can_step(graph: SpikingGraph) -> bool:
 class Stepper:
     """A graph in its buffers, with the state of one stream of tokens.
 
-    ``losses`` (operations, 2): saturations and clipped payloads so far. ``shared``: operations
-    whose product is shared out to ``threads``, at most as many as numba has.
+    ``losses`` (operations, 2): saturations and clipped payloads so far. ``threads``: how many
+    share the large products; no more than can run at the same time, and one where no product
+    is large. Close a stepper of several threads, or let go of it: its helpers then end.
     """
 
     def __init__(self, graph: SpikingGraph, threads: int = 1) -> None:
-        plan = _Plan(graph, packed=graph.weight_bits == PACKED_BITS)
+        plan = _Plan(graph)
+        shared = any(operation[SHARED] for operation in plan.operations)
         self._table = plan.embedding.table
         self._size = graph.input.size
         output = plan.events[graph.output.name]
         self._output = slice(output, output + graph.output.size)
         self._words = np.zeros(plan.words, np.int32)
-        self._state = np.concatenate([np.zeros(0, np.int32), *plan.state])
-        self._parameters = np.concatenate([np.zeros(0, np.int32), *plan.parameters])
-        self._operations = np.array(plan.operations, np.int64)
-        self._matrices = _in_one_piece(plan.matrices)
-        self._narrow = np.zeros(plan.widest + 1, np.int16)
-        self._active = np.zeros(plan.widest + 1, np.int32)
         self.losses = np.zeros((len(plan.operations), 2), np.int64)
-        self._threads = min(threads, get_num_threads())
-        self.shared = plan.large_products if threads > 1 else []
+        self.threads = min(threads, most_threads()) if shared else 1
+        self._board = new_board(self.threads)
+        self._buffers = (
+            np.array(plan.operations, np.int64),
+            self._words,
+            np.concatenate([np.zeros(0, np.int32), *plan.state]),
+            np.concatenate([np.zeros(0, np.int32), *plan.parameters]),
+            _in_one_piece(plan.matrices),
+            np.zeros((self.threads, plan.widest + 1), np.int16),
+            np.zeros((self.threads, plan.widest + 1), np.int32),
+            self.losses,
+        )
+        self._dissolve = finalize(self, dissolve, self._board, self.threads)
+        for helper in range(1, self.threads):  # they hold the buffers, not this object
+            arguments = (self._board, self.threads, helper, *self._buffers)
+            Thread(target=_help, args=arguments, daemon=True).start()
 
     def step(self, token: int) -> IntArray:
         """Advance by one (valid) token; the logits (V,) are a view until the next step."""
         self._words[: self._size] = self._table[token]
-        begin = 0
-        for large in self.shared:
-            self._walk(begin, large)
-            self._share(large)
-            begin = large + 1
-        self._walk(begin, len(self._operations))
+        try:
+            _lead(self._board, self.threads, *self._buffers)
+        except BaseException:
+            self.close()
+            raise
         return self._words[self._output]
 
-    def _walk(self, begin: int, end: int) -> None:
-        _walk(
-            self._operations,
-            begin,
-            end,
-            self._words,
-            self._state,
-            self._parameters,
-            self._matrices,
-            self._narrow,
-            self._active,
-            self.losses,
-        )
-
-    def _share(self, index: int) -> None:
-        """A large product on several threads."""
-        operation = self._operations[index]
-        size, sums, source = (int(operation[c]) for c in (SIZE, EVENTS, PORT_0))
-        matrix = self._matrices[int(operation[SCALAR])]
-        self._narrow[:size] = self._words[source : source + size]
-        targets = self._words[sums : sums + len(matrix)]
-        set_num_threads(self._threads)
-        products.by_target_on_threads(matrix, self._narrow, targets)
+    def close(self) -> None:
+        """End the helpers; further tokens are the leader's alone."""
+        self._dissolve()
+        self.threads = 1
 
 
 @dataclass
@@ -180,7 +187,6 @@ class _Plan:
     """Offsets and tables under construction."""
 
     graph: SpikingGraph
-    packed: bool
     words: int = 0
     widest: int = 0
     events: dict[str, int] = field(default_factory=dict)
@@ -199,16 +205,6 @@ class _Plan:
         program = self.graph.input.program
         assert isinstance(program, Embedding)
         return program
-
-    @property
-    def large_products(self) -> list[int]:
-        """Operations whose product is worth sharing out."""
-        return [
-            index
-            for index, operation in enumerate(self.operations)
-            if operation[KIND] == BY_TARGET
-            and self.matrices[operation[SCALAR]].nbytes >= LARGE_BYTES
-        ]
 
     def _words(self, size: int) -> int:
         begin = self.words
@@ -237,17 +233,16 @@ class _Plan:
         """Offset of what the projection delivers; a plain one-to-one is the source itself."""
         source, target = (self.graph.by_name[n] for n in (projection.source, projection.target))
         begin = self.events[projection.source]
-        if projection.weights is None:
+        if not projection.is_dense:
             if projection.shift == 0:
                 return begin
             sums = self._words(target.size)
             self._operation(SHIFT, target.size, sums, [begin, 0, 0], 0, 0, (projection.shift,))
             return sums
-        matrix = projection.weights.T if projection.by_source else projection.weights
         kind = BY_SOURCE if projection.by_source else BY_TARGET
-        if self.packed:
+        if self.graph.weight_bits == PACKED_BITS:
             kind += BY_TARGET_PACKED - BY_TARGET
-        self.matrices.append(pack(matrix) if self.packed else matrix)
+        self.matrices.append(projection.stored(self.graph.weight_bits))
         self.widest = max(self.widest, source.size)
         sums = self._words(target.size)
         matrix_index = len(self.matrices) - 1
@@ -265,7 +260,10 @@ class _Plan:
         scalars: tuple[int, ...],
     ) -> None:
         padding = [0] * (SCALARS - len(scalars))
-        self.operations.append([kind, size, events, *ports, state, parameters, *scalars, *padding])
+        shared = int(kind < SHIFT and self.matrices[-1].nbytes >= LARGE_BYTES)
+        self.operations.append(
+            [kind, shared, size, events, *ports, state, parameters, *scalars, *padding]
+        )
 
 
 def _total(arrays: list[IntArray]) -> int:
@@ -284,16 +282,17 @@ def _in_one_piece(matrices: list[NDArray[np.int8]]) -> Any:
     for matrix, count in zip(matrices, lines, strict=True):
         view = memory[begin : begin + matrix.size].reshape(matrix.shape)
         view[:] = matrix
+        let_go(matrix)
         placed.append(view)
         begin += count * CACHE_LINE
     return placed
 
 
 @kernel
-def _walk(
+def _lead(
+    board: Board,
+    threads: int,
     operations: NDArray[np.int64],
-    begin: int,
-    end: int,
     words: IntArray,
     state: IntArray,
     parameters: IntArray,
@@ -302,15 +301,73 @@ def _walk(
     active: IntArray,
     losses: NDArray[np.int64],
 ) -> None:
-    """One token through the operations from ``begin`` to ``end``."""
-    for index in range(begin, end):
+    """One token."""
+    call_helpers(board, threads)
+    _walk(board, threads, 0, operations, words, state, parameters, matrices, narrow, active, losses)
+
+
+@kernel
+def _help(
+    board: Board,
+    threads: int,
+    thread: int,
+    operations: NDArray[np.int64],
+    words: IntArray,
+    state: IntArray,
+    parameters: IntArray,
+    matrices: Any,
+    narrow: NDArray[np.int16],
+    active: IntArray,
+    losses: NDArray[np.int64],
+) -> None:
+    """All tokens until the team is dissolved."""
+    while await_call(board, thread):
+        _walk(
+            board,
+            threads,
+            thread,
+            operations,
+            words,
+            state,
+            parameters,
+            matrices,
+            narrow,
+            active,
+            losses,
+        )
+
+
+@kernel
+def _walk(
+    board: Board,
+    threads: int,
+    thread: int,
+    operations: NDArray[np.int64],
+    words: IntArray,
+    state: IntArray,
+    parameters: IntArray,
+    matrices: Any,
+    narrow: NDArray[np.int16],
+    active: IntArray,
+    losses: NDArray[np.int64],
+) -> None:
+    """What ``thread`` does for one token: its share of large products; the leader, all the rest."""
+    crew = 1
+    for index in range(len(operations)):
         o = operations[index]
+        before, crew = crew, threads if o[SHARED] else 1
+        if crew != before:
+            meet(board, threads)
+        if thread >= crew:
+            continue
         if o[KIND] < SHIFT:
-            _project(o, words, matrices[o[SCALAR]], narrow, active)
+            _project(o, words, matrices[o[SCALAR]], narrow[thread], active[thread], thread, crew)
         else:
             saturations, clipped = _advance(o, words, state, parameters)
             losses[index, 0] += saturations
             losses[index, 1] += clipped
+    if crew > 1:
+        meet(board, threads)
 
 
 @kernel
@@ -320,20 +377,34 @@ def _project(
     matrix: NDArray[np.int8],
     narrow: NDArray[np.int16],
     active: IntArray,
+    thread: int,
+    threads: int,
 ) -> None:
+    """The share of ``thread`` in a product."""
     size = o[SIZE]
     for i in range(size):
         narrow[i] = words[o[PORT_0] + i]
     narrow[size] = 0  # the pad of an odd packed row
+    by_target = o[KIND] == BY_TARGET or o[KIND] == BY_TARGET_PACKED
+    lines = matrix.shape[0] if by_target else matrix.shape[1]
+    begin, end = _share(lines, thread, threads), _share(lines, thread + 1, threads)
     sums = words[o[EVENTS] :]
     if o[KIND] == BY_TARGET:
-        products.by_target(matrix, narrow, sums)
+        products.by_target(matrix, narrow, sums, begin, end)
     elif o[KIND] == BY_SOURCE:
-        products.by_source(matrix, narrow, active, sums)
+        products.by_source(matrix, narrow, active, sums, begin, end)
     elif o[KIND] == BY_TARGET_PACKED:
-        products.by_target_packed(matrix, narrow, sums)
+        products.by_target_packed(matrix, narrow, sums, begin, end)
     else:
-        products.by_source_packed(matrix, narrow, active, sums)
+        products.by_source_packed(matrix, narrow, active, sums, begin, end)
+
+
+@kernel
+def _share(lines: int, thread: int, threads: int) -> int:
+    """Where the share of ``thread`` begins: at whole cache lines of sums."""
+    if thread == threads:
+        return lines
+    return lines * thread // threads // LINE_SUMS * LINE_SUMS
 
 
 @kernel

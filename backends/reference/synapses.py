@@ -37,20 +37,18 @@ class Synapses:
 
     def accumulate(self, events: IntArray) -> IntArray:
         """What ``events`` (T, source size) add up to at the target: (T, target size) int32."""
-        weights = self.projection.weights
-        if weights is None:
+        if not self.projection.is_dense:
             shift = self.projection.shift
             return events << shift if shift else events
         if len(events) == 1:
-            return _one_token(weights, events[0])
+            return _one_token(self._weights, events[0])
         if self.events.bits <= vnni.EVENT_BITS and vnni.available():
             return vnni.product(*self._packed, events, self.events)
         return self.by_blas(events)
 
     def by_blas(self, events: IntArray) -> IntArray:
         """The same sums by floating-point products, on any processor."""
-        weights = self.projection.weights
-        assert weights is not None
+        weights = self._weights
         total: IntArray | None = None
         for part in self.slices:
             product = events[:, part].astype(self.dtype) @ weights[:, part].astype(self.dtype).T
@@ -60,9 +58,16 @@ class Synapses:
         return total
 
     @cached_property
+    def _weights(self) -> NDArray[np.int8]:
+        weights = self.projection.weights
+        assert weights is not None
+        return weights
+
+    @cached_property
     def _packed(self) -> tuple[NDArray[np.int8], IntArray]:
-        assert self.projection.weights is not None
-        return vnni.pack(self.projection.weights), vnni.row_sums(self.projection.weights)
+        weights = self.projection.weights  # needed only here, and not kept
+        assert weights is not None
+        return vnni.pack(weights), vnni.row_sums(weights)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -73,10 +78,9 @@ class Synapses:
     @cached_property
     def slices(self) -> Sequence[slice]:
         """The fewest equal slices of the sources whose sums ``dtype`` holds exactly."""
-        assert self.projection.weights is not None
         if self.dtype == np.float64:
             return [slice(None)]  # a valid graph's sums fit 32 bits
-        weights, sources = self.projection.weights, self.projection.weights.shape[1]
+        weights, sources = self._weights, self._weights.shape[1]
         for count in range(1, sources + 1):
             cuts = [sources * k // count for k in range(count + 1)]
             parts = [slice(*pair) for pair in pairwise(cuts)]

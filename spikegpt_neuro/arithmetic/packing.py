@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.arithmetic.jit import kernel
+
 Bytes = NDArray[np.int8]
 
 PACKED_BITS = 4
@@ -28,3 +30,15 @@ def unpack(packed: Bytes, columns: int) -> Bytes:
     """The weights (rows, columns) that :func:`pack` was given."""
     low = (packed << 4).astype(np.int8) >> 4
     return np.concatenate([low, packed >> 4], axis=1)[:, :columns]
+
+
+@kernel
+def largest_magnitude(packed: Bytes) -> int:
+    """Largest magnitude of the weights in ``packed`` (rows, bytes)."""
+    low, high = np.int8(0), np.int8(0)
+    for row in packed:
+        for byte in row:
+            left, right = np.int8(byte << np.int8(4)) >> np.int8(4), byte >> np.int8(4)
+            low = min(low, left, right)
+            high = max(high, left, right)
+    return max(-int(low), int(high))

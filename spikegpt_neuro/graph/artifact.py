@@ -26,10 +26,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack, unpack
+from spikegpt_neuro.arithmetic.packing import PACKED_BITS
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import (
     atomic_directory,
@@ -38,6 +36,8 @@ from spikegpt_neuro.files import (
     write_tensors,
 )
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
+from spikegpt_neuro.graph.tensors import let_go, map_tensors
+from spikegpt_neuro.graph.weights import PackedWeights
 from spikegpt_neuro.model.spikegpt import LIFParameters, ModelShape
 from spikegpt_neuro.neurons import PROGRAMS, Program
 from spikegpt_neuro.vocabulary import Vocabulary, vocabulary_from_files
@@ -76,7 +76,7 @@ def save(graph: SpikingGraph, path: str | Path, *, force: bool = False) -> None:
 
 
 def load(path: str | Path) -> SpikingGraph:
-    """Read and check an artifact directory.
+    """Read and check an artifact directory; its weights stay in their file, mapped into memory.
 
     Raises :class:`UnsupportedInput` naming the file and what is wrong with it.
     """
@@ -87,11 +87,11 @@ def load(path: str | Path) -> SpikingGraph:
     for name in (GRAPH, WEIGHTS):
         if name not in config["files"]:
             raise UnsupportedInput(f"{directory / CONFIG}: no checksum of {name}; convert again")
-    try:
-        tensors = load_file(directory / WEIGHTS)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UnsupportedInput(f"{directory / WEIGHTS} cannot be read: {error}") from error
-    return _graph_from_json(config, _read_json(directory / GRAPH), tensors, directory).validate()
+    tensors = map_tensors(directory / WEIGHTS)
+    graph = _graph_from_json(config, _read_json(directory / GRAPH), tensors, directory).validate()
+    for tensor in tensors.values():  # the validation has looked at all
+        let_go(tensor)
+    return graph
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -127,16 +127,10 @@ def _tensors(graph: SpikingGraph) -> dict[str, NDArray[Any]]:
         if isinstance(value, np.ndarray)
     }
     return tensors | {
-        f"projections/{projection.name}": _stored(projection, graph.weight_bits)
+        f"projections/{projection.name}": projection.stored(graph.weight_bits)
         for projection in graph.projections
-        if projection.weights is not None
+        if projection.is_dense
     }
-
-
-def _stored(projection: Projection, bits: int) -> NDArray[np.int8]:
-    assert projection.weights is not None
-    matrix = projection.weights.T if projection.by_source else projection.weights
-    return pack(matrix) if bits == PACKED_BITS else np.ascontiguousarray(matrix)
 
 
 def _parameters(program: Program) -> dict[str, Any]:
@@ -300,8 +294,10 @@ def _population_from_json(entry: object, tensors: Tensors) -> Population:
             arguments[field.name] = _item(parameters, field.name, kinds[field.type], where)
         elif tensor is None:
             raise UnsupportedInput(f"{WEIGHTS}: no tensor populations/{name}/{field.name}")
+        elif tensor.dtype == np.int32:
+            arguments[field.name] = np.array(tensor)  # small, and kernels want it writable
         else:
-            arguments[field.name] = tensor
+            arguments[field.name] = tensor  # the table of the embedding
     return Population(name, _item(entry, "size", int, where), program(**arguments))
 
 
@@ -311,13 +307,16 @@ def _projection_from_json(
     name = _item(entry, "name", str, f"{GRAPH}, projections")
     where = f"{GRAPH}, projection {name}"
     source, target = _item(entry, "source", str, where), _item(entry, "target", str, where)
-    weights = None
+    weights: NDArray[np.int8] | PackedWeights | None = None
     if _item(entry, "dense", bool, where):
         columns, rows = sizes.get(source, 0), sizes.get(target, 0)
         if by_source := _item(entry, "by_source", bool, where):
             rows, columns = columns, rows
-        weights = _matrix(tensors, f"projections/{name}", (rows, columns), bits)
-        weights = weights.T if by_source else weights
+        stored = _matrix(tensors, f"projections/{name}", (rows, columns), bits)
+        if bits == PACKED_BITS:
+            weights = PackedWeights(stored, columns, by_source)
+        else:
+            weights = stored.T if by_source else stored
     return Projection(
         name=name,
         source=source,
@@ -329,7 +328,7 @@ def _projection_from_json(
 
 
 def _matrix(tensors: Tensors, name: str, shape: tuple[int, int], bits: int) -> NDArray[np.int8]:
-    """The stored int8 matrix ``name``, unpacked where it has 4 bits."""
+    """The stored int8 matrix ``name`` of weights in this shape, packed where they have 4 bits."""
     if name not in tensors:
         raise UnsupportedInput(f"{WEIGHTS}: no tensor {name}")
     stored: NDArray[np.int8] = tensors[name]
@@ -339,7 +338,7 @@ def _matrix(tensors: Tensors, name: str, shape: tuple[int, int], bits: int) -> N
         raise UnsupportedInput(
             f"{WEIGHTS}: {name} is {stored.dtype} {stored.shape}, expected int8 {expected}"
         )
-    return unpack(stored, columns) if bits == PACKED_BITS else stored
+    return stored
 
 
 def _vocabulary_from(config: Mapping[str, Any], directory: Path, size: int) -> Vocabulary | None:

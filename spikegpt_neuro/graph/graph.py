@@ -8,6 +8,7 @@ integers or refuses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.graph.weights import PackedWeights, WeightsField, given_weights
 from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.program import PAYLOAD_BITS_MAX, EventFormat, Program
@@ -51,14 +54,23 @@ class Projection:
     (Lava's stock Dense). One-to-one where ``weights`` is None:
 
     .. math:: a_j[t] = e_j[t] \cdot 2^{shift}
+
+    Weights of 4 bits may be given as :class:`PackedWeights`. Reading ``weights`` then unpacks
+    them anew: read it once, and ask the properties below for the rest.
     """
 
     name: str
     source: str
     target: str
     port: str
-    weights: NDArray[np.int8] | None = None
+    weights: WeightsField = WeightsField()  # noqa: RUF009
     shift: int = 0
+
+    @property
+    def packed(self) -> PackedWeights | None:
+        """The weights, where they are packed."""
+        given = given_weights(self)
+        return given if isinstance(given, PackedWeights) else None
 
     @property
     def by_source(self) -> bool:
@@ -66,17 +78,42 @@ class Projection:
 
         Only speed depends on it: with few events, most of such weights are never read.
         """
-        flags = None if self.weights is None else self.weights.flags
-        return flags is not None and flags.f_contiguous and not flags.c_contiguous
+        given = given_weights(self)
+        if given is None or isinstance(given, PackedWeights):
+            return given is not None and given.by_source
+        return given.flags.f_contiguous and not given.flags.c_contiguous
 
     @property
     def is_dense(self) -> bool:
-        return self.weights is not None
+        return given_weights(self) is not None
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """(target size, source size) of the weights; None where one-to-one."""
+        given = given_weights(self)
+        return None if given is None else given.shape
 
     @property
     def synapses(self) -> int:
         """Number of dense synapses (one-to-one connections count none here)."""
-        return 0 if self.weights is None else int(self.weights.size)
+        return 0 if self.shape is None else math.prod(self.shape)
+
+    @property
+    def fan_out(self) -> int:
+        """Synapses that one event of the source meets."""
+        return 1 if self.shape is None else self.shape[0]
+
+    def stored(self, bits: int) -> NDArray[np.int8]:
+        """The weights as they lie in an artifact and in a session.
+
+        A row per target, or per source where ``by_source``; packed where ``bits`` is 4.
+        """
+        if self.packed is not None and bits == PACKED_BITS:
+            return self.packed.rows
+        weights = self.weights
+        assert weights is not None
+        matrix = np.ascontiguousarray(weights.T if self.by_source else weights)
+        return pack(matrix) if bits == PACKED_BITS else matrix
 
 
 @dataclass(frozen=True)
@@ -175,16 +212,14 @@ def _endpoint_problems(graph: SpikingGraph, projection: Projection) -> Iterator[
     source, target = graph.by_name[projection.source], graph.by_name[projection.target]
     if projection.port not in target.program.ports:
         yield f"{where}: {target.program.kind} has no port {projection.port}"
-    if projection.weights is None:
+    if projection.shape is None:
         if source.size != target.size:
             yield f"{where}: one-to-one between {source.size} and {target.size} neurons"
         if not 0 <= projection.shift < PAYLOAD_BITS_MAX:
             yield f"{where}: shift {projection.shift} is outside 0..{PAYLOAD_BITS_MAX - 1}"
         return
-    if projection.weights.shape != (target.size, source.size):
-        yield (
-            f"{where}: weights {projection.weights.shape}, expected {(target.size, source.size)}"
-        )
+    if projection.shape != (target.size, source.size):
+        yield f"{where}: weights {projection.shape}, expected {(target.size, source.size)}"
     yield from _weight_problems(graph, projection, source)
 
 
@@ -192,14 +227,18 @@ def _weight_problems(
     graph: SpikingGraph, projection: Projection, source: Population
 ) -> Iterator[str]:
     where = f"projection {projection.name}"
-    assert projection.weights is not None
-    if projection.weights.dtype != np.int8:
-        yield f"{where}: weights are {projection.weights.dtype}, expected int8"
+    given = given_weights(projection)
+    assert given is not None
+    if isinstance(given, PackedWeights):
+        largest = given.largest
+    elif given.dtype != np.int8:
+        yield f"{where}: weights are {given.dtype}, expected int8"
         return
+    else:
+        largest = max(-int(given.min()), int(given.max()))
     limit = (1 << (graph.weight_bits - 1)) - 1
-    low, high = int(projection.weights.min()), int(projection.weights.max())
-    if max(-low, high) > limit:
-        yield f"{where}: weight {max(-low, high)} exceeds {graph.weight_bits} bits (+-{limit})"
+    if largest > limit:
+        yield f"{where}: weight {largest} exceeds {graph.weight_bits} bits (+-{limit})"
     if source.size * limit * source.events.high >= 1 << (ACCUMULATOR_BITS - 1):
         yield f"{where}: {source.size} inputs of {source.events.bits} bits overflow int32"
 

@@ -2,8 +2,9 @@ r"""The pipelined schedule: which token every population works on at a time step
 
 A new token enters at every time step. A dense projection hands its sums over one step
 later, a one-to-one connection ``one_to_one`` steps later: 0 between Lava's processes (stock Dense
-delays, a plain connection does not), 1 on a chip (:data:`ON_CHIP`), where every event is seen in the
-step after it was sent. A population p therefore receives token t at step t + S(p), with its stage
+delays, a plain connection does not), 1 on a chip (:data:`ON_CHIP`), where every event is seen in
+the step after it was sent. A population p therefore receives token t at step t + S(p), with its
+stage
 
 .. math:: S(input) = 0, \qquad S(p) = \max_{q \to p} ( S(q) + h(q \to p) ),
 
