@@ -21,7 +21,7 @@ from hypothesis.extra.numpy import arrays
 
 from spikegpt_neuro import api
 from spikegpt_neuro.backends.lava import limits
-from spikegpt_neuro.backends.lava.backend import LavaBackend
+from spikegpt_neuro.backends.lava.backend import FRAME_TOKENS, LavaBackend
 from spikegpt_neuro.backends.lava.compat import load_lava
 from spikegpt_neuro.backends.lava.job import Granularity
 from spikegpt_neuro.backends.reference import ReferenceBackend
@@ -241,7 +241,7 @@ def test_an_error_inside_lava_is_one_line(
     monkeypatch.setattr("spikegpt_neuro.backends.lava.backend.check_tokens", lambda _, ids: ids)
     tokens = np.array([0, 1, 2, 99, 0, 0])  # 99 is outside the vocabulary
     with pytest.raises(CheckFailed) as caught:
-        LavaBackend(granularity, time_limit=PATIENCE).run(toy_graph(), tokens)
+        LavaBackend(granularity, time_limit=PATIENCE, frame=1).run(toy_graph(), tokens)
     where = "population embedding" if granularity == "population" else "part input"
     assert str(caught.value).startswith(f"Lava: {where}, time step 4: IndexError: index 99 is out")
     assert "\n" not in str(caught.value)
@@ -342,6 +342,39 @@ def test_an_interpreter_without_lava(prefix: str, text: str, tmp_path: Path, job
 def test_an_interpreter_that_does_not_exist() -> None:
     with pytest.raises(MissingBackend, match="/no/python cannot be started: No such file"):
         LavaBackend(lava_python="/no/python").run(toy_graph(), toy_tokens())
+
+
+@needs_lava
+@pytest.mark.parametrize("frame", [1, 3, 64])
+def test_integers_do_not_depend_on_the_frame(frame: int, random_graph: SpikingGraph) -> None:
+    tokens = np.random.default_rng(4).integers(0, 96, 70)  # no multiple of 3 or 64
+    seen: list[int] = []
+    backend = LavaBackend("block", time_limit=PATIENCE, frame=frame)
+    run = backend.run(
+        random_graph, tokens, record="events", progress=lambda done, _: seen.append(done)
+    )
+    assert_same(random_graph, run, tokens)
+    assert all(done % frame == 0 for done in seen[:-1])
+    assert seen[-1] == len(tokens)
+
+
+@needs_lava
+def test_a_frame_larger_than_the_text_of_a_real_embedding() -> None:
+    model = random_model(layers=1, ffn_pre=True, spike_embedding=False)
+    graph = lower(model, random_tokens(model, 100))
+    tokens = random_tokens(model, 5)
+    run = LavaBackend("block", time_limit=PATIENCE, frame=9).run(graph, tokens, record="events")
+    assert_same(graph, run, tokens)
+
+
+def test_a_time_step_by_population_is_one_token() -> None:
+    assert LavaBackend("population").tokens_per_step == 1
+    assert LavaBackend("block").tokens_per_step == FRAME_TOKENS
+    assert LavaBackend("block", frame=7).tokens_per_step == 7
+    with pytest.raises(UsageError, match="by population a time step is one token"):
+        LavaBackend("population", frame=64)
+    with pytest.raises(UsageError, match="frame is 0: expected 1 token or more"):
+        LavaBackend("block", frame=0)
 
 
 def test_unknown_granularity() -> None:

@@ -2,7 +2,7 @@
 
 lava-nc 0.10.0 declares Python 3.10. Since 3.11 a dataclass refuses unhashable defaults, and
 ``lava.magma.compiler.var_model`` has eight such. Its dataclasses get the identity hash while
-that module is first imported; nothing else of Lava changes.
+that module is first imported. One race in its channels is repaired; nothing else changes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib
 import multiprocessing
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from spikegpt_neuro.errors import MissingBackend
@@ -40,11 +40,32 @@ def load_lava() -> None:
             # On import it chooses fork, and fails where anything has chosen before, fork included.
             multiprocessing.set_start_method(None, force=True)
         importlib.import_module("lava.magma.runtime.runtime")
+        _announce_every_message()
     except ImportError as error:
         raise MissingBackend(
             f"Lava cannot be imported by {sys.executable} ({error}); "
             f"install it there: {install_line()}"
         ) from error
+
+
+def _announce_every_message() -> None:
+    """Let a port of Lava wake whoever waits for it at every message.
+
+    As it is, it does so only if no other message was there before: if that one is taken in
+    between, nobody hears of the new one, and the network hangs. Two commands follow each other at
+    once where a ``run`` ends and the next one begins: there it happens now and then.
+    """
+    channels = importlib.import_module("lava.magma.compiler.channels.pypychannel")
+
+    def announce(port: Any, arrived: Any) -> None:
+        with suppress(EOFError):
+            while arrived.acquire() and not port._done:
+                port._queue.put_nowait(0)
+                observer = port.observer  # read once: it may be taken away
+                if observer is not None:
+                    observer()
+
+    channels.CspRecvPort._req_callback = announce
 
 
 @contextmanager

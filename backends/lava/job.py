@@ -2,7 +2,7 @@
 
 ::
 
-    job.json      granularity, closed loop or not, what is recorded, the artifact's path
+    job.json      granularity, closed loop or not, what is recorded, the artifact's path, the frame
     graph.sgn     the artifact, unless the caller named one that is already on disk
     tokens.npy    (T,) int64; empty for a closed loop
     logits.npy    (T, V) int32; (1, V) for a closed loop
@@ -39,12 +39,14 @@ class Settings:
     """Content of ``job.json``.
 
     ``recorded``  names of the populations whose events are kept.
+    ``frame``     tokens per time step (always 1 by population).
     """
 
     artifact: str
     granularity: Granularity
     closed_loop: bool
     recorded: tuple[str, ...]
+    frame: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def write_job(
     closed_loop: bool,
     recorded: Collection[str],
     artifact: str | None,
+    frame: int = 1,
 ) -> Job:
     """Fill ``directory`` for a run of ``tokens`` (empty for a closed loop)."""
     if artifact is None:
@@ -104,7 +107,7 @@ def write_job(
         if population.name in recorded:
             dtype = event_type(population)
             _new_array(directory / "events" / f"{index}.npy", (rows, population.size), dtype)
-    settings = Settings(artifact, granularity, closed_loop, tuple(recorded))
+    settings = Settings(artifact, granularity, closed_loop, tuple(recorded), frame)
     (directory / "job.json").write_text(json.dumps(asdict(settings)), "utf-8")
     return Job(directory)
 

@@ -41,12 +41,13 @@ def _stock_problems(graph: SpikingGraph) -> Iterator[str]:
                 yield f"projection {projection.name}: sums up to {doubled} overflow a stock Dense"
     for population in graph.populations:
         if isinstance(population.program, LIF):
-            yield from _lif_problems(graph, population.name, population.program)
+            yield from lif_problems(graph, population.name, population.program)
         elif len(population.program.ports) > PORTS_MAX:
             yield f"population {population.name} has more than {PORTS_MAX} ports"
 
 
-def _lif_problems(graph: SpikingGraph, name: str, program: LIF) -> Iterator[str]:
+def lif_problems(graph: SpikingGraph, name: str, program: LIF) -> Iterator[str]:
+    """What a stock LIF would compute otherwise than the population ``name``."""
     (projection,) = graph.incoming[name]
     if projection.shift:
         yield f"population {name}: a stock LIF cannot shift its input by {projection.shift}"
@@ -104,8 +105,8 @@ def footprint(graph: SpikingGraph, granularity: Granularity, *, closed_loop: boo
     )
 
 
-def check_machine(needs: Footprint, recorded: int) -> None:
-    """Raise :class:`CheckFailed` if the processes cannot fit.
+def check_machine(needs: Footprint, recorded: int, remedy: str = "use --granularity block") -> None:
+    """Raise :class:`CheckFailed` if the processes cannot fit; ``remedy`` says what would help.
 
     ``recorded``: number of files that hold events. Raises the soft limit on open files to
     the hard one first.
@@ -116,13 +117,13 @@ def check_machine(needs: Footprint, recorded: int) -> None:
     if hard != resource.RLIM_INFINITY and descriptors > hard:
         raise CheckFailed(
             f"{needs.processes} Lava processes need about {descriptors} open files, the limit "
-            f"is {hard}: raise it (ulimit -Hn) or use --granularity block"
+            f"is {hard}: raise it (ulimit -Hn) or {remedy}"
         )
     available = available_megabytes()
     if available is not None and needs.megabytes > available:
         raise CheckFailed(
             f"{needs.processes} Lava processes need about {needs.megabytes} MB, {available} MB "
-            "are available: use --granularity block"
+            f"are available: {remedy}"
         )
 
 

@@ -31,17 +31,22 @@ from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import delays, depth, stages
 from spikegpt_neuro.neurons.lif import LIF
 
+LAVA_CHANNEL_SLOTS = 64
+FRAME_CHANNEL_SLOTS = 2  # a frame is large, and read in the time step in which it is sent
+
 
 @dataclass(frozen=True)
 class Network:
     """Connected Lava Processes.
 
-    ``entry``    any one of them: Lava finds the others.
-    ``depth``    time steps that it needs beyond one per token.
+    ``entry``          any one of them: Lava finds the others.
+    ``depth``          time steps that it needs beyond one per token.
+    ``channel_slots``  arrays for which each channel between two processes has memory.
     """
 
     entry: Any
     depth: int = 0
+    channel_slots: int = LAVA_CHANNEL_SLOTS
     injector: Any = None
     extractor: Any = None
 
@@ -59,7 +64,7 @@ def run_configuration() -> Any:
 
 def population_network(graph: SpikingGraph, job: Job) -> Network:
     """One process per population and per dense projection, pipelined."""
-    recorders = _recorders(graph, job)
+    recorders = recorders_of(graph, job)
     ports = _PopulationPorts(graph, recorders, job)
     for projection in graph.projections:
         source, target = ports.out[projection.source], ports.into(projection)
@@ -75,8 +80,9 @@ def population_network(graph: SpikingGraph, job: Job) -> Network:
 
 
 def block_network(graph: SpikingGraph, job: Job, *, closed_loop: bool) -> Network:
-    """One process per part of the graph, in a chain that a token passes in one time step."""
-    recorders = {} if closed_loop else _recorders(graph, job)
+    """One process per part of the graph, in a chain that a frame passes in one time step."""
+    frame = job.settings.frame
+    recorders = {} if closed_loop else recorders_of(graph, job)
     tokens = None if closed_loop else job.tokens
     chain: list[Neurons] = []
     for part in parts(graph):
@@ -85,14 +91,14 @@ def block_network(graph: SpikingGraph, job: Job, *, closed_loop: bool) -> Networ
         if not sizes and closed_loop:
             sizes = [1]
         sends = sum(graph.by_name[name].size for name in part.sends)
-        step = PartStep(graph, part, tokens, own)
-        process = _box(f"part {part.name}", step, (sum(sizes),) if sizes else (), sends)
+        step = PartStep(graph, part, tokens, own, frame)
+        process = _box(f"part {part.name}", step, (sum(sizes),) if sizes else (), sends, frame)
         if chain:
             chain[-1].out.connect(process.in_0)
         chain.append(process)
     if not closed_loop:
-        return Network(chain[0])
-    injector, extractor = Injector(shape=(1,)), Extractor(shape=(graph.output.size,))
+        return Network(chain[0], channel_slots=FRAME_CHANNEL_SLOTS)
+    injector, extractor = Injector(shape=(1, 1)), Extractor(shape=(1, graph.output.size))
     injector.out_port.connect(chain[0].in_0)
     chain[-1].out.connect(extractor.in_port)
     return Network(chain[0], injector=injector, extractor=extractor)
@@ -101,7 +107,8 @@ def block_network(graph: SpikingGraph, job: Job, *, closed_loop: bool) -> Networ
 def compile_programs(graph: SpikingGraph) -> None:
     """Load the compiled code of all programs once, before Lava forks into many processes."""
     executor = Executor(graph)
-    executor.advance(executor.initial_state(), {TOKEN: np.zeros((1, 1), np.int32)}, ())
+    for tokens in (1, 2):  # a frame of one and of several tokens run other code
+        executor.advance(executor.initial_state(), {TOKEN: np.zeros((tokens, 1), np.int32)}, ())
 
 
 def stock_dense(projection: Projection, source: Population) -> Any:
@@ -127,7 +134,8 @@ def stock_lif(population: Population) -> Any:
     )
 
 
-def _recorders(graph: SpikingGraph, job: Job) -> dict[str, Recorder]:
+def recorders_of(graph: SpikingGraph, job: Job) -> dict[str, Recorder]:
+    """Where the events of every population go."""
     tallies, logits = job.tallies, job.logits
     table: dict[str, Recorder] = {}
     for index, population in enumerate(graph.populations):
@@ -193,5 +201,7 @@ class _PopulationPorts:
         return Window(self._stages[population.name], len(self._tokens))
 
 
-def _box(label: str, step: Step, sizes: tuple[int, ...], size: int) -> Neurons:
-    return BY_PORTS[len(sizes)](label=label, step=step, sizes=sizes, size=size)
+def _box(
+    label: str, step: Step, sizes: tuple[int, ...], size: int, frame: int | None = None
+) -> Neurons:
+    return BY_PORTS[len(sizes)](label=label, step=step, sizes=sizes, size=size, frame=frame)

@@ -25,17 +25,23 @@ class Step(Protocol):
     """One Lava process's computation."""
 
     def __call__(self, time_step: int, inputs: Sequence[IntArray]) -> IntArray:
-        """Events (n,) sent at ``time_step``, from what arrived on the ports (n,) each."""
+        """Events (n,) sent at ``time_step``, from what arrived on the ports (n,) each.
+
+        In frames, both are (frame, n).
+        """
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Where the events of one population go: a row of ``events`` per token, and a tally."""
+    """Where the events of one population go: a row of ``events`` per token, and a tally.
+
+    :meth:`write` takes the events (n,) of one token, or (T, n) of a slice of tokens.
+    """
 
     tally: Memmap
     events: Sequence[Memmap] = ()
 
-    def write(self, token: int, events: IntArray, counts: Counts | None = None) -> None:
+    def write(self, token: int | slice, events: IntArray, counts: Counts | None = None) -> None:
         for array in self.events:
             array[token] = events
         self.tally[EVENTS] += np.count_nonzero(events)
@@ -147,11 +153,12 @@ class ListenerStep:
 
 
 class PartStep:
-    """All populations of a :class:`Part`, one token per time step.
+    """All populations of a :class:`Part`, a frame of up to ``frame`` tokens per time step.
 
-    ``inputs`` and the result are the part's boundaries: the events of several populations
-    in one vector. The first part takes its tokens from ``tokens``, or where that is None
-    (closed loop) from its input.
+    The programs give the same integers for many tokens at once as one by one, and so do frames
+    of any size. ``inputs`` and the result are the part's boundaries, (frame, n): the events of
+    several populations side by side; rows behind the last token are 0. The first part takes its
+    tokens from ``tokens``, or where that is None (closed loop) from its input.
     """
 
     def __init__(
@@ -160,10 +167,12 @@ class PartStep:
         part: Part,
         tokens: NDArray[np.int64] | None,
         recorders: dict[str, Recorder],
+        frame: int = 1,
     ) -> None:
         self._part = part
         self._tokens = tokens
         self._recorders = recorders
+        self._frame = frame
         self._executor = Executor(graph, part.populations)
         self._state = self._executor.initial_state()
         sizes = [graph.by_name[name].size for name in part.receives]
@@ -171,18 +180,23 @@ class PartStep:
         self._keep = {*part.sends, *recorders}
 
     def __call__(self, time_step: int, inputs: Sequence[IntArray]) -> IntArray:
-        token = time_step - 1
-        arrivals = self._arrivals(token, inputs)
+        begin = (time_step - 1) * self._frame
+        remaining = self._frame if self._tokens is None else len(self._tokens) - begin
+        tokens = slice(begin, begin + min(self._frame, remaining))
+        arrivals = self._arrivals(tokens, inputs)
         step = self._executor.advance(self._state, arrivals, self._keep)
         self._state = step.state
         for name, recorder in self._recorders.items():
-            recorder.write(token, step.events[name][0], step.counts[name])
+            recorder.write(tokens, step.events[name], step.counts[name])
         known = {**arrivals, **step.events}
-        return np.concatenate([known[name][0] for name in self._part.sends])
+        sent = np.concatenate([known[name] for name in self._part.sends], axis=1)
+        return np.pad(sent, ((0, self._frame - len(sent)), (0, 0)))
 
-    def _arrivals(self, token: int, inputs: Sequence[IntArray]) -> dict[str, IntArray]:
+    def _arrivals(self, tokens: slice, inputs: Sequence[IntArray]) -> dict[str, IntArray]:
         if not self._part.receives:
-            ids = inputs[0] if self._tokens is None else self._tokens[token : token + 1]
-            return {TOKEN: np.asarray(ids, np.int32)[:, None]}
-        pieces = np.split(np.asarray(inputs[0], np.int32), self._cuts)
-        return {name: piece[None] for name, piece in zip(self._part.receives, pieces, strict=True)}
+            ids = inputs[0] if self._tokens is None else self._tokens[tokens, None]
+            return {TOKEN: np.asarray(ids, np.int32)}
+        arrived = np.asarray(inputs[0], np.int32)[: tokens.stop - tokens.start]
+        pieces = np.split(arrived, self._cuts, axis=1)
+        names = self._part.receives
+        return {name: np.ascontiguousarray(p) for name, p in zip(names, pieces, strict=True)}

@@ -16,14 +16,20 @@ from types import TracebackType
 from typing import IO, Any
 
 from spikegpt_neuro.backends.lava.compat import INSTALL_LATER
-from spikegpt_neuro.errors import CheckFailed, MissingBackend, SpikeGPTError, UnsupportedInput
+from spikegpt_neuro.errors import (
+    CheckFailed,
+    MissingBackend,
+    SpikeGPTError,
+    UnsupportedInput,
+    UsageError,
+)
 
 WORKER = "spikegpt_neuro.backends.lava.worker"
 POLL_SECONDS = 1.0
 FAREWELL_SECONDS = 10.0
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 ERRORS: dict[int, type[SpikeGPTError]] = {
-    kind.exit_code: kind for kind in (CheckFailed, UnsupportedInput, MissingBackend)
+    kind.exit_code: kind for kind in (CheckFailed, UsageError, UnsupportedInput, MissingBackend)
 }
 
 
@@ -31,9 +37,21 @@ class Worker:
     """A running worker; leaving the ``with`` block ends it and all of Lava's processes.
 
     ``interpreter``  the Python that has Lava; ``time_limit`` in seconds since the start.
+    ``module``       what it runs.
+    ``grace``        seconds in which a run that is cut short may let go of its hardware: the
+                     worker is asked to (SIGTERM) before everything is ended.
     """
 
-    def __init__(self, directory: Path, interpreter: str | None, time_limit: float | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        interpreter: str | None,
+        time_limit: float | None,
+        *,
+        module: str = WORKER,
+        grace: float = 0.0,
+    ) -> None:
+        self._grace = grace
         self._interpreter = interpreter or sys.executable
         self._limit = time_limit
         self._begin = time.perf_counter()
@@ -42,7 +60,7 @@ class Worker:
         self._log: IO[bytes] = self._log_path.open("wb")
         try:
             self._process = subprocess.Popen(
-                [self._interpreter, "-m", WORKER, str(directory)],
+                [self._interpreter, "-m", module, str(directory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
@@ -118,7 +136,7 @@ class Worker:
         if remaining <= 0:
             raise CheckFailed(
                 f"Lava did not finish within the time limit of {self._limit:g} s: "
-                "use fewer tokens, a longer limit or --granularity block"
+                "use fewer tokens or a longer limit, or run the lava backend by block"
             )
         return min(POLL_SECONDS, remaining)
 
@@ -136,6 +154,15 @@ class Worker:
         """End the worker's whole process group, then collect the worker."""
         if self._process.poll() is not None:
             return  # the kernel has ended the others with it
+        try:
+            if self._grace:
+                self._process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(self._grace)
+        finally:
+            self._end_group()
+
+    def _end_group(self) -> None:
         with suppress(ProcessLookupError):  # it has no group of its own yet
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()

@@ -55,11 +55,15 @@ class Messages:
 
     def fail(self, error: BaseException) -> NoReturn:
         """Report an error and end every process of this job."""
+        self.tell(error)
+        end_all_processes()
+
+    def tell(self, error: BaseException) -> None:
+        """Report an error."""
         known = isinstance(error, SpikeGPTError)
         text = str(error) if known else f"Lava worker: {type(error).__name__}: {error}"
         code = error.exit_code if isinstance(error, SpikeGPTError) else CheckFailed.exit_code
         self.send("error", text=" ".join(text.split())[:MESSAGE_CHARACTERS], exit_code=code)
-        end_all_processes()
 
 
 def end_all_processes() -> NoReturn:
@@ -70,6 +74,11 @@ def end_all_processes() -> NoReturn:
 
 def main(directory: str) -> None:
     """Run the job in ``directory``."""
+    serve(directory, _run)
+
+
+def serve(directory: str, run: Callable[[Job, Messages], None]) -> None:
+    """Let ``run`` do the job in ``directory``; the caller hears of whatever goes wrong."""
     messages = Messages()
     # Started before the new session: it must outlive the others to remove their shared memory.
     resource_tracker.ensure_running()
@@ -79,7 +88,7 @@ def main(directory: str) -> None:
         _end_with_parent(job)
         _keep_temporary_files(job.directory)
         load_lava()
-        _run(job, messages)
+        run(job, messages)
     except BaseException as error:  # whatever it is, the caller must hear of it
         traceback.print_exc()
         messages.fail(error)
@@ -102,27 +111,28 @@ def _run(job: Job, messages: Messages) -> None:
     else:
         network = networks.block_network(graph, job, closed_loop=settings.closed_loop)
     with _ending_with_any_child(network, messages):
-        network.entry.create_runtime(networks.run_configuration())
+        channels = {"pypy_channel_size": network.channel_slots}
+        network.entry.create_runtime(networks.run_configuration(), compile_config=channels)
         messages.send("ready")
         if settings.closed_loop:
             _answer(network, job, messages)
         else:
-            _run_tokens(network, len(job.tokens), messages)
+            run_tokens(network, len(job.tokens), messages, frame=settings.frame)
     network.entry.stop()
 
 
-def _run_tokens(network: Any, tokens: int, messages: Messages) -> None:
-    """All time steps, in chunks of about half a second."""
+def run_tokens(network: Any, tokens: int, messages: Messages, *, frame: int = 1) -> None:
+    """All time steps, each for ``frame`` tokens, in chunks of about half a second."""
     from lava.magma.core.run_conditions import RunSteps
 
     begin = time.perf_counter()
-    steps, done, chunk = tokens + network.depth, 0, FIRST_CHUNK_STEPS
+    steps, done, chunk = -(-tokens // frame) + network.depth, 0, FIRST_CHUNK_STEPS
     while done < steps:
         chunk = min(chunk, steps - done)
         network.entry.run(RunSteps(num_steps=chunk))
         done += chunk
         seconds = time.perf_counter() - begin
-        messages.send("progress", done=max(0, done - network.depth))
+        messages.send("progress", done=min(tokens, max(0, done - network.depth) * frame))
         chunk = max(1, int(done / seconds * REPORT_SECONDS))
     messages.send("done", seconds=time.perf_counter() - begin)
 
@@ -134,9 +144,9 @@ def _answer(network: Any, job: Job, messages: Messages) -> None:
 
     logits = job.logits
     for line in sys.stdin:
-        network.injector.send(np.array([int(line)]))
+        network.injector.send(np.array([[int(line)]]))
         network.entry.run(RunSteps(num_steps=1))
-        logits[0] = network.extractor.receive()
+        logits[:] = network.extractor.receive()
         messages.send("logits")
 
 
@@ -151,18 +161,18 @@ def _ending_with_any_child(network: Any, messages: Messages) -> Iterator[None]:
             return
         if ended is not None:
             lost = f"Lava: process {ended.si_pid} ended unexpectedly (status {ended.si_status})"
-            messages.fail(_lava_error(network) or CheckFailed(lost))
+            messages.fail(lava_error(network) or CheckFailed(lost))
 
     signal.signal(signal.SIGCHLD, child_ended)
     try:
         yield
     except Exception as error:
-        messages.fail(_lava_error(network) or error)
+        messages.fail(lava_error(network) or error)
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _lava_error(network: Any) -> CheckFailed | None:
+def lava_error(network: Any) -> CheckFailed | None:
     """What a Lava process raised, which Lava itself keeps to itself."""
     runtime = network.entry._runtime
     actors = runtime._messaging_infrastructure.actors if runtime is not None else []

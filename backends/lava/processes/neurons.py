@@ -21,13 +21,25 @@ from spikegpt_neuro.backends.lava.steps import Step
 
 
 class Neurons(AbstractProcess):  # type: ignore[misc]
-    """``sizes``: of the input ports ``in_0``, ``in_1``, ...; ``size``: of the port ``out``."""
+    """``sizes``: of the input ports ``in_0``, ``in_1``, ...; ``size``: of the port ``out``.
 
-    def __init__(self, *, label: str, step: Step, sizes: tuple[int, ...], size: int) -> None:
+    ``frame``: tokens that all ports carry per time step, as arrays (frame, n); None: one, (n,).
+    """
+
+    def __init__(
+        self,
+        *,
+        label: str,
+        step: Step,
+        sizes: tuple[int, ...],
+        size: int,
+        frame: int | None = None,
+    ) -> None:
         super().__init__(label=label, step=step)
+        tokens = () if frame is None else (frame,)
         for index, neurons in enumerate(sizes):
-            setattr(self, f"in_{index}", InPort(shape=(neurons,)))
-        self.out = OutPort(shape=(size,))
+            setattr(self, f"in_{index}", InPort(shape=(*tokens, neurons)))
+        self.out = OutPort(shape=(*tokens, size))
 
 
 class Source(Neurons):
