@@ -27,7 +27,14 @@ from typing import Any, NamedTuple
 from spikegpt_neuro.benchmark.figures import Figure
 from spikegpt_neuro.benchmark.machine import description, thread_environment
 from spikegpt_neuro.benchmark.memory import touched_bytes, weight_bytes
-from spikegpt_neuro.benchmark.speed import Plan, event_shares, generation, sequence, torch_side
+from spikegpt_neuro.benchmark.speed import (
+    Plan,
+    event_shares,
+    generation,
+    sequence,
+    threads_gain,
+    torch_side,
+)
 from spikegpt_neuro.benchmark.startup import start_figures
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.graph import artifact
@@ -105,6 +112,10 @@ def measure(folder: Path, shape: str, plan: Plan, tokens: int, *, start: bool) -
     runs = {name: backend.run(graph, text, record="logits") for name, graph in graphs.items()}
     note(f"{shape}, threads {plan.threads}: generation")
     speed = generation(graphs, runs, opponent, text, plan)
+    if plan.threads > 1:
+        note(f"{shape}, threads {plan.threads}: beside one thread")
+        for name, gain in threads_gain(graphs, text, plan).items():
+            speed[name].append(gain)
     note(f"{shape}, threads {plan.threads}: sequence mode")
     first, rounds = VARIANTS[0], replace(plan, rounds=min(plan.rounds, SEQUENCE_ROUNDS))
     others = [sequence(graphs[first.name], opponent, text, rounds)]
@@ -182,6 +193,13 @@ def show(results: list[dict[str, Any]]) -> None:
             )
     for result in results:
         print(f"\n{result['shape']}, threads {result['threads']}")
+        for variant in result["variants"]:
+            if gain := variant["figures"].get("threads"):
+                print(
+                    f"  {variant['activity']}, {variant['weight_bits']} bits: "
+                    f"{gain['ours']:.1f} {gain['unit']} on {result['threads']} threads, "
+                    f"{gain['theirs']:.1f} on one; ratio {number(gain['ratio'])}"
+                )
         for name, figure in result["figures"].items():
             scale, unit = (1e-6, "MB") if figure["unit"] == "bytes" else (1.0, figure["unit"])
             theirs = None if figure["theirs"] is None else figure["theirs"] * scale

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,19 @@ def test_other_models_do_not_depend_on_the_option() -> None:
     assert {name.split(".", 2)[2] for name in changed} == {
         *("ln2.weight", "ln2.bias", "ffn.key.weight", "ffn.value.weight")
     }
+
+
+def test_threads_are_measured_beside_one_thread() -> None:
+    model = random_model(layers=1, width=264, vocab_size=300)
+    tokens = random_tokens(model, 12)
+    before = threading.active_count()
+    plan = Plan(threads=2, rounds=2, seconds=0.0)
+    found = speed.threads_gain({"a": lower(model, tokens)}, tokens, plan)["a"]
+    assert found.ours == max(found.rounds["ours"])
+    assert found.theirs == max(found.rounds["theirs"])
+    assert len(found.rounds["ours"]) == 2
+    while threading.active_count() > before:
+        time.sleep(0.01)
 
 
 def test_generation_of_several_graphs_shares_the_other_sides() -> None:

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.arithmetic.packing import PACKED_BITS
 from spikegpt_neuro.benchmark.rounds import Work
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.running import ProjectionActivity
 
 READ_BYTES = 512 << 20
 """Size of the array that is read: far beyond any last-level cache."""
-
-PACKED_BITS = 4
 
 
 def weight_bytes(graph: SpikingGraph) -> int:
@@ -53,8 +52,8 @@ def _dense(graph: SpikingGraph) -> Iterator[Projection]:
 
 def _stored_shape(projection: Projection) -> tuple[int, int]:
     """Rows and columns of the weights in memory: a row per target, or per source."""
-    assert projection.weights is not None
-    targets, sources = projection.weights.shape
+    assert projection.shape is not None
+    targets, sources = projection.shape
     return (sources, targets) if projection.by_source else (targets, sources)
 
 

@@ -10,12 +10,14 @@ moment.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.running import Progress
 
+Name = TypeVar("Name", bound=Hashable)
 Work = Callable[[], float]
 """Does some work and returns how much: tokens, bytes."""
 
@@ -34,8 +36,8 @@ class Rates:
 
 
 def take_turns(
-    sides: Mapping[str, Work], *, rounds: int, seconds: float, progress: Progress | None = None
-) -> dict[str, Rates]:
+    sides: Mapping[Name, Work], *, rounds: int, seconds: float, progress: Progress | None = None
+) -> dict[Name, Rates]:
     """Rates of every side over ``rounds`` rounds with slices of ``seconds``.
 
     A slice begins with one call that is not counted (it brings the side's data back into the
@@ -44,7 +46,7 @@ def take_turns(
     """
     if rounds < 1:
         raise UsageError(f"rounds {rounds}: at least 1 is needed")
-    rates: dict[str, list[float]] = {name: [] for name in sides}
+    rates: dict[Name, list[float]] = {name: [] for name in sides}
     for index in range(rounds):
         for position, (name, work) in enumerate(sides.items()):
             rates[name].append(_slice(work, seconds))

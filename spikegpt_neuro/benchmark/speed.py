@@ -33,6 +33,7 @@ Tokens = NDArray[np.int64]
 TORCH_STEP = "float32 torch step"
 TORCH_SEQUENCE = "float32 torch sequence forward"
 MEMORY = "reading memory"
+ONE_THREAD = "the same on one thread"
 CHECKED_TOKENS = 8
 CHECK_LIMIT = 0.05
 """Largest relative difference to the float reference. Rounding stays far below it even if it
@@ -136,6 +137,30 @@ def generation(
             ),
         ]
     return figures
+
+
+def threads_gain(
+    graphs: Mapping[str, SpikingGraph],
+    tokens: Tokens,
+    plan: Plan,
+    progress: Progress | None = None,
+) -> dict[str, Figure]:
+    """Tokens/s of each graph on ``plan.threads`` threads beside the same on one thread."""
+    with sessions(graphs, tokens, plan.threads) as many, sessions(graphs, tokens, 1) as one:
+        sides = {("ours", name): work for name, work in many.items()}
+        sides |= {("theirs", name): work for name, work in one.items()}
+        rates = take_turns(sides, rounds=plan.rounds, seconds=plan.seconds, progress=progress)
+    return {
+        name: Figure(
+            "threads",
+            "tokens/s",
+            rates["ours", name].best,
+            rates["theirs", name].best,
+            ONE_THREAD,
+            rounds={side: rates[side, name].rounds for side in ("ours", "theirs")},
+        )
+        for name in graphs
+    }
 
 
 def sequence(
