@@ -20,7 +20,7 @@ from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
-from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.mapping.anneal import hop_weighted
 from spikegpt_neuro.mapping.mapper import (
     Mapped,
@@ -29,16 +29,18 @@ from spikegpt_neuro.mapping.mapper import (
     measured_rates,
     place,
 )
+from spikegpt_neuro.mapping.partition import partition
 from spikegpt_neuro.mapping.picture import draw, link_loads
 from spikegpt_neuro.mapping.placement import load_placement
 from spikegpt_neuro.mapping.profile import Profile, load_profile
-from spikegpt_neuro.mapping.requirements import list_bytes
+from spikegpt_neuro.mapping.requirements import list_bytes, workload
 from spikegpt_neuro.mapping.topology import Topology
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.vocabulary import read_vocabulary
 
 from placement_validator import cost, hops, problems, recount
 from shape_graphs import random_graph, shape_graph, uniform_rates
+from toy_graph import toy_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 LOIHI2 = load_profile("loihi2")
@@ -115,6 +117,24 @@ def test_any_graph_on_any_profile(
         return
     check(graph, profile, rates, found, tmp_path_factory.getbasetemp())
     assert found.hops.placed <= found.hops.plain_order * (1 + 1e-12)
+
+
+def test_a_population_that_stays_together_may_use_the_reserve() -> None:
+    """A reserve of synaptic memory shall not refuse what an empty core can hold."""
+    base = toy_graph()
+    norm = replace(shape_graph(1, 8, 11).by_name["ln0"], name="norm")
+    weights = np.ones((norm.size, base.input.size), np.int8)
+    graph = replace(
+        base,
+        populations=(base.input, norm),
+        projections=(Projection("in", "embedding", "norm", "input", weights),),
+    )
+    load = workload(graph, LOIHI2)
+    (demand,) = load.demands
+    tight = with_constants(
+        LOIHI2, core__synaptic_memory=demand.synaptic_bytes(norm.size, LOIHI2.encoding)
+    )
+    assert len(partition(load, tight)[0]) == 1
 
 
 @settings(max_examples=20)

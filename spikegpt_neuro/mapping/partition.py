@@ -187,7 +187,7 @@ class _Packing:
         if demand.shared_bytes + neurons * demand.neuron_bytes > core.memory:
             return False
         synaptic = core.synaptic
-        if demand.is_heavy and neurons > 1:  # a single one may always use what is there
+        if demand.is_heavy and neurons > 1 and not demand.whole:  # what cannot be cut takes all
             synaptic -= int(self.strategy.reserve * self.profile.limits.synaptic_memory)
         return demand.synaptic_bytes(neurons, self.profile.encoding) <= synaptic
 

@@ -6,9 +6,9 @@ over that link, both directions together, along XY routes. Resting on a core sho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ TILE_SHARE = 0.74  # of the pitch; the rest is room for links
 WIDEST_LINK = 0.2  # of the pitch
 
 Floats = NDArray[np.float64]
+Ramp = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,17 @@ def _clean(loads: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Canvas:
+class Canvas:
     """Where things stand, in pixels."""
 
     topology: Topology
     pitch: float
 
     @staticmethod
-    def of(topology: Topology) -> _Canvas:
+    def of(topology: Topology) -> Canvas:
         columns = int(topology.chip_xy[0].max()) + 1
         free = WIDTH - 2 * MARGIN - (columns - 1) * CHIP_GAP
-        return _Canvas(topology, min(46.0, free / (columns * topology.columns)))
+        return Canvas(topology, min(46.0, free / (columns * topology.columns)))
 
     def tile(self, x: int, y: int) -> tuple[float, float]:
         """Centre of a tile of the whole mesh."""
@@ -107,26 +108,33 @@ class _Canvas:
 
 def draw(mapped: Mapped, profile: Profile, title: str) -> str:
     """The picture as SVG text."""
-    canvas = _Canvas.of(mapped.topology)
+    canvas = Canvas.of(mapped.topology)
     links = link_loads(mapped.traffic, mapped.placement, mapped.topology)
-    width, height = canvas.size
     parts = [
+        *_heading(mapped, profile, title),
+        *chip_panels(canvas),
+        *_links(links, canvas),
+        *chip_labels(mapped.placement, canvas),
+        *_cores(mapped, profile, canvas),
+        *_legend(links, canvas),
+    ]
+    return framed(parts, canvas, title)
+
+
+def framed(parts: Sequence[str], canvas: Canvas, title: str) -> str:
+    """The drawn parts as a whole picture."""
+    width, height = canvas.size
+    frame = [
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' "
         f"width='{width:.0f}' height='{height:.0f}' role='img' {FONT}>",
         f"<title>{escape(title)}</title>",
         f"<rect width='{width:.0f}' height='{height:.0f}' fill='#ffffff'/>",
-        *_heading(mapped, profile, title),
-        *_chips(mapped, canvas),
-        *_links(links, canvas),
-        *_labels(mapped, canvas),
-        *_cores(mapped, profile, canvas),
-        *_legend(links, canvas),
-        "</svg>",
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*frame, *parts, "</svg>"]) + "\n"
 
 
-def _text(x: float, y: float, text: str, size: float, colour: str, style: str = "") -> str:
+def text_at(x: float, y: float, text: str, size: float, colour: str, style: str = "") -> str:
+    """A line of text."""
     return (
         f"<text x='{x:.1f}' y='{y:.1f}' font-size='{size:.1f}' fill='{colour}' {style}>"
         f"{escape(text)}</text>"
@@ -137,23 +145,25 @@ def _heading(mapped: Mapped, profile: Profile, title: str) -> list[str]:
     used = int(mapped.usage.synaptic_memory.sum())
     share = used / (mapped.cores * profile.limits.synaptic_memory)
     size = (
-        f"{_many(mapped.topology.chips, 'chip')}, {_many(mapped.cores, 'core')}, "
+        f"{many(mapped.topology.chips, 'chip')}, {many(mapped.cores, 'core')}, "
         f"{mapped.load.neurons:,} neurons, {mapped.load.dense_synapses:,} synapses"
     )
     load = f"synaptic memory {share:.0%} full, {mapped.hops.placed:,.0f} message hops per token"
     return [
-        _text(MARGIN, 36, title, 20, INK, "font-weight='600'"),
-        _text(MARGIN, 58, size, 12.5, FAINT),
-        _text(MARGIN, 75, load, 12.5, FAINT),
+        text_at(MARGIN, 36, title, 20, INK, "font-weight='600'"),
+        text_at(MARGIN, 58, size, 12.5, FAINT),
+        text_at(MARGIN, 75, load, 12.5, FAINT),
     ]
 
 
-def _many(count: int, thing: str) -> str:
+def many(count: int, thing: str) -> str:
+    """A count and its thing, in the plural where it is not one."""
     return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
-def _chips(mapped: Mapped, canvas: _Canvas) -> list[str]:
-    panels = (canvas.chip(chip) for chip in range(mapped.topology.chips))
+def chip_panels(canvas: Canvas) -> list[str]:
+    """A panel for every chip, behind everything else."""
+    panels = (canvas.chip(chip) for chip in range(canvas.topology.chips))
     return [
         f"<rect x='{left - 3:.1f}' y='{top - 3:.1f}' width='{width + 6:.1f}' "
         f"height='{height + 6:.1f}' rx='6' fill='{PANEL}' stroke='#d5dbe1'/>"
@@ -161,14 +171,14 @@ def _chips(mapped: Mapped, canvas: _Canvas) -> list[str]:
     ]
 
 
-def _labels(mapped: Mapped, canvas: _Canvas) -> list[str]:
+def chip_labels(placement: Placement, canvas: Canvas) -> list[str]:
     """Names above the chips, on a white edge that links pass behind."""
     edge = "stroke='#ffffff' stroke-width='4' paint-order='stroke' xml:space='preserve'"
     parts = []
-    for chip in range(mapped.topology.chips):
+    for chip in range(canvas.topology.chips):
         left, top, _, _ = canvas.chip(chip)
-        label = f"chip {chip}   {chip_contents(mapped.placement, chip)}"
-        parts.append(_text(left, top - 9, label, 11, FAINT, edge))
+        label = f"chip {chip}   {chip_contents(placement, chip)}"
+        parts.append(text_at(left, top - 9, label, 11, FAINT, edge))
     return parts
 
 
@@ -194,7 +204,7 @@ def _part(population: str) -> str:
     return f"block {words[1]}" if words[0] == "blocks" and len(words) > 1 else words[0]
 
 
-def _links(links: Links, canvas: _Canvas) -> list[str]:
+def _links(links: Links, canvas: Canvas) -> list[str]:
     drawn = []
     for loads, dx, dy in ((links.east, 1, 0), (links.south, 0, 1)):
         for y, x in np.argwhere(loads > 0).tolist():
@@ -205,20 +215,20 @@ def _links(links: Links, canvas: _Canvas) -> list[str]:
         width = canvas.pitch * WIDEST_LINK * max(0.08, level**0.5)
         parts.append(
             f"<line x1='{x0:.1f}' y1='{y0:.1f}' x2='{x1:.1f}' y2='{y1:.1f}' "
-            f"stroke='{_colour(TRAFFIC, level**0.5)}' stroke-width='{width:.2f}'>"
+            f"stroke='{colour(TRAFFIC, level**0.5)}' stroke-width='{width:.2f}'>"
             f"<title>{load:,.1f} messages per token</title></line>"
         )
     return [*parts, "</g>"]
 
 
-def _cores(mapped: Mapped, profile: Profile, canvas: _Canvas) -> list[str]:
+def _cores(mapped: Mapped, profile: Profile, canvas: Canvas) -> list[str]:
     topology, placement = mapped.topology, mapped.placement
     inside = _populations(placement)
     of_site = {site: k for k, site in enumerate(placement.sites)}
     parts = []
     for slot, (x, y, _, _) in enumerate(topology.coordinates.tolist()):
         site = divmod(slot, topology.usable)
-        box = _cell(canvas, x, y, site[1] % topology.cores_per_tile)
+        box = cell(canvas, x, y, site[1] % topology.cores_per_tile)
         core = of_site.get(site)
         if core is None:
             parts.append(f"<rect {box} fill='{EMPTY}' stroke='#e3e7eb' stroke-width='0.5'/>")
@@ -226,7 +236,7 @@ def _cores(mapped: Mapped, profile: Profile, canvas: _Canvas) -> list[str]:
         fill = mapped.usage.synaptic_memory[core] / profile.limits.synaptic_memory
         hint = f"chip {site[0]}, core {site[1]}: {fill:.0%} full\n{inside[core]}"
         parts.append(
-            f"<rect {box} fill='{_colour(FILL, fill)}' stroke='#ffffff' stroke-width='0.5'>"
+            f"<rect {box} fill='{colour(FILL, fill)}' stroke='#ffffff' stroke-width='0.5'>"
             f"<title>{escape(hint)}</title></rect>"
         )
     return parts
@@ -239,7 +249,7 @@ def _populations(placement: Placement) -> list[str]:
     return ["\n".join(names) for names in inside]
 
 
-def _cell(canvas: _Canvas, x: int, y: int, core: int) -> str:
+def cell(canvas: Canvas, x: int, y: int, core: int) -> str:
     """Position and size of a core within its tile: a square of squares."""
     across = int(np.ceil(np.sqrt(canvas.topology.cores_per_tile)))
     side = canvas.pitch * TILE_SHARE / across
@@ -249,29 +259,32 @@ def _cell(canvas: _Canvas, x: int, y: int, core: int) -> str:
     return f"x='{left:.1f}' y='{top:.1f}' width='{side:.1f}' height='{side:.1f}' rx='1.5'"
 
 
-def _legend(links: Links, canvas: _Canvas) -> list[str]:
-    _, height = canvas.size
-    top = height - LEGEND
-    parts = []
-    for left, ramp, name, ends in (
-        (MARGIN, FILL, "synaptic memory in use", ("0 %", "100 %")),
-        (MARGIN + 300, TRAFFIC, "messages per token on a link", ("0", f"{links.busiest:,.0f}")),
-    ):
-        stops = np.linspace(0, 1, 41)
-        parts += [_text(left, top + 8, name, 11, INK)]
-        parts += [
-            f"<rect x='{left + 5 * k:.1f}' y='{top + 15:.1f}' width='5.4' height='9' "
-            f"fill='{_colour(ramp, float(a))}'/>"
-            for k, (a, _) in enumerate(pairwise(stops))
-        ]
-        parts += [
-            _text(left, top + 38, ends[0], 10.5, FAINT),
-            _text(left + 200, top + 38, ends[1], 10.5, FAINT, "text-anchor='end'"),
-        ]
-    return parts
+def _legend(links: Links, canvas: Canvas) -> list[str]:
+    top = canvas.size[1] - LEGEND
+    return [
+        *ramp_legend(MARGIN, top, FILL, "synaptic memory in use", "100 %"),
+        *ramp_legend(
+            MARGIN + 300, top, TRAFFIC, "messages per token on a link", f"{links.busiest:,.0f}"
+        ),
+    ]
 
 
-def _colour(ramp: tuple[tuple[int, int, int], ...], level: float) -> str:
+def ramp_legend(left: float, top: float, ramp: Ramp, name: str, most: str) -> list[str]:
+    """What a ramp of colours means, from 0 to ``most``."""
+    shades = [
+        f"<rect x='{left + 5 * k:.1f}' y='{top + 15:.1f}' width='5.4' height='9' "
+        f"fill='{colour(ramp, float(level))}'/>"
+        for k, level in enumerate(np.linspace(0, 1, 41)[:-1])
+    ]
+    return [
+        text_at(left, top + 8, name, 11, INK),
+        *shades,
+        text_at(left, top + 38, "0 %" if most.endswith("%") else "0", 10.5, FAINT),
+        text_at(left + 200, top + 38, most, 10.5, FAINT, "text-anchor='end'"),
+    ]
+
+
+def colour(ramp: Ramp, level: float) -> str:
     """A colour of a ramp, level 0 to 1, linear between its stops."""
     stops = np.linspace(0, 1, len(ramp))
     red, green, blue = (np.interp(level, stops, [c[k] for c in ramp]) for k in range(3))

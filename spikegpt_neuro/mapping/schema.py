@@ -166,6 +166,7 @@ _COST: dict[str, Spec] = {
     "energy.graded_payload_bit": _spec(
         ENERGY, "a synaptic operation, for each payload bit beyond the first"
     ),
+    "energy.host_message": _spec(ENERGY, "a message from or to the host"),
     "energy.system_synaptic_operation": _spec(
         ENERGY, "one synaptic operation at full load, everything included"
     ),
@@ -181,6 +182,8 @@ _COST: dict[str, Spec] = {
     "bandwidth.intercore": _spec(BYTE_RATE, "messages between the cores of a chip"),
     "bandwidth.interchip": _spec(BYTE_RATE, "messages between a chip and its neighbours"),
     "router.link_buffer": _capacity(count_of("messages"), "messages that a link's buffer holds"),
+    "router.message": _capacity(MEMORY, "one message on a link"),
+    "router.cycle": _spec(TIME, "resolution of time in the clocked model"),
 }
 
 SPECS: Mapping[str, Spec] = _PLACEMENT | _COST
