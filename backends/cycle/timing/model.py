@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.messages import StepMessages
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 
 Timing = Literal["bound", "simple", "detailed", "cycle"]
 

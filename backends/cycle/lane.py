@@ -1,0 +1,154 @@
+"""One way of timing a run: step after step as tokens come in, totals kept, few steps in detail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.backends.cycle.machine import Machine
+from spikegpt_neuro.backends.cycle.result import Series
+from spikegpt_neuro.backends.cycle.timing.loads import crosses_chips
+from spikegpt_neuro.backends.cycle.timing.model import StepTiming, TimingModel
+from spikegpt_neuro.backends.cycle.traffic.masks import Masks
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.backends.cycle.traffic.routes import Routes
+from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
+from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of
+
+Seconds = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+WINDOW_STEPS = 512
+"""Steps that are kept one by one: 25 MB for 1,500 cores on 12 chips."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over the steps so far: of segments (S,), sources (P,), cores (C,) and links (L,).
+
+    Each step makes a new one, so that an interrupt leaves the last finished step's.
+    """
+
+    steps: int
+    events: Indices
+    active: Indices
+    generating: Seconds
+    processing: Seconds
+    busy: Seconds
+    stalled: Seconds
+    core_queue: NDArray[np.int32]
+    link_messages: Indices
+    link_stalled: Seconds
+    link_queue: NDArray[np.int32]
+
+    @staticmethod
+    def start(segments: int, sources: int, cores: int, links: int) -> Tally:
+        """Nothing has happened yet."""
+        return Tally(
+            steps=0,
+            events=np.zeros(segments, np.int64),
+            active=np.zeros(sources, np.int64),
+            generating=np.zeros(cores),
+            processing=np.zeros(cores),
+            busy=np.zeros(cores),
+            stalled=np.zeros(cores),
+            core_queue=np.zeros(cores, np.int32),
+            link_messages=np.zeros(links, np.int64),
+            link_stalled=np.zeros(links),
+            link_queue=np.zeros(links, np.int32),
+        )
+
+    def plus(self, events: Indices, active: NDArray[np.bool_], step: StepTiming) -> Tally:
+        """One step further."""
+        return Tally(
+            steps=self.steps + 1,
+            events=self.events + events,
+            active=self.active + active,
+            generating=self.generating + step.generating,
+            processing=self.processing + step.processing,
+            busy=self.busy + np.maximum(step.generating, step.processing),
+            stalled=self.stalled + step.stalled,
+            core_queue=np.maximum(self.core_queue, step.core_queue),
+            link_messages=self.link_messages + step.link_messages,
+            link_stalled=self.link_stalled + step.link_stalled,
+            link_queue=np.maximum(self.link_queue, step.link_queue),
+        )
+
+
+def link_intervals(machine: Machine) -> Seconds:
+    """(L,) shortest time between two messages over each link."""
+    latencies = machine.latencies
+    return np.where(
+        crosses_chips(machine.mesh), latencies.interchip_interval, latencies.link_interval
+    )
+
+
+class Lane:
+    """Times the steps of one timetable with one model.
+
+    ``tally``, ``step_seconds``, ``core_seconds``, ``link_seconds`` and ``series`` hold what is
+    finished; entries of the arrays from ``tally.steps`` on have no meaning.
+    """
+
+    def __init__(
+        self,
+        timetable: Timetable,
+        routes: Routes,
+        work: NeuronWork,
+        model: TimingModel,
+        intervals: Seconds,
+        window: int = WINDOW_STEPS,
+    ) -> None:
+        self.timetable = timetable
+        self._routes, self._work, self._model, self._intervals = routes, work, model, intervals
+        cores, links, steps = routes.cores, len(intervals), len(timetable.steps)
+        self.tally = Tally.start(len(routes.start), len(routes.sources), cores, links)
+        self.step_seconds, self.core_seconds, self.link_seconds = np.zeros((3, steps))
+        window = min(window, steps)
+        self.series = Series(
+            *(np.zeros((window, cores), np.float32) for _ in range(5)),
+            *(np.zeros((window, links), np.float32) for _ in range(3)),
+        )
+
+    @property
+    def is_done(self) -> bool:
+        return self.tally.steps == len(self.timetable.steps)
+
+    def can_step(self, tokens: int) -> bool:
+        """Whether ``tokens`` tokens are enough for the next step."""
+        if self.is_done:
+            return False
+        return self.timetable.newest(self.timetable.steps[self.tally.steps]) < tokens
+
+    def step(self, masks: Masks) -> None:
+        """Simulate the next step."""
+        at = self.timetable.tokens_at(self.timetable.steps[self.tally.steps])
+        messages, events = messages_of(self._routes, self._work, masks, at)
+        timing = self._model.step(messages)
+        tally = self.tally.plus(events, at >= 0, timing)
+        self._note(self.tally.steps, messages, timing)
+        self.tally = tally
+
+    def _note(self, row: int, messages: StepMessages, timing: StepTiming) -> None:
+        self.step_seconds[row] = timing.seconds
+        self.core_seconds[row] = max(timing.generating.max(), timing.processing.max())
+        self.link_seconds[row] = (timing.link_messages * self._intervals).max()
+        if row >= self.series.steps:
+            return
+        series = self.series
+        series.generating[row] = timing.generating
+        series.processing[row] = timing.processing
+        series.stalled[row] = timing.stalled
+        series.core_queue[row] = timing.core_queue
+        series.sent[row] = np.diff(messages.first)
+        series.link_messages[row] = timing.link_messages
+        series.link_stalled[row] = timing.link_stalled
+        series.link_queue[row] = timing.link_queue
+
+    @property
+    def steady_steps(self) -> Seconds:
+        """Seconds of the steady steps so far."""
+        begin = self.timetable.steady.start - self.timetable.steps.start
+        return self.step_seconds[max(0, begin) : self.tally.steps]

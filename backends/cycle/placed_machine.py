@@ -1,0 +1,167 @@
+r"""From a hardware profile and a placement to the machine that the timing models see.
+
+Latencies are the profile's. What it gives as bandwidth becomes the shortest time between two uses:
+
+.. math::
+    link\_interval &= 1 / tile \text{ (messages/s through a router), else } m \, l / intercore \\
+    interchip\_interval &= m \, b / interchip \\
+    memory\_word &= w \, cores / synaptic\_memory
+
+with m bytes of a message (``router.message``), l the directed links between the routers of one
+chip, b the directed links that leave a chip, w bytes of a memory word (``encoding.list_word``) and
+the cores of a chip: a chip's bandwidth is shared evenly by what provides it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import numpy as np
+
+from spikegpt_neuro.backends.cycle.machine import Latencies, Machine, Mesh
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.mapping.placement import Placement
+from spikegpt_neuro.mapping.profile import Constant, Profile
+from spikegpt_neuro.mapping.schema import SPECS
+from spikegpt_neuro.mapping.topology import Topology
+
+End = Literal["value", "low", "high"]
+"""Which end of the assumed constants: as given, all fastest, or all slowest."""
+
+NEEDED = (
+    "neuron_access",
+    "neuron_update",
+    "synaptic_operation",
+    "hop_east_west",
+    "hop_north_south",
+)
+OPTIONAL = ("micro_operation", "spike_out", "axon_out", "axon_in", "spike_within_tile")
+"""Latencies that a profile may leave out where it counts them into others; they take no time."""
+
+
+def machine_of(
+    profile: Profile, placement: Placement, *, weight_bits: int = 8, end: End = "value"
+) -> Machine:
+    """The cores of ``placement`` on ``profile``, with all times in seconds.
+
+    ``weight_bits`` tells how many synapses a word of memory brings. Raises
+    :class:`UnsupportedInput` naming the first constant that timing needs and the profile lacks.
+    """
+    figures = _Figures(profile, end)
+    mesh = mesh_of(profile, placement)
+    stored = min((b for b in profile.support.weight_bits if b >= weight_bits), default=weight_bits)
+    return Machine(
+        mesh=mesh,
+        latencies=_latencies(figures, mesh, placement),
+        link_buffer=int(figures.rate("router.link_buffer")),
+        cycle=figures.positive("router.cycle", figures.time("router.cycle")),
+        synapses_per_word=max(1, 8 * profile.encoding.list_word // stored),
+    )
+
+
+def mesh_of(profile: Profile, placement: Placement) -> Mesh:
+    """All chips of the placement in one mesh; see :mod:`spikegpt_neuro.mapping.topology`."""
+    topology = Topology.of(profile, placement.chips)
+    x, y = topology.coordinates[placement.slots, :2].T.astype(np.int32)
+    chip_x, chip_y = topology.chip_xy
+    return Mesh(
+        columns=topology.columns * (int(chip_x.max()) + 1),
+        rows=topology.rows * (int(chip_y.max()) + 1),
+        chip_columns=topology.columns,
+        chip_rows=topology.rows,
+        x=x,
+        y=y,
+    )
+
+
+def left_out(profile: Profile) -> tuple[str, ...]:
+    """Latencies that the profile is silent on, so that the simulation gives them no time."""
+    return tuple(f"latency.{key}" for key in OPTIONAL if f"latency.{key}" not in profile)
+
+
+class _Figures:
+    """Constants of a profile at one end of their ranges, in base units."""
+
+    def __init__(self, profile: Profile, end: End) -> None:
+        self.profile = profile
+        self.end = end
+
+    def time(self, key: str) -> float:
+        """A constant that is slow where it is high."""
+        constant = self._constant(key)
+        low, high = constant.range
+        return {"value": constant.base, "low": low, "high": high}[self.end]
+
+    def rate(self, key: str) -> float:
+        """A bandwidth or a capacity: slow where it is low, and never 0."""
+        constant = self._constant(key)
+        low, high = constant.range
+        return self.positive(key, {"value": constant.base, "low": high, "high": low}[self.end])
+
+    def positive(self, key: str, found: float) -> float:
+        if found <= 0:
+            raise UnsupportedInput(f"{self.profile.file}: {key} is {found:g}; expected more than 0")
+        return found
+
+    def optional_time(self, key: str) -> float:
+        return self.time(key) if key in self.profile else 0.0
+
+    def step_time(self, key: str, count: int) -> float:
+        """The entry of a table in steps for ``count``; 0 where the table begins later."""
+        constant = self._constant(key)
+        chosen = {"value": constant.value, "low": constant.low, "high": constant.high}[self.end]
+        table = cast("tuple[tuple[int, float], ...]", chosen or constant.value)
+        times = [time for start, time in table if start <= count]
+        return SPECS[key].dimension.to_base(times[-1], constant.unit) if times else 0.0
+
+    def _constant(self, key: str) -> Constant:
+        if key not in self.profile:
+            raise UnsupportedInput(
+                f"{self.profile.file}: {key} is missing; the cycle simulator needs it "
+                f"({SPECS[key].meaning})"
+            )
+        return self.profile[key]
+
+
+def _latencies(figures: _Figures, mesh: Mesh, placement: Placement) -> Latencies:
+    several = placement.chips > 1
+    return Latencies(
+        **{key: figures.time(f"latency.{key}") for key in NEEDED},
+        **{key: figures.optional_time(f"latency.{key}") for key in OPTIONAL},
+        interchip_hop=figures.time("latency.interchip_hop") if several else 0.0,
+        link_interval=_link_interval(figures, mesh),
+        interchip_interval=_interchip_interval(figures, mesh) if several else 0.0,
+        memory_word=_memory_word(figures),
+        barrier=_barrier(figures, mesh, placement),
+    )
+
+
+def _link_interval(figures: _Figures, mesh: Mesh) -> float:
+    if "bandwidth.tile" in figures.profile or "bandwidth.intercore" not in figures.profile:
+        return 1.0 / figures.rate("bandwidth.tile")
+    columns, rows = mesh.chip_columns, mesh.chip_rows
+    links = max(1, 2 * ((columns - 1) * rows + (rows - 1) * columns))
+    return figures.time("router.message") * links / figures.rate("bandwidth.intercore")
+
+
+def _interchip_interval(figures: _Figures, mesh: Mesh) -> float:
+    links = 2 * (mesh.chip_columns + mesh.chip_rows)
+    return figures.time("router.message") * links / figures.rate("bandwidth.interchip")
+
+
+def _memory_word(figures: _Figures) -> float:
+    """0 where the profile gives no bandwidth: memory never keeps a core waiting."""
+    if "bandwidth.synaptic_memory" not in figures.profile:
+        return 0.0
+    profile = figures.profile
+    word_of_every_core = profile.encoding.list_word * profile.count("chip.usable_cores")
+    return word_of_every_core / figures.rate("bandwidth.synaptic_memory")
+
+
+def _barrier(figures: _Figures, mesh: Mesh, placement: Placement) -> float:
+    """The slower of the barriers over the tiles and over the chips in use."""
+    over_tiles = figures.step_time("latency.barrier", len(np.unique(mesh.router)))
+    if "latency.barrier_chips" not in figures.profile:
+        return over_tiles
+    chips = len({chip for chip, _ in placement.sites})
+    return max(over_tiles, figures.step_time("latency.barrier_chips", chips))

@@ -1,0 +1,1 @@
+"""Timing models: how long a step takes, given its messages; one module each."""

@@ -1,0 +1,52 @@
+r"""The timing model ``bound``: a step takes as long as the busiest part of the chips.
+
+.. math::
+    t = \max_c \Big( \sum_m generation_m, \; \sum_m processing_m, \;
+        memory\_word \sum_m \lceil synapses_m / synapses\_per\_word \rceil \Big)
+        \vee \max_l \, messages_l \, interval_l + barrier
+
+The affine maximum model of Timcheck, Pierro and Shrestha (arXiv 2601.10035), which correlates with
+Loihi 2 silicon at 0.97 and above: no part waits for another one. Its terms are neuron and
+axon-out work, synaptic operations, reads of synaptic memory, and the heaviest link; a link between
+chips has an interval of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikegpt_neuro.backends.cycle.machine import Machine
+from spikegpt_neuro.backends.cycle.timing.loads import crosses_chips, loads
+from spikegpt_neuro.backends.cycle.timing.model import StepTiming, Timing
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+
+
+class BoundTiming:
+    """What no arrangement of the same work can beat."""
+
+    name: Timing = "bound"
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        latencies = machine.latencies
+        self._interval = np.where(
+            crosses_chips(machine.mesh), latencies.interchip_interval, latencies.link_interval
+        )
+
+    def step(self, messages: StepMessages) -> StepTiming:
+        """Time one step; ``processing`` is the slower of synapses and memory, core by core."""
+        found = loads(self.machine, messages)
+        reading = found.memory_words * self.machine.latencies.memory_word
+        processing = np.maximum(found.processing, reading)
+        links = found.link_messages * self._interval
+        busiest = max(part.max(initial=0.0) for part in (found.generating, processing, links))
+        return StepTiming(
+            seconds=float(busiest) + self.machine.latencies.barrier,
+            generating=found.generating,
+            processing=processing,
+            stalled=np.zeros(len(processing)),
+            link_messages=found.link_messages,
+            link_stalled=np.zeros(len(links)),
+            core_queue=np.zeros(len(processing), np.int32),
+            link_queue=np.zeros(len(links), np.int32),
+        )

@@ -1,0 +1,220 @@
+"""What the clocked model keeps: routers, their ports and buffers, and the cores, as records.
+
+A *port* is a way out of a router: links first (numbered as in :class:`Mesh`), then one port into
+each core. Behind every port lies a buffer: that of a link at the next router, that of a core's
+port is its axon-in queue. An *input* of a router is the buffer of a link that ends there, or a core
+with the message that it made; it has the number of that link, or of that core's port.
+
+Times within a step are whole numbers of :data:`UNITS`, a millionth of a cycle.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.backends.cycle.machine import EAST, NORTH, SOUTH, WEST, Machine, Mesh
+from spikegpt_neuro.backends.cycle.timing.clocked.part import Records
+from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, Wheel
+from spikegpt_neuro.backends.cycle.timing.loads import crosses_chips
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+
+Integers = NDArray[np.int64]
+
+UNITS = 1_000_000
+SNAP = 1e-3
+"""Units by which a time may exceed a whole number before it counts as longer: float noise."""
+
+IDLE = -1
+FROM_HOST = -2
+
+PORT = np.dtype(
+    [
+        ("source", np.int32),  # router that the port leaves
+        ("end", np.int32),  # router where the link ends
+        ("latency", np.int64),  # units to cross
+        ("interval", np.int64),  # units between two messages
+        ("free", np.int64),  # when the next message may begin, in units
+        # the buffer behind the port
+        ("occupied", np.int32),  # messages in it and on their way to it
+        ("deepest", np.int32),  # most messages in it
+        ("head", np.int32),  # messages so far that left it,
+        ("seen", np.int32),  # were seen in it,
+        ("tail", np.int32),  # were sent to it
+        ("left", np.int64),  # cycle in which one last left: its place is free in the next
+        # who waits for the port
+        ("waiters", np.int32),  # inputs
+        ("alone", np.int32),  # the input that waits, where it is surely the only one
+        ("turn", np.int32),  # place of the input that was served last
+        ("pending", np.int32),  # 1: the port decides again in a later cycle
+        ("asked", np.int64),  # last cycle in which it is to decide
+        ("following", np.int32),  # next port that is to decide in this cycle
+        ("since", np.int64),  # cycle in which somebody began to wait
+        ("stalled", np.int64),  # cycles in which somebody waited
+        # the input with the port's number
+        ("place", np.int32),  # among the inputs of its router
+        ("wanted", np.int32),  # port that it waits for
+    ],
+    align=True,
+)
+CORE = np.dtype(
+    [
+        ("x", np.int32),
+        ("y", np.int32),
+        ("router", np.int32),
+        ("current", np.int32),  # message that is being made
+        ("stop", np.int32),  # end of the core's messages
+        ("made", np.int64),  # when the current one is made; at last, when the neurons are walked
+        ("leftover", np.float64),  # seconds
+        ("serving", np.int32),  # message in the axon-in and synapse stages
+        ("hosted", np.int32),  # messages from the host that still wait,
+        ("hosted_synapses", np.int64),  # and their synapses
+        ("served", np.int64),  # when the one in the stages, or the last, is processed
+        ("generating", np.int64),  # units in all
+        ("processing", np.int64),
+        ("stalled", np.int64),
+    ],
+    align=True,
+)
+ROUTER = np.dtype(
+    [("x", np.int32), ("y", np.int32), ("first", np.int32), ("inputs", np.int32)], align=True
+)
+WAITING = np.dtype([("arrival", np.int64), ("message", np.int32), ("target", np.int32)], align=True)
+MESSAGE = np.dtype([("work", np.float64), ("target", np.int32), ("synapses", np.int32)], align=True)
+TRACE = np.dtype([("departed", np.int64), ("arrived", np.int64), ("processed", np.int64)])
+
+
+class Clock(NamedTuple):
+    """Times of the stages in units; ``scale`` is units per second, ``room`` messages per buffer."""
+
+    scale: float
+    axon_out: int
+    axon_in: int
+    synaptic_operation: int
+    memory_word: int
+    synapses_per_word: int
+    within_tile: int
+    room: int
+
+
+class State(NamedTuple):
+    """Everything of one step.
+
+    ``wheel``     events: P ports decide again, P inputs have a message to send, C cores look at
+                  their queue; numbered in this order.
+    ``ports``     (P,) of :data:`PORT`; so ``cores`` (C,), ``routers`` (R,), ``messages`` (M,).
+    ``buffers``   (P, a power of two) of :data:`WAITING`: rings.
+    ``inputs``    a router's inputs are ``inputs[first:first + inputs]``.
+    ``trace``     (M,) of :data:`TRACE`, or (0,) to record nothing.
+    """
+
+    clock: Clock
+    wheel: Wheel
+    ports: Records
+    cores: Records
+    routers: Records
+    messages: Records
+    buffers: Records
+    inputs: NDArray[np.int32]
+    trace: Records
+
+
+def units(seconds: float, cycle: float) -> int:
+    """The fewest units that are not shorter than ``seconds``."""
+    return int(np.ceil(seconds / cycle * UNITS - SNAP))
+
+
+def clock_of(machine: Machine) -> Clock:
+    """Stage times of a machine in units."""
+    t, cycle = machine.latencies, machine.cycle
+    return Clock(
+        scale=UNITS / cycle,
+        axon_out=units(t.axon_out, cycle),
+        axon_in=units(t.axon_in, cycle),
+        synaptic_operation=units(t.synaptic_operation, cycle),
+        memory_word=units(t.memory_word, cycle),
+        synapses_per_word=machine.synapses_per_word,
+        within_tile=units(t.spike_within_tile, cycle),
+        room=machine.link_buffer,
+    )
+
+
+def ports_of(machine: Machine) -> Records:
+    """(P,) ports of a machine at rest, their routers' inputs not yet numbered."""
+    mesh = machine.mesh
+    ports = np.zeros(mesh.links + mesh.cores, PORT)
+    for field in ("end", "left", "alone", "turn", "asked", "wanted"):
+        ports[field] = NOTHING
+    links, into_cores = ports[: mesh.links], ports[mesh.links :]
+    links["source"] = np.repeat(np.arange(mesh.routers), 4)
+    links["end"] = _ends(mesh)
+    links["latency"], links["interval"] = _link_times(machine)
+    into_cores["source"] = mesh.router
+    # Whoever decides in a cycle is seen in the next: a port takes one message a cycle at most.
+    into_cores["interval"] = UNITS
+    return ports
+
+
+def _ends(mesh: Mesh) -> Integers:
+    """(L,) router where each link ends; :data:`NOTHING` where it would leave the mesh."""
+    router = np.arange(mesh.routers)
+    column, row = np.divmod(router, mesh.rows)
+    end = np.full((mesh.routers, 4), NOTHING)
+    for direction, step, inside in (
+        (EAST, mesh.rows, column < mesh.columns - 1),
+        (WEST, -mesh.rows, column > 0),
+        (NORTH, -1, row > 0),
+        (SOUTH, 1, row < mesh.rows - 1),
+    ):
+        end[inside, direction] = router[inside] + step
+    return end.reshape(-1)
+
+
+def _link_times(machine: Machine) -> tuple[Integers, Integers]:
+    """(L,) latency and interval of each link in units, a cycle at least."""
+    mesh, t, cycle = machine.mesh, machine.latencies, machine.cycle
+    crosses = crosses_chips(mesh)
+    hop = np.empty((mesh.routers, 4))
+    hop[:, [EAST, WEST]], hop[:, [NORTH, SOUTH]] = t.hop_east_west, t.hop_north_south
+    latency = hop.ravel() + crosses * t.interchip_hop
+    interval = np.where(crosses, t.interchip_interval, t.link_interval)
+    return (
+        np.array([max(UNITS, units(s, cycle)) for s in latency]),
+        np.array([max(UNITS, units(s, cycle)) for s in interval]),
+    )
+
+
+def connect(mesh: Mesh, ports: Records) -> tuple[Records, NDArray[np.int32]]:
+    """Routers, and their inputs router by router; numbers the inputs' places in ``ports``."""
+    links = np.flatnonzero(ports["end"] != NOTHING)
+    inputs = np.concatenate([links, mesh.links + np.arange(mesh.cores)])
+    router = np.concatenate([ports["end"][links], mesh.router])
+    order = np.argsort(router, kind="stable")
+    inputs, router = inputs[order], router[order]
+    routers = np.zeros(mesh.routers, ROUTER)
+    routers["x"], routers["y"] = np.divmod(np.arange(mesh.routers), mesh.rows)
+    routers["first"] = np.searchsorted(router, np.arange(mesh.routers))
+    routers["inputs"] = np.bincount(router, minlength=mesh.routers)
+    ports["place"][inputs] = np.arange(len(inputs)) - routers["first"][router]
+    return routers, inputs.astype(np.int32)
+
+
+def cores_before(mesh: Mesh, step: StepMessages) -> Records:
+    """(C,) cores when a step begins."""
+    cores = np.zeros(mesh.cores, CORE)
+    cores["x"], cores["y"], cores["router"] = mesh.x, mesh.y, mesh.router
+    cores["current"], cores["stop"] = step.first[:-1], step.first[1:]
+    cores["leftover"] = step.leftover
+    cores["serving"] = IDLE
+    cores["hosted"], cores["hosted_synapses"] = step.arrived, step.arrived_synapses
+    return cores
+
+
+def messages_of(step: StepMessages) -> Records:
+    """(M,) messages, what belongs together side by side."""
+    messages = np.empty(step.count, MESSAGE)
+    for field in ("work", "target", "synapses"):
+        messages[field] = getattr(step, field)
+    return messages

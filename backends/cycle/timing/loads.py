@@ -1,0 +1,117 @@
+"""What a step gives each core and each link to do, whatever the order in which they do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.backends.cycle.machine import EAST, NORTH, SOUTH, WEST, Machine, Mesh
+from spikegpt_neuro.backends.cycle.traffic.messages import HOST, StepMessages
+
+
+@dataclass(frozen=True)
+class Loads:
+    """Times in seconds; links as :class:`~spikegpt_neuro.backends.cycle.machine.Mesh` names them.
+
+    ``generating``     (C,) neuron work and axon-out of all the core's messages.
+    ``processing``     (C,) axon-in and synaptic operations of all messages to the core.
+    ``memory_words``   (C,) reads of synaptic memory: each message reads whole words.
+    ``link_messages``  (L,) messages over each link, going east or west first (XY routing).
+    """
+
+    generating: NDArray[np.float64]
+    processing: NDArray[np.float64]
+    memory_words: NDArray[np.int64]
+    link_messages: NDArray[np.int64]
+
+
+def loads(machine: Machine, messages: StepMessages) -> Loads:
+    """Sums over the messages of a step.
+
+    Messages from the host were counted together: the reads of their synapses are at least what
+    the sum takes in full words, and one for each message.
+    """
+    mesh, latencies = machine.mesh, machine.latencies
+    received, synapses = messages.arrived.astype(np.int64), messages.arrived_synapses.copy()
+    words = np.maximum(-(-synapses // machine.synapses_per_word), np.minimum(received, synapses))
+    generating = messages.leftover.copy()
+    link_messages = np.zeros(mesh.links, np.int64)
+    _add(
+        messages.first,
+        messages.target,
+        messages.synapses,
+        messages.work,
+        latencies.axon_out,
+        machine.synapses_per_word,
+        mesh.rows,
+        mesh.router,
+        generating,
+        received,
+        synapses,
+        words,
+        link_messages,
+    )
+    processing = received * latencies.axon_in + synapses * latencies.synaptic_operation
+    return Loads(generating, processing, words, link_messages)
+
+
+def crosses_chips(mesh: Mesh) -> NDArray[np.bool_]:
+    """(L,) True where a link leads from one chip to another."""
+    x, y = np.divmod(np.arange(mesh.routers), mesh.rows)
+    crosses = np.empty((mesh.routers, 4), bool)
+    crosses[:, EAST] = (x + 1) % mesh.chip_columns == 0
+    crosses[:, WEST] = x % mesh.chip_columns == 0
+    crosses[:, SOUTH] = (y + 1) % mesh.chip_rows == 0
+    crosses[:, NORTH] = y % mesh.chip_rows == 0
+    return crosses.ravel()
+
+
+@kernel
+def route(begin: int, end: int, rows: int, links: NDArray[np.int64]) -> int:
+    """Write the links from router ``begin`` to ``end`` into ``links``; returns how many."""
+    x, y = begin // rows, begin % rows
+    last_x, last_y = end // rows, end % rows
+    hops = 0
+    while x != last_x:
+        links[hops] = 4 * (x * rows + y) + (EAST if last_x > x else WEST)
+        x += 1 if last_x > x else -1
+        hops += 1
+    while y != last_y:
+        links[hops] = 4 * (x * rows + y) + (SOUTH if last_y > y else NORTH)
+        y += 1 if last_y > y else -1
+        hops += 1
+    return hops
+
+
+@kernel
+def _add(
+    first: NDArray[np.int64],
+    target: NDArray[np.int32],
+    met: NDArray[np.int32],
+    work: NDArray[np.float64],
+    axon_out: float,
+    synapses_per_word: int,
+    rows: int,
+    router: NDArray[np.int32],
+    generating: NDArray[np.float64],
+    received: NDArray[np.int64],
+    synapses: NDArray[np.int64],
+    words: NDArray[np.int64],
+    link_messages: NDArray[np.int64],
+) -> None:
+    """Add all messages to the last five arrays."""
+    links = np.empty(len(link_messages), np.int64)
+    for core in range(len(generating)):
+        for m in range(first[core], first[core + 1]):
+            generating[core] += work[m] + axon_out
+            there = target[m]
+            if there == HOST:
+                continue
+            received[there] += 1
+            synapses[there] += met[m]
+            words[there] += (met[m] + synapses_per_word - 1) // synapses_per_word
+            for k in range(route(router[core], router[there], rows, links)):
+                link_messages[links[k]] += 1

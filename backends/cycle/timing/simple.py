@@ -1,0 +1,42 @@
+r"""The timing model ``simple``: cores without a network between them.
+
+.. math:: t = \max\left( \max_c \sum_m generation_m, \; \max_c \sum_m processing_m \right) + barrier
+
+with the times of :class:`~spikegpt_neuro.backends.cycle.traffic.messages.StepMessages`; a core's
+leftover work counts as generation. It is the model of the same name in SANA-FE 2.2.9 (Boyle et al.,
+IEEE TCAD 2025), learned from its documentation and by running it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikegpt_neuro.backends.cycle.machine import Machine
+from spikegpt_neuro.backends.cycle.timing.loads import loads
+from spikegpt_neuro.backends.cycle.timing.model import StepTiming, Timing
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+
+
+class SimpleTiming:
+    """The busiest core, either making or taking messages."""
+
+    name: Timing = "simple"
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def step(self, messages: StepMessages) -> StepTiming:
+        """Time one step; no core ever waits."""
+        found = loads(self.machine, messages)
+        busiest = max(found.generating.max(initial=0.0), found.processing.max(initial=0.0))
+        cores, links = len(found.generating), len(found.link_messages)
+        return StepTiming(
+            seconds=float(busiest) + self.machine.latencies.barrier,
+            generating=found.generating,
+            processing=found.processing,
+            stalled=np.zeros(cores),
+            link_messages=found.link_messages,
+            link_stalled=np.zeros(links),
+            core_queue=np.zeros(cores, np.int32),
+            link_queue=np.zeros(links, np.int32),
+        )

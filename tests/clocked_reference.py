@@ -1,0 +1,302 @@
+"""The clocked model once more, written to be read: every part looks at every cycle.
+
+Times are whole numbers of UNITS, a millionth of a cycle; machines here have a cycle of 1 s.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+
+from spikegpt_neuro.backends.cycle.machine import Latencies, Machine, Mesh
+from spikegpt_neuro.backends.cycle.traffic.messages import HOST, StepMessages
+
+UNITS = 1_000_000
+EAST, WEST, NORTH, SOUTH = range(4)
+
+
+def make_machine(
+    places: Sequence[tuple[int, int]],
+    *,
+    columns: int,
+    rows: int,
+    chip: tuple[int, int] | None = None,
+    buffer: int = 4,
+    cycle: float = 1.0,
+    synapses_per_word: int = 8,
+    **latencies: float,
+) -> Machine:
+    """Cores at the routers (x, y) of ``places``; latencies that are not given are 0."""
+    x, y = np.array(places, np.int32).reshape(-1, 2).T
+    width, height = chip or (columns, rows)
+    times = dict.fromkeys(Latencies.__annotations__, 0.0) | latencies
+    mesh = Mesh(columns, rows, width, height, x, y)
+    return Machine(mesh, Latencies(**times), buffer, cycle, synapses_per_word)
+
+
+def make_step(
+    sent: Sequence[Sequence[tuple[int, int, float]]],
+    *,
+    leftover: Sequence[float] | None = None,
+    arrived: Sequence[tuple[int, int]] | None = None,
+) -> StepMessages:
+    """``sent``: (target, synapses, work) of each core; ``arrived``: (messages, synapses)."""
+    cores = len(sent)
+    made = [message for core in sent for message in core]
+    target, synapses, work = ([message[i] for message in made] for i in range(3))
+    count, met = zip(*(arrived or [(0, 0)] * cores), strict=True)
+    return StepMessages(
+        first=np.cumsum([0] + [len(core) for core in sent]),
+        target=np.array(target, np.int32),
+        synapses=np.array(synapses, np.int32),
+        work=np.array(work, np.float64),
+        leftover=np.array(leftover or [0.0] * cores, np.float64),
+        arrived=np.array(count, np.int32),
+        arrived_synapses=np.array(met, np.int64),
+    )
+
+
+def in_units(seconds: float, cycle: float = 1.0) -> int:
+    """Units of a decimal number of seconds, rounded up, without floating point."""
+    return ceil(Fraction(repr(float(seconds))) / Fraction(repr(cycle)) * UNITS)
+
+
+@dataclass
+class Buffer:
+    """Messages with the time of their arrival, in order."""
+
+    waiting: deque[tuple[int, int]] = field(default_factory=deque)
+    deepest: int = 0
+
+    def there(self, now: int) -> int:
+        """How many have arrived."""
+        return sum(arrival <= now for arrival, _ in self.waiting)
+
+    def look(self, now: int) -> None:
+        self.deepest = max(self.deepest, self.there(now))
+
+
+@dataclass
+class Core:
+    """``to_make``: messages not yet made, the first being made until ``made``."""
+
+    to_make: deque[int]
+    made: int = 0
+    serving: int | None = None
+    served: int = 0
+    generating: int = 0
+    processing: int = 0
+    stalled: int = 0
+
+
+class ClockedReference:
+    """Runs a step when made; the attributes then hold the results."""
+
+    def __init__(self, machine: Machine, step: StepMessages) -> None:
+        self.machine, self.step, self.mesh = machine, step, machine.mesh
+        mesh, count = self.mesh, step.count
+        self.cycle = 0
+        # Ports and the buffers behind them: ("link", router, direction) or ("core", number).
+        self.ports: list[tuple[str, int, int]] = [
+            ("link", link // 4, link % 4) for link in range(mesh.links)
+        ] + [("core", core, 0) for core in range(mesh.cores)]
+        self.buffers = [Buffer() for _ in self.ports]
+        self.free = [0] * len(self.ports)
+        self.turn = [-1] * len(self.ports)
+        self.sent = [0] * len(self.ports)
+        self.stalled = [0] * len(self.ports)
+        self.departed, self.arrived, self.processed = [0] * count, [0] * count, [0] * count
+        self.synapses = [int(s) for s in step.synapses]
+        self.cores = [
+            Core(deque(range(step.first[c], step.first[c + 1]))) for c in range(mesh.cores)
+        ]
+        for c in range(mesh.cores):
+            self._wait_from_host(c)
+            self._make_next(c, 0)
+        while any(b.waiting for b in self.buffers) or any(
+            c.to_make or c.serving is not None for c in self.cores
+        ):
+            self._one_cycle()
+            self.cycle += 1
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of the step without its barrier."""
+        ends = [max(c.made, c.served) for c in self.cores] + self.free
+        return max(ends) // UNITS + 1
+
+    @property
+    def now(self) -> int:
+        return self.cycle * UNITS
+
+    def _wait_from_host(self, core: int) -> None:
+        """Messages of the host get numbers above those of the step."""
+        messages, synapses = int(self.step.arrived[core]), int(self.step.arrived_synapses[core])
+        for left in range(messages, 0, -1):
+            self.buffers[self.mesh.links + core].waiting.append((0, len(self.synapses)))
+            self.synapses.append(synapses // left)
+            synapses -= synapses // left
+
+    def _one_cycle(self) -> None:
+        room = [self.machine.link_buffer - len(b.waiting) for b in self.buffers]
+        for buffer in self.buffers:
+            buffer.look(self.now)
+        for c, core in enumerate(self.cores):
+            if core.serving is not None and core.served <= self.now:
+                if core.serving < self.step.count:
+                    self.processed[core.serving] = core.served
+                core.serving = None
+            self._serve(c)
+            self._send_to_host(c)
+        asking = {input_: self._wanted(input_) for input_ in self._inputs_with_messages()}
+        for port in range(len(self.ports)):
+            waiting = [input_ for input_, wanted in asking.items() if wanted == port]
+            if waiting and self.free[port] <= self.now and room[port] > 0:
+                self._let_through(port, waiting)
+                waiting.pop()
+            self.stalled[port] += bool(waiting)
+        for c in range(len(self.cores)):
+            self.buffers[self.mesh.links + c].look(self.now)
+            self._serve(c)
+
+    def _begin(self, earliest: int) -> int:
+        return earliest if earliest > self.now - UNITS else self.now
+
+    # cores
+
+    def _make_next(self, c: int, begin: int) -> None:
+        core, out = self.cores[c], in_units(self.machine.latencies.axon_out)
+        if core.to_make:
+            duration = max(UNITS, in_units(self.step.work[core.to_make[0]]) + out)
+        else:
+            duration = in_units(self.step.leftover[c])
+        core.made = begin + duration
+        core.generating += duration
+
+    def _send_to_host(self, c: int) -> None:
+        core = self.cores[c]
+        if core.to_make and core.made <= self.now:
+            message = core.to_make[0]
+            if self.step.target[message] == HOST:
+                core.to_make.popleft()
+                for times in (self.departed, self.arrived, self.processed):
+                    times[message] = core.made
+                self._make_next(c, core.made)
+
+    def _serve(self, c: int) -> None:
+        core, queue = self.cores[c], self.buffers[self.mesh.links + c].waiting
+        if core.serving is not None or not queue or queue[0][0] > self.now:
+            return
+        arrival, core.serving = queue.popleft()
+        t, synapses = self.machine.latencies, self.synapses[core.serving]
+        words = ceil(Fraction(synapses, self.machine.synapses_per_word))
+        meeting = max(synapses * in_units(t.synaptic_operation), words * in_units(t.memory_word))
+        duration = max(UNITS, in_units(t.axon_in) + meeting)
+        core.served = self._begin(max(arrival, core.served)) + duration
+        core.processing += duration
+
+    # routers
+
+    def _neighbour(self, router: int, direction: int) -> int:
+        x, y = divmod(router, self.mesh.rows)
+        x += (direction == EAST) - (direction == WEST)
+        y += (direction == SOUTH) - (direction == NORTH)
+        return x * self.mesh.rows + y
+
+    def _router_of(self, input_: int) -> int:
+        """Router of an input: where a link ends, or where a core stands."""
+        kind, number, direction = self.ports[input_]
+        if kind == "link":
+            return self._neighbour(number, direction)
+        return int(self.mesh.router[number])
+
+    def _inputs_with_messages(self) -> Iterator[int]:
+        for port, (kind, number, _) in enumerate(self.ports):
+            waiting = self.buffers[port].waiting
+            if kind == "link" and waiting and waiting[0][0] <= self.now:
+                yield port
+            if (
+                kind == "core"
+                and self.cores[number].to_make
+                and self.cores[number].made <= self.now
+            ):
+                yield port
+
+    def _message(self, input_: int) -> int:
+        kind, number, _ = self.ports[input_]
+        if kind == "link":
+            return self.buffers[input_].waiting[0][1]
+        return self.cores[number].to_make[0]
+
+    def _wanted(self, input_: int) -> int:
+        """The port that an input's message has to take: along the row, then along the column."""
+        router, target = self._router_of(input_), int(self.step.target[self._message(input_)])
+        x, y = divmod(router, self.mesh.rows)
+        dx, dy = int(self.mesh.x[target]) - x, int(self.mesh.y[target]) - y
+        if dx:
+            return 4 * router + (EAST if dx > 0 else WEST)
+        if dy:
+            return 4 * router + (SOUTH if dy > 0 else NORTH)
+        return self.mesh.links + target
+
+    def _crosses(self, router: int, direction: int) -> bool:
+        x, y = divmod(router, self.mesh.rows)
+        other_x, other_y = divmod(self._neighbour(router, direction), self.mesh.rows)
+        width, height = self.mesh.chip_columns, self.mesh.chip_rows
+        return (x // width, y // height) != (other_x // width, other_y // height)
+
+    def _times(self, port: int, input_: int) -> tuple[int, int]:
+        """Latency and interval of a message's way through a port."""
+        t = self.machine.latencies
+        kind, router, direction = self.ports[port]
+        if kind == "core":
+            stranger = self.ports[input_][0] == "core" and input_ != port
+            return (in_units(t.spike_within_tile) if stranger else 0), UNITS
+        hop = t.hop_east_west if direction in (EAST, WEST) else t.hop_north_south
+        if self._crosses(router, direction):
+            latency = in_units(float(Fraction(repr(hop)) + Fraction(repr(t.interchip_hop))))
+            return max(UNITS, latency), max(UNITS, in_units(t.interchip_interval))
+        return max(UNITS, in_units(hop)), max(UNITS, in_units(t.link_interval))
+
+    def _let_through(self, port: int, waiting: list[int]) -> None:
+        router = self._router_of(waiting[0])
+        inputs = [i for i in range(len(self.ports)) if self._is_input(i, router)]
+        last = inputs.index(self.turn[port]) if self.turn[port] >= 0 else -1
+        order = inputs[last + 1 :] + inputs[: last + 1]
+        turn = self.turn[port] = next(i for i in order if i in waiting)
+        latency, interval = self._times(port, turn)
+        message = self._message(turn)
+        kind, number, _ = self.ports[turn]
+        if kind == "link":
+            ready, _ = self.buffers[turn].waiting.popleft()
+            begin = self._begin(max(ready, self.free[port]))
+        else:
+            core = self.cores[number]
+            begin = self._begin(max(core.made, self.free[port]))
+            core.stalled += begin - core.made
+            self.departed[message] = begin
+            core.to_make.popleft()
+            self._make_next(number, begin)
+        self.free[port] = begin + interval
+        self.sent[port] += 1
+        self.buffers[port].waiting.append((begin + latency, message))
+        if self.ports[port][0] == "core":
+            self.arrived[message] = begin + latency
+
+    def _is_input(self, port: int, router: int) -> bool:
+        kind, number, direction = self.ports[port]
+        if kind == "core":
+            return int(self.mesh.router[number]) == router
+        x, y = divmod(number, self.mesh.rows)
+        inside = {
+            EAST: x < self.mesh.columns - 1,
+            WEST: x > 0,
+            NORTH: y > 0,
+            SOUTH: y < self.mesh.rows - 1,
+        }
+        return inside[direction] and self._neighbour(number, direction) == router
