@@ -1,21 +1,21 @@
-"""What every estimator writes: joules by category, with the range that assumptions leave."""
+"""What every estimator writes: joules by category, with the range that assumptions leave.
+
+The JSON form (:func:`to_json`, :func:`from_json`) keeps every field under its own name; a
+:class:`Range` becomes ``{"value": ..., "low": ..., "high": ...}``. All figures are of the whole
+run of ``tokens`` tokens, in joules and seconds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from spikegpt_neuro.errors import UnsupportedInput
 
 Category = Literal["synapse", "neuron", "spike", "network", "interchip", "static", "host"]
-CATEGORIES: tuple[Category, ...] = (
-    "synapse",
-    "neuron",
-    "spike",
-    "network",
-    "interchip",
-    "static",
-    "host",
-)
+CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,25 @@ class Range:
 class Estimate:
     """Energy and time of a run, whoever found them.
 
+    A run is priced in the steady state: ``joules`` and ``seconds`` divided by ``tokens`` are what
+    one more token costs. What a text pays once, the steps in which a pipeline fills, stands
+    beside it as ``filling``; falling through has none.
+
     ``estimator``      reference, lava, cycle or loihi: where activity and time come from.
     ``accounting``     which rule priced the activity.
-    ``joules``         category -> joules over the whole run of ``tokens`` tokens.
+    ``joules``         category -> joules of ``tokens`` tokens.
+    ``seconds``        time of ``tokens`` tokens.
+    ``steps``          time steps of ``tokens`` tokens.
+    ``is_steady``      False where the run was too short to fill a pipeline: then the figures are
+                       of the whole run, filling included.
     ``by_population``  population -> category -> joules; static and host belong to nobody.
-    ``seconds``        the whole run.
+    ``by_operation``   name of the constant (``synaptic_operation``, ...) -> joules; adds up to
+                       the total like ``joules``.
+    ``undivided``      joules of the total that no category can claim: what a probe sees at once.
     ``by_kind``        kind of constant (measured, assumed, ...) -> joules that rest on it.
-    ``constants``      the profile's constants that were used, by key.
+    ``constants``      the profile's constants that were used, by key (``energy.axon_in``).
     ``not_modelled``   what is left out of the total, in plain words.
+    ``filling_steps``, ``filling_seconds``, ``filling_joules``  once per text, not in the total.
     ``is_measured``    True for probes of real hardware; ``raw`` keeps what they said.
     """
 
@@ -63,17 +74,84 @@ class Estimate:
     cores: int
     schedule: str | None = None
     timing: str | None = None
+    steps: int = 0
+    is_steady: bool = True
     by_population: Mapping[str, Mapping[Category, Range]] = field(default_factory=dict)
+    by_operation: Mapping[str, Range] = field(default_factory=dict)
+    undivided: Range = Range()
     by_kind: Mapping[str, float] = field(default_factory=dict)
     constants: tuple[str, ...] = ()
     not_modelled: tuple[str, ...] = ()
+    filling_steps: int = 0
+    filling_seconds: Range = Range()
+    filling_joules: Range = Range()
     is_measured: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def total(self) -> Range:
         """Joules of all categories."""
-        total = Range()
-        for joules in self.joules.values():
-            total = total + joules
-        return total
+        return added(self.joules.values()) + self.undivided
+
+    @property
+    def tokens_per_second(self) -> Range:
+        """Throughput in the steady state; the shortest time is the highest rate."""
+        rates = (
+            self.tokens / seconds if seconds > 0 else math.inf
+            for seconds in (self.seconds.value, self.seconds.high, self.seconds.low)
+        )
+        return Range(*rates)
+
+    def share_of_kind(self, kind: str) -> float:
+        """Share of the total that rests on constants of this kind, 0 to 1."""
+        return self.by_kind.get(kind, 0.0) / (self.total.value or 1.0)
+
+
+def added(ranges: Iterable[Range]) -> Range:
+    """Sum of any number of ranges."""
+    total = Range()
+    for each in ranges:
+        total = total + each
+    return total
+
+
+def to_json(estimate: Estimate) -> dict[str, Any]:
+    """The record as JSON values; :func:`from_json` gives the same record back."""
+    content = asdict(estimate)
+    content["constants"] = list(estimate.constants)
+    content["not_modelled"] = list(estimate.not_modelled)
+    return content
+
+
+def from_json(content: Mapping[str, Any]) -> Estimate:
+    """A record that :func:`to_json` wrote.
+
+    Raises :class:`UnsupportedInput` naming what is missing or not a record's.
+    """
+    names = {f.name for f in fields(Estimate)}
+    if unknown := set(content) - names:
+        raise UnsupportedInput(f"energy record: unknown key {min(unknown)}")
+    try:
+        values = dict(content) | {
+            "joules": _categories(content["joules"]),
+            "by_population": {
+                str(name): _categories(table)
+                for name, table in content.get("by_population", {}).items()
+            },
+            "by_operation": {
+                str(name): Range(**value) for name, value in content.get("by_operation", {}).items()
+            },
+            "constants": tuple(content.get("constants", ())),
+            "not_modelled": tuple(content.get("not_modelled", ())),
+        }
+        ranges = ("seconds", "undivided", "filling_seconds", "filling_joules")
+        values |= {name: Range(**content[name]) for name in ranges if name in content}
+        return Estimate(**values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UnsupportedInput(f"energy record: damaged ({error!r})") from error
+
+
+def _categories(table: Mapping[str, Any]) -> dict[Category, Range]:
+    if unknown := set(table) - set(CATEGORIES):
+        raise ValueError(f"no category {min(unknown)}")
+    return {name: Range(**table[name]) for name in CATEGORIES if name in table}

@@ -1,0 +1,173 @@
+r"""Joules: hardware events times the profile's constants, and static power times time.
+
+.. math:: E = \sum_k n_k e_k + P_{static} \, chips \, t
+
+Every term belongs to one category and rests on the kind of its constant; a term that the profile
+gives no constant for is named and left out, never taken as 0 in silence. Static energy is as weak
+as the weakest constant behind it, its power or any latency behind the time. Ranges take all
+constants at their low ends, and all at their high ends, together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
+
+from spikegpt_neuro.energy.events import HardwareEvents
+from spikegpt_neuro.energy.record import CATEGORIES, Category, Range
+from spikegpt_neuro.mapping.profile import Profile
+from spikegpt_neuro.mapping.schema import KINDS
+
+CATEGORY_OF: Mapping[str, Category] = {
+    "neuron_access": "neuron",
+    "neuron_update": "neuron",
+    "micro_operation": "neuron",
+    "spike_out": "spike",
+    "axon_out": "spike",
+    "axon_in": "synapse",
+    "synaptic_operation": "synapse",
+    "graded_payload_bit": "synapse",
+    "spike_within_tile": "network",
+    "hop_east_west": "network",
+    "hop_north_south": "network",
+    "interchip_hop": "interchip",
+    "host_message": "host",
+}
+"""Hardware event -> where its joules belong; its constant is ``energy.`` and its name."""
+
+STATIC = "static_per_chip"
+
+TIMES = (
+    *(
+        f"latency.{event}"
+        for event in CATEGORY_OF
+        if event not in ("host_message", "interchip_hop")
+    ),
+    "latency.barrier",
+    "bandwidth.tile",
+    "bandwidth.intercore",
+    "bandwidth.synaptic_memory",
+)
+TIMES_BETWEEN_CHIPS = ("latency.interchip_hop", "latency.barrier_chips", "bandwidth.interchip")
+"""Constants that the time of a run rests on."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of a run, and the latencies and bandwidths of the profile that they rest on."""
+
+    seconds: Range
+    constants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a run costs; the fields are those of :class:`~spikegpt_neuro.energy.record.Estimate`."""
+
+    joules: Mapping[Category, Range]
+    by_population: Mapping[str, Mapping[Category, Range]]
+    by_operation: Mapping[str, Range]
+    by_kind: Mapping[str, float]
+    constants: tuple[str, ...]
+    not_modelled: tuple[str, ...]
+
+
+def price(events: Mapping[str, HardwareEvents], time: Time, chips: int, profile: Profile) -> Price:
+    """Price the events of every population, and the static power of ``chips`` chips."""
+    total = reduce(add, events.values(), HardwareEvents())
+    by_operation = _operations(total, profile)
+    static = _static(time.seconds, chips, profile)
+    if static is not None:
+        by_operation[STATIC] = static
+    joules = _by_category(by_operation)
+    return Price(
+        joules=joules,
+        by_population={
+            name: {
+                category: value
+                for category, value in _by_category(_operations(own, profile)).items()
+                if category not in ("host", "static")
+            }
+            for name, own in events.items()
+        },
+        by_operation=by_operation,
+        by_kind=_by_kind(by_operation, time, profile),
+        constants=tuple(sorted({*map(_key, by_operation), *time.constants})),
+        not_modelled=tuple(_left_out(total, static, profile)),
+    )
+
+
+def time_constants(profile: Profile, chips: int) -> tuple[str, ...]:
+    """Keys of the constants of ``profile`` that a time on ``chips`` chips rests on."""
+    keys = TIMES + (TIMES_BETWEEN_CHIPS if chips > 1 else ())
+    return tuple(key for key in keys if key in profile)
+
+
+def _key(operation: str) -> str:
+    """The profile's key of an operation's constant."""
+    return f"power.{STATIC}" if operation == STATIC else f"energy.{operation}"
+
+
+def _operations(events: HardwareEvents, profile: Profile) -> dict[str, Range]:
+    """Operation -> joules, for all that happened and that the profile prices."""
+    return {
+        field.name: _constant(profile, f"energy.{field.name}") * getattr(events, field.name)
+        for field in fields(events)
+        if getattr(events, field.name) and f"energy.{field.name}" in profile
+    }
+
+
+def _constant(profile: Profile, key: str) -> Range:
+    constant = profile[key]
+    return Range(constant.base, *constant.range)
+
+
+def _static(seconds: Range, chips: int, profile: Profile) -> Range | None:
+    if f"power.{STATIC}" not in profile:
+        return None
+    power = _constant(profile, f"power.{STATIC}")
+    return Range(
+        power.value * chips * seconds.value,
+        power.low * chips * seconds.low,
+        power.high * chips * seconds.high,
+    )
+
+
+def _by_category(by_operation: Mapping[str, Range]) -> dict[Category, Range]:
+    found: dict[Category, Range] = {category: Range() for category in CATEGORIES}
+    for operation, joules in by_operation.items():
+        category: Category = "static" if operation == STATIC else CATEGORY_OF[operation]
+        found[category] = found[category] + joules
+    return found
+
+
+def _by_kind(by_operation: Mapping[str, Range], time: Time, profile: Profile) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for operation, joules in by_operation.items():
+        behind = [_key(operation), *(time.constants if operation == STATIC else ())]
+        kind = weakest(profile[key].kind for key in behind)
+        found[kind] = found.get(kind, 0.0) + joules.value
+    return {kind: found[kind] for kind in KINDS if found.get(kind)}
+
+
+def weakest(kinds: Iterable[str]) -> str:
+    """The least certain of some kinds of constants.
+
+    Measured is the most certain; what is no kind of a profile (a convention) the least.
+    """
+    return max(kinds, key=lambda kind: KINDS.index(kind) if kind in KINDS else len(KINDS))
+
+
+def _left_out(events: HardwareEvents, static: Range | None, profile: Profile) -> list[str]:
+    """What happened and has no price in this profile."""
+    found = [
+        f"energy.{field.name} ({getattr(events, field.name):,} in the run): "
+        f"{profile.name} gives no constant"
+        for field in fields(events)
+        if getattr(events, field.name) and f"energy.{field.name}" not in profile
+    ]
+    if static is None:
+        found.append(f"power.{STATIC}: {profile.name} gives no static power")
+    return found
