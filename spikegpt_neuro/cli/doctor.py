@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -27,6 +28,7 @@ def doctor(out: Output) -> None:
     lava, problem = _lava()
     if problem is not None:
         missing["lava"] = problem
+    system, lacks = _loihi()
     found = {
         "python": platform.python_version(),
         "spikegpt_neuro": __version__,
@@ -35,15 +37,16 @@ def doctor(out: Output) -> None:
         "torch": _version("torch"),
         "lava": lava,
         "onnxruntime": _version("onnxruntime"),
-        "loihi": lava is not None and _loihi(),
+        "loihi": "loihi" not in lacks,
+        "loihi_system": system,
         "profiles": profile_names(),
         "backends": backend_names(),
     }
     if out.as_json:
-        out.result({**found, "missing": missing})
+        out.result({**found, "missing": missing, "loihi_missing": lacks})
         return
     out.result(found)
-    for name, line in missing.items():
+    for name, line in (missing | lacks).items():
         click.echo(f"{name} is missing: {line}")
 
 
@@ -66,8 +69,17 @@ def _lava() -> tuple[str | None, str | None]:
     return _version("lava-nc"), None
 
 
-def _loihi() -> bool:
-    """Whether Intel's hardware package is there."""
-    from lava.utils import loihi
+def _loihi() -> tuple[str | None, dict[str, str]]:
+    """The Loihi 2 system that a run would use, and what is missing for one."""
+    from spikegpt_neuro.backends.loihi.access import HOW_TO_GET_IT, is_installed
+    from spikegpt_neuro.backends.loihi.connection import NO_SYSTEM, describe, find_connection
+    from spikegpt_neuro.errors import SpikeGPTError
 
-    return bool(loihi.is_installed())
+    missing = {} if is_installed() else {"loihi": HOW_TO_GET_IT}
+    try:
+        connection = find_connection({}, os.environ)
+    except SpikeGPTError as error:  # a configuration that cannot be used is no system
+        return None, missing | {"loihi_system": str(error)}
+    if connection is None:
+        return None, missing | {"loihi_system": NO_SYSTEM}
+    return describe(connection), missing

@@ -1,0 +1,98 @@
+"""What the chip part should have cost by a profile's constants, beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+
+from spikegpt_neuro.backends.loihi.capacity import Capacity
+from spikegpt_neuro.backends.loihi.deployment import Trip
+from spikegpt_neuro.backends.reference.synapses import Synapses
+from spikegpt_neuro.energy.events import HardwareEvents
+from spikegpt_neuro.energy.pricing import Time, price
+from spikegpt_neuro.energy.record import Estimate, Range, added
+from spikegpt_neuro.running import Run
+
+COUNTED: Mapping[str, tuple[str, str]] = {
+    "syn_ops": ("synapse", "synaptic_operation"),
+    "spikes_in": ("synapse", "axon_in"),
+    "dendrite_updates": ("neuron", "neuron_access"),
+    "axon_out": ("spike", "axon_out"),
+}
+"""Counter of the chip -> category, and the hardware event that it counts."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity of a category; ``ratio``: measured over estimated, None where that is 0."""
+
+    category: str
+    quantity: str
+    unit: str
+    measured: float
+    estimated: Range
+
+    @property
+    def ratio(self) -> float | None:
+        return self.measured / self.estimated.value if self.estimated.value else None
+
+
+def events_on_chip(plan: Capacity, reference: Run) -> Mapping[str, HardwareEvents]:
+    """Trip -> what the chip did for it, from the reference's events of the same tokens.
+
+    Hops are not counted: where Lava's compiler puts the cores is not known.
+    """
+    steps = len(reference.tokens) + plan.deployment.depth
+    return {
+        trip.name: _events(trip, plan.cores_holding(trip), reference, steps)
+        for trip in plan.deployment.trips
+    }
+
+
+def _events(trip: Trip, cores: int, reference: Run, steps: int) -> HardwareEvents:
+    leaving = np.asarray(reference.events[trip.source.name], np.int32)[:, trip.first : trip.last]
+    sent = int(np.count_nonzero(leaving))
+    if trip.lif is not None:
+        answered, met = int(np.count_nonzero(reference.events[trip.lif.name])), sent
+    else:
+        whole = np.zeros((len(leaving), trip.source.size), np.int32)
+        whole[:, trip.first : trip.last] = leaving
+        sums = Synapses(trip.projection, trip.source.events).accumulate(whole)
+        answered, met = int(np.count_nonzero(sums)), sent * trip.target.size
+    messages = sent if trip.lif is not None else sent * cores
+    return HardwareEvents(
+        neuron_access=trip.target.size * steps,
+        neuron_update=trip.target.size * len(reference.tokens),
+        spike_out=answered,
+        axon_out=answered,
+        axon_in=messages,
+        synaptic_operation=met,
+        graded_payload_bit=met * (trip.source.events.bits - 1),
+        host_message=messages + answered,
+    )
+
+
+def compare(measured: Estimate, plan: Capacity, reference: Run) -> Sequence[Row]:
+    """Measured against estimated, category by category.
+
+    The estimate prices the events of the same tokens, and static power over the measured time.
+    """
+    events = events_on_chip(plan, reference)
+    found = price(events, Time(measured.seconds), measured.chips, plan.profile)
+    static = found.joules["static"]
+    dynamic = added(j for name, j in found.joules.items() if name not in ("static", "host"))
+    rows = [
+        Row("static", "energy", "J", measured.joules["static"].value, static),
+        Row("dynamic", "energy", "J", measured.undivided.value, dynamic),
+        Row("total", "energy", "J", measured.total.value, static + dynamic),
+    ]
+    total = reduce(add, events.values(), HardwareEvents())
+    for counter, (category, name) in COUNTED.items():
+        if counter in measured.raw["counts"]:
+            expected = Range.exactly(getattr(total, name))
+            rows.append(Row(category, name, "", measured.raw["counts"][counter], expected))
+    return rows

@@ -1,0 +1,176 @@
+r"""A hardware profile from measured runs: energy per counted operation, by least squares.
+
+The dynamic energy of run r is taken as a sum over what the chip counts:
+
+.. math:: E_r = \sum_k n_{rk} e_k + \varepsilon_r
+
+with one constant e per counter. What no counter tells apart is part of the constant that it goes
+with: an update of a neuron part of its access, payload bits part of the synaptic operation, hops
+part of the message sent. Those constants become 0, or they would be paid twice. Static power is
+not fitted: it is static energy over time and powered chips, with the extremes of all runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.backends.loihi.comparison import COUNTED
+from spikegpt_neuro.energy.record import Estimate
+from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
+from spikegpt_neuro.files import check_output_file, write_atomically
+from spikegpt_neuro.mapping.profile import Profile, load_profile, profile_names
+
+ABSORBED = {
+    "neuron_update": "neuron_access",
+    "graded_payload_bit": "synaptic_operation",
+    "spike_out": "axon_out",
+    "spike_within_tile": "axon_out",
+    "hop_east_west": "axon_out",
+    "hop_north_south": "axon_out",
+}
+"""Constant that no counter tells apart -> the one that it is part of."""
+
+CONDITION_MAX = 1e6
+PICOJOULE = 1e-12
+
+
+@dataclass(frozen=True)
+class Fit:
+    """``joules``: constant -> joules per operation; ``residuals``: (R,) joules, measured less fit.
+
+    ``relative``  root of their mean square, over the mean dynamic energy.
+    ``static``    (lowest, mean, highest) watts of one powered chip.
+    """
+
+    joules: Mapping[str, float]
+    residuals: NDArray[np.float64]
+    relative: float
+    static: tuple[float, float, float]
+
+    @property
+    def runs(self) -> int:
+        return len(self.residuals)
+
+
+def fit(runs: Sequence[Estimate], powered_chips: int | None = None) -> Fit:
+    """Fit constants to measured runs.
+
+    ``powered_chips``: chips that share the measured static power, used or not; None: those of
+    the runs.
+
+    Raises
+    ------
+    UnsupportedInput
+        A record was not measured, or has no activity counters.
+    CheckFailed
+        There are too few runs, or they are too alike, or a constant would be negative.
+    """
+    for run in runs:
+        if not run.is_measured or set(run.raw.get("counts", {})) != set(COUNTED):
+            raise UnsupportedInput(
+                f"a record of {run.estimator} has no measured activity; fit records that "
+                "profile --backend loihi wrote, with all probes"
+            )
+    names = [event for _, event in COUNTED.values()]
+    counts = np.array([[r.raw["counts"][key] for key in COUNTED] for r in runs], np.float64)
+    energy = np.array([run.undivided.value for run in runs])
+    joules = _solve(counts, energy, names)
+    residuals = energy - counts @ joules
+    powers = [r.joules["static"].value / r.seconds.value / (powered_chips or r.chips) for r in runs]
+    return Fit(
+        joules=dict(zip(names, joules.tolist(), strict=True)),
+        residuals=residuals,
+        relative=float(np.sqrt(np.mean(residuals**2)) / np.mean(energy)),
+        static=(min(powers), float(np.mean(powers)), max(powers)),
+    )
+
+
+def _solve(
+    counts: NDArray[np.float64], energy: NDArray[np.float64], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """Least squares on columns scaled to 1, so that the condition number says something."""
+    runs, unknowns = counts.shape
+    if runs < unknowns:
+        raise CheckFailed(
+            f"{runs} measured runs cannot tell {unknowns} constants apart ({', '.join(names)}); "
+            f"measure {unknowns - runs} more, of other layers or texts"
+        )
+    scale = counts.max(axis=0)
+    for name, largest in zip(names, scale, strict=True):
+        if largest == 0:
+            raise CheckFailed(f"no run counted any {name}: its constant cannot be fitted")
+    scaled = counts / scale
+    singular = np.linalg.svd(scaled, compute_uv=False)
+    if singular[-1] * CONDITION_MAX < singular[0]:
+        raise CheckFailed(
+            f"the {runs} measured runs are too alike to tell {', '.join(names)} apart; measure "
+            "other layers, single projections or other texts"
+        )
+    solution = np.linalg.lstsq(scaled, energy, rcond=None)[0] / scale
+    for name, joules in zip(names, solution, strict=True):
+        if joules < 0:
+            raise CheckFailed(
+                f"the fit gives {name} {joules / PICOJOULE:.3g} pJ, less than nothing: the runs "
+                "are too noisy or too alike; measure longer or other runs"
+            )
+    found: NDArray[np.float64] = solution
+    return found
+
+
+def save_profile(
+    path: Path, found: Fit, base: Profile, measured: Sequence[str], force: bool = False
+) -> None:
+    """Write the fit as a profile on top of ``base``; ``measured`` names the runs.
+
+    Raises :class:`UnsupportedInput` where the file exists, unless ``force``.
+    """
+    check_output_file(path, force)
+    if path.suffix != ".toml":
+        raise UsageError(f"{path}: a hardware profile is a .toml file")
+    write_atomically(path, profile_text(found, base, measured))
+
+
+def profile_text(found: Fit, base: Profile, measured: Sequence[str]) -> str:
+    """The profile as TOML."""
+    installed = base.name in profile_names() and load_profile(base.name).file == base.file
+    name = base.name if installed else str(Path(base.file).resolve())
+    residuals = ", ".join(f"{r:.3g}" for r in found.residuals)
+    quality = f"residuals {residuals} J, {found.relative:.2%} of the mean"
+    lines = [
+        "# Written from measured runs: " + ", ".join(measured).replace("\n", " "),
+        "schema = 1",
+        f"title = {_quoted(f'{base.name} with energies fitted to {found.runs} measured runs')}",
+        f"base = {_quoted(name)}",
+        "",
+        "[sources]",
+        f"runs = {_quoted('our measurement: ' + ', '.join(measured))}",
+        f"fit = {_quoted(f'least squares over {found.runs} measured runs; {quality}')}",
+        "",
+        "[energy]",
+    ]
+    for key, joules in found.joules.items():
+        lines.append(f"{key} = {_constant(joules / PICOJOULE, 'pJ', 'fitted', 'fit')}")
+    for key, whole in ABSORBED.items():
+        if f"energy.{key}" in base:
+            note = f"part of {whole}: no counter tells them apart"
+            lines.append(f"{key} = {_constant(0, 'pJ', 'fitted', 'fit', note)}")
+    low, mean, high = found.static
+    bounds = f"low = {low!r}, high = {high!r}"
+    static = f'value = {mean!r}, unit = "W", kind = "measured", {bounds}, source = "runs"'
+    return "\n".join([*lines, "", "[power]", f"static_per_chip = {{ {static} }}", ""])
+
+
+def _constant(value: float, unit: str, kind: str, source: str, note: str = "") -> str:
+    entry = f'value = {value!r}, unit = "{unit}", kind = "{kind}", source = "{source}"'
+    return f"{{ {entry}, note = {_quoted(note)} }}" if note else f"{{ {entry} }}"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
