@@ -214,7 +214,7 @@ def test_simulate_lava_by_block_is_verified(cli: Cli, small: Path) -> None:
     arguments = ["--backend", "lava", "--granularity", "block", "--prompt", "The quick brown fox"]
     done = cli("simulate", small / "model.sgn", *arguments, "--verify", "--json")
     assert done.json["matches_reference"] is True
-    assert done.json["granularity"] == "block"
+    assert (done.json["granularity"], done.json["frame"]) == ("block", 256)
 
 
 def test_lava_and_reference_write_the_same_text(cli: Cli, small: Path) -> None:

@@ -1,0 +1,201 @@
+"""A profile as a person reads it: what a token costs, where it goes, and on what it rests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from spikegpt_neuro.energy.pricing import CATEGORY_OF
+from spikegpt_neuro.energy.record import CATEGORIES
+from spikegpt_neuro.energy.tables import SYSTEM
+
+PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+NAMES = ("hardware", "backend", "schedule", "timing", "accounting", "embedding", "head")
+"""What sets profiles apart."""
+
+FILLING = (("seconds", "s"), ("joules", "J"))
+
+Figures = Mapping[str, Any]
+
+
+def show(figures: Figures) -> None:
+    """One profile: its summary, then tables."""
+    console = Console()
+    console.print(_summary(figures))
+    if len(figures["by_layer"]) > 1:  # else nothing is known of layers
+        console.print(_layers(figures))
+    if figures["by_operation"]:
+        console.print(_operations(figures))
+    console.print(_kinds(figures))
+    for remark in _remarks(figures):
+        click.echo(remark)
+
+
+def show_side_by_side(found: Sequence[Figures]) -> None:
+    """A row for each profile; a reason in place of figures where one does not fit."""
+    console = Console()
+    differing = [n for n in NAMES if len({f[n] for f in found}) > 1] or ["hardware"]
+    for table in (_totals(found, differing), _categories(found, differing)):
+        console.print(table)
+    for reason in dict.fromkeys(f"{f['hardware']}: {f['error']}" for f in found if "error" in f):
+        click.echo(reason)
+
+
+def scaled(value: float, unit: str) -> str:
+    """A figure in the unit that a person would choose: ``12.3 uJ``."""
+    for factor, prefix in PREFIXES:
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:g} {unit}"
+
+
+def _range(figures: Figures, key: str, unit: str) -> str:
+    low, high = figures[f"{key}_low"], figures[f"{key}_high"]
+    return "-" if low == high else f"{scaled(low, unit)} .. {scaled(high, unit)}"
+
+
+def _between(figures: Figures, key: str, unit: str) -> str:
+    within = _range(figures, key, unit)
+    return scaled(figures[key], unit) + ("" if within == "-" else f" ({within})")
+
+
+def _rate(figures: Figures) -> str:
+    rate = figures["tokens_per_second"]
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def _table(*heads: str, right_from: int = 1, title: str | None = None) -> Table:
+    """A table whose columns from ``right_from`` on hold figures."""
+    table = Table(*heads, title=title, title_justify="left")
+    for column in table.columns[right_from:]:
+        column.justify = "right"
+    return table
+
+
+def _summary(figures: Figures) -> Table:
+    table = _table("per token", str(figures["hardware"]))
+    for name in ("backend", "schedule", "timing", "accounting"):
+        table.add_row(name, str(figures[name]))
+    table.add_section()
+    table.add_row("energy", _between(figures, "joules_per_token", "J"))
+    table.add_row("time", _between(figures, "seconds_per_token", "s"))
+    table.add_row("tokens per second", _rate(figures))
+    table.add_row("chips, cores", f"{figures['chips']:,}, {figures['cores']:,}")
+    table.add_row("rests on assumed constants", f"{figures['share_assumed']:.1%}")
+    table.add_section()
+    table.add_row("synaptic operations", f"{figures['synops_per_token']:,.0f}")
+    table.add_row("of these spike-driven", f"{figures['share_spike_driven']:.2%}")
+    for name in ("Effective_ACs", "Effective_MACs", "Dense"):
+        table.add_row(name, f"{figures[f'{name.lower()}_per_token']:,.0f}")
+    table.add_section()
+    for category in CATEGORIES:
+        table.add_row(category, _category(figures, category))
+    if figures["joules_undivided"]:
+        table.add_row("undivided", scaled(figures["joules_undivided"], "J"))
+    return table
+
+
+def _category(figures: Figures, category: str) -> str:
+    joules = figures["joules"][category]
+    missing = (
+        f"energy.{operation} "
+        for operation, its_category in CATEGORY_OF.items()
+        if its_category == category
+    )
+    if not joules and any(n.startswith(tuple(missing)) for n in figures["not_modelled"]):
+        return "not modelled"
+    share = joules / (figures["joules_per_token"] or 1.0)
+    return f"{scaled(joules, 'J')} {share:>6.1%}"
+
+
+def _totals(found: Sequence[Figures], differing: Sequence[str]) -> Table:
+    heads = ("energy", "range", "tokens/s", "chips", "assumed")
+    table = _table(*differing, *heads, right_from=len(differing), title="per token")
+    for figures in found:
+        names = [str(figures[name]) for name in differing]
+        if "error" in figures:
+            table.add_row(*names, "does not fit")
+            continue
+        table.add_row(
+            *names,
+            scaled(figures["joules_per_token"], "J"),
+            _range(figures, "joules_per_token", "J"),
+            _rate(figures),
+            f"{figures['chips']:,}",
+            f"{figures['share_assumed']:.0%}",
+        )
+    return table
+
+
+def _categories(found: Sequence[Figures], differing: Sequence[str]) -> Table:
+    fitting = [figures for figures in found if "error" not in figures]
+    used = [c for c in CATEGORIES if any(figures["joules"][c] for figures in fitting)]
+    table = _table(*differing, *used, right_from=len(differing), title="by category")
+    for figures in fitting:
+        names = [str(figures[name]) for name in differing]
+        table.add_row(*names, *(scaled(figures["joules"][c], "J") for c in used))
+    return table
+
+
+def _layers(figures: Figures) -> Table:
+    """Layers alone: static power and the host belong to none, and stand in the summary."""
+    rows = [r for r in figures["by_layer"] if r["joules_per_token"] and r["layer"] != SYSTEM]
+    used = [c for c in CATEGORIES if any(row["joules"].get(c) for row in rows)]
+    table = _table("layer", "SynOps", "energy", *used, title="by layer")
+    for column in table.columns:
+        column.no_wrap = True
+    for row in rows:
+        cells = (row["joules"].get(category, 0.0) for category in used)
+        table.add_row(
+            row["layer"],
+            f"{row['synops_per_token']:,.0f}",
+            scaled(row["joules_per_token"], "J"),
+            *(scaled(joules, "J") if joules else "-" for joules in cells),
+        )
+    return table
+
+
+def _operations(figures: Figures) -> Table:
+    heads = ("operation", "constant", "energy", "share", "range")
+    table = _table(*heads, right_from=2, title="by operation")
+    total = figures["joules_per_token"] or 1.0
+    for row in figures["by_operation"]:
+        table.add_row(
+            row["operation"].replace("_", " "),
+            row["kind"] or "-",
+            scaled(row["joules_per_token"], "J"),
+            f"{row['joules_per_token'] / total:.1%}",
+            _range(row, "joules_per_token", "J"),
+        )
+    return table
+
+
+def _kinds(figures: Figures) -> Table:
+    table = _table("rests on", "constants", "share", right_from=2, title="by kind of constant")
+    keys: dict[str, list[str]] = {kind: [] for kind in figures["shares_by_kind"]}
+    for constant in figures["constants"]:
+        keys.setdefault(constant["kind"], []).append(constant["key"])
+    for kind, names in keys.items():
+        share = figures["shares_by_kind"].get(kind, 0.0)
+        table.add_row(kind, ", ".join(names), f"{share:.1%}")
+    return table
+
+
+def _remarks(figures: Figures) -> Iterator[str]:
+    filling = figures["filling"]
+    if filling["steps"]:
+        yield (
+            f"once per text: {filling['steps']} steps in which the pipeline fills, "
+            + ", ".join(scaled(filling[k], u) for k, u in FILLING if filling[k])
+        )
+    if not figures["is_steady"] and not figures["is_measured"]:
+        yield (
+            f"{figures['tokens']} tokens never fill the pipeline: figures are of the whole run; "
+            "give more --tokens for the steady state"
+        )
+    for left_out in figures["not_modelled"]:
+        yield f"not modelled: {left_out}"

@@ -1,0 +1,198 @@
+"""From a run to records: one measurement of activity, priced on as many settings as asked for.
+
+This is where backends and the energy room meet: a backend gives events, the simulator of the
+``cycle`` backend gives time, and :mod:`spikegpt_neuro.energy.estimators` makes a record of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.backends.cycle.placed_machine import End
+from spikegpt_neuro.backends.cycle.result import Simulation
+from spikegpt_neuro.backends.cycle.simulator import Placed, Setting, time_chunks
+from spikegpt_neuro.backends.cycle.timing.model import Timing
+from spikegpt_neuro.backends.cycle.traffic.masks import Chunk, Layout, integer_run
+from spikegpt_neuro.energy.activity import Activity, Tally
+from spikegpt_neuro.energy.estimators import Timed, estimate
+from spikegpt_neuro.energy.events import HardwareEvents
+from spikegpt_neuro.energy.hardware import Schedule
+from spikegpt_neuro.energy.pricing import time_constants
+from spikegpt_neuro.energy.record import Estimate, Range
+from spikegpt_neuro.errors import CheckFailed
+from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.mapping.mapper import Mapped, Refused, place
+from spikegpt_neuro.mapping.placement import Placement
+from spikegpt_neuro.mapping.profile import Profile
+from spikegpt_neuro.mapping.requirements import Where
+from spikegpt_neuro.running import Backend, Progress, Run
+
+ENDS: tuple[End, ...] = ("value", "low", "high")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's activity, and a bit for every neuron and token: who had an event."""
+
+    graph: SpikingGraph
+    activity: Activity
+    chunks: tuple[Chunk, ...]
+
+
+def measure(
+    graph: SpikingGraph,
+    tokens: NDArray[np.int64],
+    backend: Backend | None = None,
+    progress: Progress | None = None,
+) -> Measured:
+    """Run ``tokens`` and count.
+
+    Without a backend the reference's integers run chunk by chunk, so that no more than a bit for
+    each neuron and token stays in memory.
+    """
+    tally, chunks, done = Tally(graph), [], 0
+    for chunk, run in _chunks(graph, tokens, backend, progress):
+        for name, events in run.events.items():
+            tally.see(name, events)
+        tally.see(graph.output.name, run.logits_int)
+        chunks.append(chunk)
+        done += len(run.tokens)
+        if progress is not None:
+            progress(done, len(tokens))
+    return Measured(graph, tally.activity(), tuple(chunks))
+
+
+def _chunks(
+    graph: SpikingGraph,
+    tokens: NDArray[np.int64],
+    backend: Backend | None,
+    progress: Progress | None,
+) -> Iterator[tuple[Chunk, Run]]:
+    if backend is None:
+        for chunk in integer_run(graph, tokens, "events"):
+            assert chunk.run is not None
+            yield Chunk(chunk.rows, None), chunk.run
+        return
+    run = backend.run(graph, tokens, record="events", progress=progress)
+    layout = Layout.of(graph)
+    rows = layout.empty(len(tokens))
+    for name, events in (*run.events.items(), (graph.output.name, run.logits_int)):
+        layout.write(rows, name, events)
+    yield Chunk(rows, None), run
+
+
+def placement_of(
+    measured: Measured,
+    profile: Profile,
+    embedding: Where,
+    head: Where,
+    seed: int,
+    artifact: str | None = None,
+) -> Placement:
+    """Place the graph as :func:`mapped_of` does; the placement alone."""
+    return mapped_of(measured, profile, embedding, head, seed, artifact).placement
+
+
+def mapped_of(
+    measured: Measured,
+    profile: Profile,
+    embedding: Where,
+    head: Where,
+    seed: int,
+    artifact: str | None = None,
+) -> Mapped:
+    """Place the graph, its traffic weighed by the measured activity.
+
+    Raises :class:`CheckFailed` naming the first limit that does not hold.
+    """
+    activity = measured.activity
+    rates = {name: counts / activity.tokens for name, counts in activity.per_neuron.items()}
+    found = place(
+        measured.graph,
+        profile,
+        rates,
+        embedding=embedding,
+        head=head,
+        seed=seed,
+        artifact=artifact,
+    )
+    if isinstance(found, Refused):
+        first, *more = found.violations
+        raise CheckFailed(str(first) + (f" (and {len(more)} more, see map)" if more else ""))
+    return found
+
+
+@dataclass(frozen=True)
+class Site:
+    """A measured run on placed hardware."""
+
+    measured: Measured
+    profile: Profile
+    placement: Placement
+
+    @cached_property
+    def placed(self) -> Placed:
+        """What all timings share."""
+        return Placed.of(self.measured.graph, self.profile, self.placement)
+
+    def time(
+        self, schedule: Schedule, timing: Timing, progress: Progress | None = None
+    ) -> tuple[Timed, Mapping[str, HardwareEvents]]:
+        """Time the run at both ends of the assumed constants, and count what happened."""
+        settings = [Setting(schedule, timing, end) for end in ENDS]
+        measured = self.measured
+        tokens = measured.activity.tokens
+        _, found = time_chunks(self.placed, measured.chunks, tokens, settings, progress)
+        if any(simulation.interrupted for simulation in found):
+            raise KeyboardInterrupt
+        constants = time_constants(self.profile, self.placement.chips)
+        return timed_of(found, tokens, constants), found[0].by_population
+
+    def record(
+        self,
+        estimator: str,
+        timed: Timed,
+        events: Mapping[str, HardwareEvents] | None = None,
+    ) -> Estimate:
+        """The record; ``cycle`` prices what its simulation counted, others what they work out."""
+        measured = self.measured
+        return estimate(
+            estimator,
+            measured.graph,
+            measured.activity,
+            self.profile,
+            self.placement,
+            timed,
+            events if estimator == "cycle" else None,
+        )
+
+
+def timed_of(simulations: Sequence[Simulation], tokens: int, constants: tuple[str, ...]) -> Timed:
+    """Steady state and filling of a run simulated at value, low and high."""
+    first = simulations[0]
+    pipelined, steady = first.schedule == "pipelined", first.is_steady
+    steady_seconds = [(s.seconds_per_token or 0.0) * tokens for s in simulations]
+    # Tokens at the ends of a text may be lighter than those between.
+    filling = [max(0.0, s.seconds - t) for s, t in zip(simulations, steady_seconds, strict=True)]
+    fills = pipelined and steady
+    return Timed(
+        schedule=first.schedule,
+        timing=first.timing,
+        steps=tokens if fills else first.steps,
+        seconds=_range(steady_seconds),
+        constants=constants,
+        filling_steps=first.depth if fills else 0,
+        filling_seconds=_range(filling) if fills else Range(),
+        is_steady=steady,
+        left_out=first.left_out,
+    )
+
+
+def _range(values: Sequence[float]) -> Range:
+    """Value first, then the ends: a faster part may hold up another one."""
+    return Range(values[0], min(values), max(values))

@@ -1,0 +1,186 @@
+"""Charts as SVG text: pure functions of numbers, with axes, units and legends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log10
+
+from spikegpt_neuro.energy.record import Range
+from spikegpt_neuro.report.numbers import between, decades, mark, scaled, ticks
+from spikegpt_neuro.report.svg import (
+    FAINT,
+    PALETTE,
+    WIDTH,
+    box,
+    legend,
+    line,
+    picture,
+    shortened,
+    text,
+)
+
+NAMES, VALUES, RANGES = 190.0, 96.0, 250.0  # room for names on the left, values on the right
+BAR, PITCH = 17.0, 27.0
+LEGEND, AXIS = 34.0, 46.0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar, or a group of bars: its name, and one value per series."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+def stacked(
+    title: str,
+    series: Sequence[str],
+    bars: Sequence[Bar],
+    axis: tuple[str, str],
+    colours: Sequence[str] = PALETTE,
+) -> str:
+    """Horizontal bars of stacked values, the sum behind each; ``axis``: (what, unit)."""
+    marks = ticks(max((sum(bar.values) for bar in bars), default=0.0))
+    scale = (WIDTH - NAMES - VALUES) / marks[-1]
+    bottom = LEGEND + PITCH * len(bars)
+    parts = [*legend(NAMES, 16, series, colours[: len(series)])]
+    parts += _value_axis(marks, lambda v: NAMES + v * scale, (LEGEND - 6, bottom), axis)
+    for k, bar in enumerate(bars):
+        y = LEGEND + PITCH * k + (PITCH - BAR) / 2
+        x = NAMES
+        parts.append(_name(y, bar.name))
+        for name, value, colour in zip(series, bar.values, colours, strict=False):
+            hint = f"{bar.name}, {name}: {scaled(value, axis[1])}"
+            parts.append(box(x, y, value * scale, BAR, colour, hint))
+            x += value * scale
+        parts.append(text(x + 7, y + BAR - 4, scaled(sum(bar.values), axis[1]), colour=FAINT))
+    return picture(bottom + AXIS, title, parts)
+
+
+def intervals(title: str, rows: Sequence[tuple[str, Range]], axis: tuple[str, str]) -> str:
+    """Points with their ranges on a logarithmic axis; rows of 0 are named, without a point."""
+    positive = [v for _, r in rows for v in (r.low, r.value, r.high) if v > 0] or [1.0]
+    marks = decades(max(min(positive), 1e-6 * max(positive)), max(positive))
+    span = log10(marks[-1] / marks[0])
+
+    def at(value: float) -> float:
+        share = log10(max(value, marks[0]) / marks[0]) / span
+        return NAMES + (WIDTH - NAMES - RANGES) * share
+
+    bottom = 12.0 + PITCH * len(rows)
+    parts = _value_axis(marks, at, (8.0, bottom), axis)
+    for k, (name, value) in enumerate(rows):
+        y = 12.0 + PITCH * (k + 0.5)
+        parts.append(_name(y - BAR / 2, name))
+        parts.append(text(WIDTH - RANGES + 14, y + 4, between(value, axis[1]), colour=FAINT))
+        if value.value > 0:
+            parts += _interval(at(value.low), at(value.value), at(value.high), y)
+    return picture(bottom + AXIS, title, parts)
+
+
+def _interval(low: float, value: float, high: float, y: float) -> list[str]:
+    ends = (low, high) if high > low else ()
+    return [
+        line(low, y, high, y, PALETTE[0], 3),
+        *(line(x, y - 5, x, y + 5, PALETTE[0], 1.5) for x in ends),
+        f"<circle cx='{value:.1f}' cy='{y:.1f}' r='5.5' fill='{PALETTE[0]}'/>",
+    ]
+
+
+def columns(title: str, series: Sequence[str], groups: Sequence[Bar], axes: tuple[str, str]) -> str:
+    """Groups of upright bars side by side, one per series; ``axes``: (what, unit of height)."""
+    left, top, height = 64.0, LEGEND, 190.0
+    marks = ticks(max((v for group in groups for v in group.values), default=0.0))
+    pitch = (WIDTH - left - 12) / max(len(groups), 1)
+    across = min(34.0, 0.8 * pitch / max(len(series), 1))
+    bottom, scale = top + height, height / marks[-1]
+    parts = [*legend(left, 16, series, PALETTE[: len(series)])]
+    parts += _height_axis(marks, lambda v: bottom - v * scale, (left, WIDTH - 12), axes[1])
+    for k, group in enumerate(groups):
+        middle = left + pitch * (k + 0.5)
+        for s, value in enumerate(group.values):
+            x = middle + (s - len(group.values) / 2) * across
+            hint = f"{group.name}, {series[s]}: {value:.1f} {axes[1]}"
+            parts.append(
+                box(x + 1, bottom - value * scale, across - 2, value * scale, PALETTE[s], hint)
+            )
+        parts.append(text(middle, bottom + 17, group.name, anchor="middle"))
+    parts.append(text((left + WIDTH) / 2, bottom + 37, axes[0], anchor="middle", colour=FAINT))
+    return picture(bottom + AXIS, title, parts)
+
+
+def curves(
+    title: str,
+    xs: Sequence[float],
+    lines: Sequence[tuple[str, Sequence[float]]],
+    axes: tuple[str, str],
+) -> str:
+    """Lines over a common axis from 0 to the last of ``xs``, each named at its right end."""
+    left, right, top, height = 70.0, WIDTH - 170.0, 26.0, 210.0
+    marks = ticks(max(y for _, ys in lines for y in ys))
+    bottom, scale = top + height, height / marks[-1]
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + (right - left) * x / xs[-1], bottom - y * scale
+
+    parts = [text(left, 13, axes[1], colour=FAINT)]
+    parts += _height_axis(marks, lambda y: at(0, y)[1], (left, right), "")
+    for x in ticks(xs[-1]):
+        if x <= xs[-1]:
+            parts.append(text(at(x, 0)[0], bottom + 17, f"{x:,.0f}", anchor="middle", colour=FAINT))
+    parts.append(text((left + right) / 2, bottom + 37, axes[0], anchor="middle", colour=FAINT))
+    heights = _apart([at(0, ys[-1])[1] for _, ys in lines])
+    for (name, ys), colour, y in zip(lines, PALETTE, heights, strict=False):
+        points = " ".join("{:.1f},{:.1f}".format(*at(*p)) for p in zip(xs, ys, strict=True))
+        parts.append(
+            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2.5'/>"
+        )
+        parts += [
+            box(right + 9, y - 5, 10, 10, colour, extra="rx='2'"),
+            text(right + 25, y + 4, name),
+        ]
+    return picture(bottom + AXIS, title, parts)
+
+
+def _apart(heights: Sequence[float], least: float = 17.0) -> list[float]:
+    """The same heights, moved down where words beside them would overlap."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    moved, previous = list(heights), -least
+    for k in order:
+        moved[k] = previous = max(heights[k], previous + least)
+    return moved
+
+
+def _value_axis(
+    marks: Sequence[float],
+    at: Callable[[float], float],
+    ends: tuple[float, float],
+    axis: tuple[str, str],
+) -> list[str]:
+    """Upright grid lines between the heights ``ends``, their values, and what they are."""
+    top, bottom = ends
+    parts = []
+    for value in marks:
+        parts.append(line(at(value), top, at(value), bottom + 2))
+        words = mark(value, axis[1])
+        parts.append(text(at(value), bottom + 17, words, anchor="middle", colour=FAINT, size=11.5))
+    middle = (at(marks[0]) + at(marks[-1])) / 2
+    return [*parts, text(middle, bottom + 37, axis[0], anchor="middle", colour=FAINT)]
+
+
+def _height_axis(
+    marks: Sequence[float], at: Callable[[float], float], ends: tuple[float, float], unit: str
+) -> list[str]:
+    """Level grid lines from ``ends[0]`` to ``ends[1]`` and their values on the left."""
+    left, right = ends
+    parts = []
+    for value in marks:
+        words = mark(value, unit)
+        parts.append(line(left, at(value), right, at(value)))
+        parts.append(text(left - 8, at(value) + 4, words, anchor="end", colour=FAINT, size=11.5))
+    return parts
+
+
+def _name(y: float, name: str) -> str:
+    return text(NAMES - 10, y + BAR - 4, shortened(name, 26), anchor="end")

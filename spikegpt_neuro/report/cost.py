@@ -1,0 +1,180 @@
+"""Sections about what a token costs: energy, schedules, cores, and what it all rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spikegpt_neuro.energy.record import CATEGORIES, Category, Estimate, Range, added
+from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.mapping.picture import draw
+from spikegpt_neuro.mapping.profile import Constant
+from spikegpt_neuro.report.charts import Bar, intervals, stacked
+from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of, schedule_of
+from spikegpt_neuro.report.numbers import between, digits, percent, scaled
+from spikegpt_neuro.report.svg import PALETTE, shortened
+
+ASSUMED = "assumed"
+COLOURS: Mapping[Category, str] = dict(zip(CATEGORIES, PALETTE, strict=True))
+"""The same in every chart; the palette's grey is for static power."""
+
+
+def energy(material: Material) -> Section:
+    """By category and by layer, with ranges."""
+    first = material.estimates[0]
+    per_token = 1 / first.tokens
+    total = first.total * per_token
+    assumed = first.share_of_kind(ASSUMED)
+    said = (
+        f"{between(total, 'J')} per token on {first.hardware}, {first.schedule or 'as run'}, "
+        f"priced by what arrived ({first.accounting}). "
+        f"{percent(assumed)} of it rests on assumed constants; "
+        "the ranges show what those leave open."
+    )
+    rows: list[tuple[str, Range]] = [
+        (c, first.joules[c] * per_token) for c in CATEGORIES if c in first.joules
+    ]
+    if first.undivided.value:
+        rows.append(("undivided", first.undivided * per_token))
+    blocks: list[Figure | Table] = [
+        Figure(
+            intervals("Energy per token by category", rows, ("joules per token, logarithmic", "J")),
+            "Energy by category; the line is the range of its assumed constants.",
+        )
+    ]
+    if first.by_population:
+        blocks.append(_by_part(material.graph, first))
+    blocks.append(_kinds(first))
+    return Section("energy", "Energy", (said,), tuple(blocks))
+
+
+def _by_part(graph: SpikingGraph, estimate: Estimate) -> Figure:
+    """Joules per token of each part of the model, stacked."""
+    part_of = parts_of(graph)
+    parts: dict[str, dict[Category, float]] = {}
+    for population, table in estimate.by_population.items():
+        # Token ids that an embedding on the chip receives are no population.
+        part = parts.setdefault(part_of.get(population, "embedding"), {})
+        for category, joules in table.items():
+            part[category] = part.get(category, 0.0) + joules.value / estimate.tokens
+    used = [c for c in CATEGORIES if any(part.get(c) for part in parts.values())]
+    bars = [Bar(name, tuple(part.get(c, 0.0) for c in used)) for name, part in parts.items()]
+    colours = [COLOURS[c] for c in used]
+    svg = stacked("Energy by layer", used, bars, ("joules per token", "J"), colours)
+    rest = added(estimate.joules.get(c, Range()) for c in ("static", "host")).value
+    return Figure(
+        svg,
+        "Energy by layer. Static power and the host belong to no layer: another "
+        f"{scaled(rest / estimate.tokens, 'J')} per token.",
+    )
+
+
+def _kinds(estimate: Estimate) -> Table:
+    total = estimate.total.value or 1.0
+    rows = tuple(
+        (kind, scaled(joules / estimate.tokens, "J"), percent(joules / total))
+        for kind, joules in sorted(estimate.by_kind.items(), key=lambda item: -item[1])
+    )
+    return Table(
+        ("kind of constant", "per token", "share"), rows, "What the total rests on.", numbers=(1, 2)
+    )
+
+
+def cores(material: Material) -> Section:
+    """The placement, as a picture."""
+    mapped, profile = material.mapped, material.profile
+    memory = int(mapped.usage.synaptic_memory.sum())
+    room = mapped.cores * profile.limits.synaptic_memory
+    said = (
+        f"{profile.title}. {mapped.cores:,} cores of {mapped.topology.chips:,} "
+        f"chip{'s' * (mapped.topology.chips != 1)}; their synaptic memory is "
+        f"{percent(memory / room)} full. Embedding on the {mapped.placement.embedding}, head on "
+        f"the {mapped.placement.head}."
+    )
+    picture = draw(mapped, profile, f"{shortened(material.title, 32)} on {profile.name}")
+    caption = "Cores by synaptic memory in use, links by messages per token."
+    return Section("cores", "Cores and chips", (said,), (Figure(picture, caption),))
+
+
+def schedules(material: Material) -> Section:
+    """The same run, one token after the other or one token per step."""
+    said = (
+        "Pipelined, a new token enters at every time step and each stage works on another one: "
+        "this is how a text is read. Falling through, a token passes all stages before the next "
+        "one enters: this is how a text is written. The integers are the same."
+    )
+    head = ("", "energy per token", "time per token", "tokens per second", "filling, once")
+    rows = tuple(_schedule_row(estimate) for estimate in material.estimates)
+    used = [
+        c for c in CATEGORIES if any(e.joules.get(c, Range()).value for e in material.estimates)
+    ]
+    bars = [
+        Bar(schedule_of(e), tuple(e.joules.get(c, Range()).value / e.tokens for c in used))
+        for e in material.estimates
+    ]
+    colours = [COLOURS[c] for c in used]
+    chart = stacked("Energy by schedule", used, bars, ("joules per token", "J"), colours)
+    blocks = (
+        Figure(chart, "Energy per token of each schedule."),
+        Table(head, rows, _timing(material.estimates[0]), numbers=(1, 2, 3, 4)),
+    )
+    return Section("schedules", "Schedules", (said,), blocks)
+
+
+def _schedule_row(estimate: Estimate) -> tuple[str, ...]:
+    filling = scaled(estimate.filling_seconds.value, "s")
+    return (
+        schedule_of(estimate),
+        between(estimate.total * (1 / estimate.tokens), "J"),
+        between(estimate.seconds * (1 / estimate.tokens), "s"),
+        digits(estimate.tokens_per_second.value),
+        f"{filling}, {estimate.filling_steps:,} steps" if estimate.filling_steps else "-",
+    )
+
+
+def _timing(estimate: Estimate) -> str:
+    words = f"Timing model: {estimate.timing}. " if estimate.timing else ""
+    if not estimate.is_steady:
+        return f"{words}The run is too short to fill the pipeline, so the whole run counts."
+    return f"{words}A pipeline fills once per text; that is not in the figures per token."
+
+
+def assumptions(material: Material) -> Section:
+    """Every constant that was used, and what is left out."""
+    keys = dict.fromkeys(k for e in material.estimates for k in e.constants)
+    used = [material.profile[key] for key in keys if key in material.profile]
+    left_out = dict.fromkeys(w for e in material.estimates for w in e.not_modelled)
+    said = (
+        "The kinds: measured (published for the silicon), pre-silicon, fitted, scaled by a "
+        "published ratio, assumed (with a low and a high end)."
+    )
+    sources = list(dict.fromkeys(c.source for c in used))
+    rows = tuple(_constant_row(c, sources.index(c.source) + 1) for c in used)
+    table = Table(
+        ("constant", "value", "range", "kind", "source"),
+        rows,
+        f"Constants of {material.profile.name} that this report rests on.",
+        numbers=(1, 2),
+    )
+    listed = Table(("", "source"), tuple((f"[{k}]", s) for k, s in enumerate(sources, 1)))
+    absent = Table(("not modelled, and not in the total",), tuple((words,) for words in left_out))
+    blocks = (table, listed, absent) if left_out else (table, listed)
+    return Section("assumptions", "Assumptions and sources", (said,), blocks)
+
+
+def _constant_row(constant: Constant, source: int) -> tuple[str, ...]:
+    bounds = ""
+    if constant.low is not None:
+        bounds = f"{_shown(constant.low)} to {_shown(constant.high)}"
+    note = f" {constant.note}" if constant.note else ""
+    value = f"{_shown(constant.value)} {constant.unit}"
+    return constant.key, value, bounds, constant.kind, f"[{source}]{note}"
+
+
+def _shown(value: object) -> str:
+    """A number, or a list as a person writes it."""
+    if isinstance(value, tuple):
+        return ", ".join(
+            ": ".join(map(_shown, item)) if isinstance(item, tuple) else _shown(item)
+            for item in value
+        )
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)

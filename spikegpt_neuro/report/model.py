@@ -1,0 +1,202 @@
+"""Sections about the model itself: what it is, what it lost, what it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from spikegpt_neuro.energy.counts import Arrivals, arrivals_of, firing_rate, layer_of
+from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.neurons import LIF
+from spikegpt_neuro.report.charts import Bar, columns, stacked
+from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of
+from spikegpt_neuro.report.numbers import percent, scaled
+from spikegpt_neuro.report.raster import Train, raster
+from spikegpt_neuro.report.svg import FAINT, LIGHT, PALETTE
+
+RASTER_TOKENS, RASTER_ROWS = 96, 240
+ARRIVED = ("binary spike", "graded event", "nothing")
+ARRIVED_COLOURS = (PALETTE[2], PALETTE[0], LIGHT)
+
+
+def the_model(material: Material) -> Section:
+    """Shape, formats and origin."""
+    graph, shape = material.graph, material.graph.shape
+    populations = len(graph.populations)
+    origin = graph.provenance
+    rows = (
+        ("layers, width", f"{shape.layers}, {shape.width}"),
+        ("vocabulary", f"{shape.vocab_size:,} tokens"),
+        ("parameters", f"{shape.parameters:,}"),
+        ("weights", f"{graph.weight_bits} bits, one scale per output channel"),
+        ("events", f"binary spikes, or graded payloads of {graph.activation_bits} bits"),
+        ("graph", f"{populations:,} populations, {len(graph.projections):,} projections"),
+        ("checkpoint", f"{origin.get('source_file', '-')} ({origin.get('source_format', '-')})"),
+        ("its sha256", str(origin.get("source_sha256", "-"))),
+        ("text of this report", material.text),
+    )
+    said = (
+        "An all-integer spiking graph. One token is one time step; every operation of the float "
+        "model, LayerNorm, WKV and the head included, is a neuron program or a projection of it."
+    )
+    return Section("model", "The model", (said,), (Table(("", ""), rows),))
+
+
+def fidelity(material: Material) -> Section:
+    """Bits per token, in integers and in floating point."""
+    score, against = material.score.evaluation, material.score.against
+    rows = [("integers", f"{score.bits_per_token:.4f}", f"{score.perplexity:.3f}")]
+    if score.float_bits_per_token is not None and score.delta_bits_per_token is not None:
+        floating = score.float_bits_per_token
+        rows.append(("float checkpoint", f"{floating:.4f}", f"{2.0**floating:.3f}"))
+        rows.append(("difference", f"{score.delta_bits_per_token:+.4f}", ""))
+        said = f"Compared with {against}, run in floating point over the same windows."
+        if score.spike_mismatch is not None:
+            said += f" {percent(score.spike_mismatch)} of all LIF outputs differ."
+    else:
+        said = (
+            "No float checkpoint was given (--against), so what the conversion to integers costs "
+            "is not shown here."
+        )
+    protocol = (
+        f"{score.tokens:,} positions; {score.protocol}. {score.saturations:,} values saturated "
+        f"where none should, {score.clipped:,} payloads were clipped to their quantizer's range."
+    )
+    table = Table(("", "bits per token", "perplexity"), tuple(rows), numbers=(1, 2))
+    return Section("fidelity", "Fidelity", (said, protocol), (table,))
+
+
+def spikes(material: Material) -> Section:
+    """Raster of binary populations, and firing rates by layer."""
+    graph, activity = material.graph, material.activity
+    embedding = activity.per_neuron.get("embedding")
+    said = f"LIF neurons fire for {percent(firing_rate(graph, activity))} of tokens, on average."
+    if graph.input.events.is_binary and embedding is not None:
+        share = float(embedding.sum()) / (activity.tokens * embedding.size)
+        said += f" The binary embedding has {percent(share)} ones."
+    blocks = (
+        Figure(_raster(material), "Each stroke is a spike; populations in the order data flows."),
+        Figure(_rates(material), "Share of tokens for which a LIF neuron fires, by layer."),
+    )
+    return Section("spikes", "Spikes", (said,), blocks)
+
+
+def _raster(material: Material) -> str:
+    shown = list(material.graph.spiking())
+    neurons = max(4, RASTER_ROWS // max(1, len(shown)))
+    trains = []
+    for population in shown:
+        events = material.run.spikes[population.name][:RASTER_TOKENS]
+        chosen = np.linspace(0, population.size - 1, min(neurons, population.size)).astype(int)
+        trains.append(Train(population.name, events[:, chosen], _colour(population.name)))
+    return raster("Spike raster", trains, _token_texts(material))
+
+
+def _colour(population: str) -> str:
+    """The colour that its firing rate has in the chart of rates; grey for the embedding."""
+    for k, name in enumerate(("lif1", "lif2")):
+        if population.endswith(name):
+            return PALETTE[k]
+    return FAINT
+
+
+def _token_texts(material: Material) -> list[str] | None:
+    """One character per token, where every token is one."""
+    vocabulary = material.graph.vocabulary
+    if vocabulary is None or vocabulary.kind == "bpe":
+        return None
+    tokens = material.run.tokens[:RASTER_TOKENS]
+    words = [vocabulary.decode(np.array([token])) for token in tokens]
+    return [w if len(w) == 1 and w.isprintable() and w != " " else "·" for w in words]
+
+
+def _rates(material: Material) -> str:
+    """Percent of ones of every LIF population, grouped by layer."""
+    by_layer: dict[str, list[float]] = {}
+    for population in material.graph.populations:
+        if isinstance(population.program, LIF):
+            sent = material.activity.events(population.name)
+            possible = material.activity.tokens * population.size
+            by_layer.setdefault(layer_of(population.name), []).append(100 * sent / possible)
+    groups = [Bar(layer.removeprefix("blocks."), tuple(rates)) for layer, rates in by_layer.items()]
+    series = ("behind the time mix", "behind the channel mix")[: max(map(len, by_layer.values()))]
+    return columns("Firing rate per layer", series, groups, ("layer", "%"))
+
+
+def operations(material: Material) -> Section:
+    """What arrived at the synapses of the linear layers."""
+    arrivals = [a for a in arrivals_of(material.graph, material.activity) if a.is_linear]
+    tokens = material.activity.tokens
+    binary, graded, nothing = _arrived(arrivals, tokens)
+    dense = binary + graded + nothing
+    said = (
+        f"Of {scaled(dense)} weights, an average token meets {percent((binary + graded) / dense)}: "
+        f"{percent(binary / dense)} with a binary spike (an accumulate) and "
+        f"{percent(graded / dense)} with a graded event (a multiply-accumulate). "
+        f"{percent(nothing / dense)} meet nothing and cost nothing."
+    )
+    why = (
+        "A projection accumulates only if spikes reach it. In SpikeGPT as it was released, "
+        "LayerNorm, the token mix and the squared ReLU send real values into the projections."
+    )
+    parts = _by_part(material.graph, arrivals)
+    bars = [Bar(name, _arrived(found, tokens)) for name, found in parts.items()]
+    chart = stacked(
+        "Synaptic operations per token by what arrived",
+        ARRIVED,
+        bars,
+        ("weights per token", ""),
+        ARRIVED_COLOURS,
+    )
+    caption = "Weights of the linear layers, by what an average token brings to them."
+    return Section(
+        "operations",
+        "Operations by what arrived",
+        (said, why),
+        (Figure(chart, caption), _operations_table(parts, tokens)),
+    )
+
+
+def _by_part(graph: SpikingGraph, arrivals: Iterable[Arrivals]) -> dict[str, list[Arrivals]]:
+    parts = parts_of(graph)
+    found: dict[str, list[Arrivals]] = {}
+    for arrival in arrivals:
+        found.setdefault(parts[arrival.target], []).append(arrival)
+    return found
+
+
+def _arrived(arrivals: Iterable[Arrivals], tokens: int) -> tuple[float, float, float]:
+    """Synapses per token that met a binary spike, a graded event, nothing."""
+    met = {"binary": 0, "graded": 0}
+    dense = 0
+    for arrival in arrivals:
+        met[arrival.kind] += arrival.synaptic_operations
+        dense += arrival.dense
+    binary, graded = met["binary"], met["graded"]
+    return binary / tokens, graded / tokens, (dense - binary - graded) / tokens
+
+
+def _operations_table(parts: dict[str, list[Arrivals]], tokens: int) -> Table:
+    rows = []
+    for name, found in (*parts.items(), ("total", [a for each in parts.values() for a in each])):
+        acs = sum(a.effective_acs for a in found) / tokens
+        macs = sum(a.effective_macs for a in found) / tokens
+        met = sum(a.synaptic_operations for a in found) / tokens
+        dense = sum(a.dense for a in found) / tokens
+        rows.append((name, f"{acs:,.0f}", f"{macs:,.0f}", f"{met:,.0f}", f"{dense:,.0f}"))
+    return Table(
+        ("per token", "Effective_ACs", "Effective_MACs", "synapses met", "Dense"),
+        tuple(rows),
+        "NeuroBench's counts leave out weights that are zero; a core reads them all the same.",
+        numbers=(1, 2, 3, 4),
+    )
+
+
+def first_graph_facts(graph: SpikingGraph) -> str:
+    """One line under the title."""
+    shape = graph.shape
+    return (
+        f"SpikeGPT, {shape.layers} layers of width {shape.width}, "
+        f"{scaled(shape.parameters)} parameters, {graph.weight_bits}-bit weights"
+    )
