@@ -1,0 +1,126 @@
+"""What a token costs on hardware: joules, tokens/s and chips, for both schedules.
+
+    python benchmarks/energy.py [--shapes 12x512x256] [--hw loihi2] [--timing cycle] [--json FILE]
+
+The example model and, for each shape, a random model with the sparsity of training run the
+built-in text (bytes, for the random ones) through ``profile`` with both schedules. Pipelined
+figures are of the steady state; falling through, a few tokens are enough, since each costs nearly
+the same. The limits: categories add up to the total, and every figure lies in its range. Exit code
+1 if one is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import spikegpt_neuro as sgn
+from spikegpt_neuro.benchmark.machine import description
+from spikegpt_neuro.converters.lowering import lower
+from spikegpt_neuro.model.synthetic import random_model, random_tokens
+from spikegpt_neuro.vocabulary import ByteVocabulary
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "pydoc-4x128.pth"
+HIDDEN_DENSITY = 0.18
+TOKENS = {"pipelined": 256, "fall-through": 8}
+CLI = "import sys; from spikegpt_neuro.cli import main; sys.exit(main())"
+KEYS = (
+    "joules_per_token",
+    "joules_per_token_low",
+    "joules_per_token_high",
+    "tokens_per_second",
+    "tokens_per_second_low",
+    "tokens_per_second_high",
+    "joules",
+    "chips",
+    "cores",
+    "share_assumed",
+    "shares_by_kind",
+    "share_spike_driven",
+    "synops_per_token",
+    "tokens",
+    "timing",
+    "schedule",
+)
+
+
+def artifacts(folder: Path, shapes: list[tuple[int, int, int]]) -> dict[str, Path]:
+    """Name -> artifact: the example, and a random model of each shape that reads bytes."""
+    found = {"example 4x128x96": folder / "example.sgn"}
+    sgn.convert(str(EXAMPLE)).save(str(found["example 4x128x96"]))
+    for shape in shapes:
+        name = "random " + "x".join(map(str, shape))
+        model = random_model(*shape, hidden_density=HIDDEN_DENSITY)
+        graph = lower(model, random_tokens(model, 256))
+        found[name] = folder / f"{name.replace(' ', '-')}.sgn"
+        replace(graph, vocabulary=ByteVocabulary()).save(str(found[name]))
+    return found
+
+
+def profiled(artifact: Path, hardware: str, timing: str, schedule: str) -> dict[str, Any]:
+    """The figures of ``profile``, as a user gets them."""
+    command = [sys.executable, "-c", CLI, "profile", str(artifact)]
+    command += ["--backend", "cycle", "--hw", hardware, "--timing", timing, "--json"]
+    command += ["--schedule", schedule, "--tokens", str(TOKENS[schedule])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    figures = json.loads(done.stdout)
+    return {key: figures[key] for key in KEYS}
+
+
+def missed(figures: dict[str, Any]) -> list[str]:
+    """What these figures do not keep."""
+    total = figures["joules_per_token"]
+    kept = {
+        "sum": math.isclose(sum(figures["joules"].values()), total, rel_tol=1e-9),
+        "joules": figures["joules_per_token_low"] <= total <= figures["joules_per_token_high"],
+        "tokens_per_second": figures["tokens_per_second_low"]
+        <= figures["tokens_per_second"]
+        <= figures["tokens_per_second_high"],
+    }
+    return [name for name, holds in kept.items() if not holds]
+
+
+def row(figures: dict[str, Any]) -> str:
+    """One line of the table."""
+    joules, rate = figures["joules_per_token"], figures["tokens_per_second"]
+    ends = [figures[f"joules_per_token_{end}"] * 1e3 for end in ("low", "high")]
+    static = figures["joules"]["static"] / joules
+    return (
+        f"{figures['model']:<20} {figures['schedule']:<13} {joules * 1e3:8.3f} mJ "
+        f"({ends[0]:.3f} to {ends[1]:.3f}) {rate:9,.0f} tokens/s {figures['chips']:3} chips "
+        f"{static:4.0%} static {figures['share_assumed']:4.0%} assumed"
+    )
+
+
+def main() -> int:
+    """Profile every model and print a table, and one JSON object where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", default="12x512x256")
+    parser.add_argument("--hw", default="loihi2")
+    parser.add_argument("--timing", default="cycle")
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    shapes = [tuple(map(int, text.split("x"))) for text in options.shapes.split(",")]
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, artifact in artifacts(Path(folder), shapes).items():
+            for schedule in TOKENS:
+                figures = profiled(artifact, options.hw, options.timing, schedule)
+                figures = {"model": name, "hardware": options.hw, **figures}
+                results.append(figures | {"missed": missed(figures)})
+                print(row(figures), flush=True)
+    if options.json:
+        report = {"machine": description(), "results": results}
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return int(any(figures["missed"] for figures in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
