@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -12,3 +13,8 @@ settings.register_profile("explore", patient)
 # Continuous integration decides about a change: it runs the same examples every time.
 settings.register_profile("repeatable", patient, derandomize=True)
 settings.load_profile("repeatable" if os.environ.get("CI") else "explore")
+
+# A shell starts background jobs with interrupts ignored, and every child inherits that: tests of
+# Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

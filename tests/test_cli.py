@@ -20,6 +20,7 @@ import pytest
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
+from children import child
 from random_models import myelin_payload, random_model, save_upstream, write_vocabulary
 
 torch = pytest.importorskip("torch")
@@ -264,7 +265,7 @@ def test_a_reader_that_leaves_early_is_no_error(small: Path) -> None:
 
 def test_an_interrupt_ends_with_130_and_one_line(small: Path) -> None:
     arguments = ["generate", str(small / "model.sgn"), "a", "-n", "100000000"]
-    with subprocess.Popen(
+    with child(
         [str(PROGRAM), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None

@@ -31,6 +31,7 @@ from spikegpt_neuro.graph.graph import Population, SpikingGraph
 from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.running import Run, first_mismatch
 
+from children import child
 from random_models import random_model, random_tokens
 from toy_graph import VOCABULARY, WIDTH, toy_graph, with_other_weight
 
@@ -285,7 +286,7 @@ LavaBackend("population").run(
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_survives_the_caller(end: signal.Signals, jobs: Path) -> None:
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", RUN_FOR_EVER],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

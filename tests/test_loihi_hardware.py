@@ -34,6 +34,7 @@ from spikegpt_neuro.mapping.profile import load_profile
 from spikegpt_neuro.running import first_mismatch, get_backend
 from spikegpt_neuro.vocabulary import CharacterVocabulary
 
+from children import child
 from loihi_setting import PATIENCE, assert_nothing_left, journal_of, processes_of, with_double
 from toy_graph import VOCABULARY, toy_graph
 
@@ -183,7 +184,7 @@ def test_the_board_is_let_go_when_the_caller_ends(
 ) -> None:
     path = os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])
     settings = {"TMPDIR": str(jobs), "PYTHONPATH": path, "LOIHI_DOUBLE_TROUBLE": "hang"}
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", MEASURE_FOR_EVER],
         stderr=subprocess.DEVNULL,
         env={**os.environ, **settings},

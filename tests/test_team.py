@@ -20,6 +20,7 @@ from spikegpt_neuro.backends.reference.team import most_threads
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.graph.graph import SpikingGraph
 
+from children import child
 from random_models import random_model, random_tokens
 from toy_graph import toy_graph
 
@@ -137,7 +138,7 @@ def test_the_interpreter_ends_with_a_team_at_work(end: str) -> None:
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", STEP_FOR_EVER, "for ever" if end == "interrupt" else "once"]
     environment = {**os.environ, "PYTHONPATH": path}
-    with subprocess.Popen(
+    with child(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     ) as process:
         assert process.stdout is not None

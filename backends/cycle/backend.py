@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +73,14 @@ class CycleBackend:
     ) -> Run:
         """Run ``tokens``; the result is the reference's, :attr:`simulation` holds the time.
 
-        A KeyboardInterrupt ends it early: the run then holds the tokens that were computed.
+        ``seconds`` are those of the integers and of their simulation, ``startup_seconds`` those of
+        placing. A KeyboardInterrupt ends it early: the run then holds the tokens that were
+        computed.
         """
+        begin = time.perf_counter()
         tokens = check_tokens(graph, tokens)
         placement = self.placement_of(graph, tokens)
+        placed = time.perf_counter()
         run, self.simulation = simulate(
             graph,
             tokens,
@@ -85,13 +91,14 @@ class CycleBackend:
             record=record,
             progress=progress,
         )
+        simulated = time.perf_counter()
         if self._trace is not None:
             write_trace(self._trace, self.simulation)
         if self._svg is not None:
             title = f"Congestion on {self.profile.name}"
             picture = draw_congestion(self.simulation, self.profile, placement, title)
             write_atomically(self._svg, picture)
-        return run
+        return replace(run, seconds=simulated - placed, startup_seconds=placed - begin)
 
     def session(self, graph: SpikingGraph) -> AbstractContextManager[Session]:
         """Token mode, for generation: the reference's, without time."""

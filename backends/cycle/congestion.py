@@ -59,12 +59,12 @@ def _heading(simulation: Simulation, title: str) -> list[str]:
     speed = "no token finished" if rate is None else f"{rate:,.4g} tokens/s"
     what = (
         f"{simulation.schedule}, {speed}, {many(simulation.tokens, 'token')} in "
-        f"{many(simulation.steps, 'step')}; timing {simulation.timing} on {simulation.hardware}"
+        f"{many(simulation.steps, 'step')}, timing {simulation.timing}"
     )
     link = simulation.critical_link
-    busiest = f"busiest core: {simulation.cores.names[simulation.critical_core]}"
+    busiest = f"busiest: {simulation.cores.names[simulation.critical_core]}"
     if link is not None:
-        busiest += f"; most occupied link: {simulation.links.names[link]}"
+        busiest += f"; {simulation.links.names[link]}"
     return [
         text_at(MARGIN, 36, title, 20, INK, "font-weight='600'"),
         text_at(MARGIN, 58, what, 12.5, FAINT),
