@@ -1,4 +1,4 @@
-"""The whole way in five commands: convert, look, listen, measure, verify on Lava.
+"""The whole way in seven commands: convert, look, listen, measure, verify, price, report.
 
 Every command is printed before it runs, so that it can be typed again. The model is
 ``examples/pydoc-4x128.pth``; the text is the documentation of the running Python.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACT = "build/demo.sgn"
+REPORT = "build/demo.html"
 CHECKPOINT = "examples/pydoc-4x128.pth"
 
 STEPS = (
@@ -34,6 +35,14 @@ STEPS = (
         "The same integers on Lava: every event of every population, every logit",
         f"simulate {ARTIFACT} --backend lava --corpus python-docs --tokens 256 --verify",
     ),
+    (
+        "What a token costs on Loihi 2, reading and writing",
+        f"profile {ARTIFACT} --hw loihi2 --compare schedule=pipelined,fall-through",
+    ),
+    (
+        "All of it on one page, with pictures",
+        f"report {ARTIFACT} --against {CHECKPOINT} -o {REPORT} --force",
+    ),
 )
 
 
@@ -47,7 +56,8 @@ def main() -> int:
         code = subprocess.run([*program, *shlex.split(command)], cwd=ROOT).returncode
         if code:
             return code
-    print(f"\nDone in {time.perf_counter() - begin:.0f} s; the artifact stays in {ARTIFACT}.")
+    seconds = time.perf_counter() - begin
+    print(f"\nDone in {seconds:.0f} s; the artifact stays in {ARTIFACT}, the page in {REPORT}.")
     return 0
 
 
