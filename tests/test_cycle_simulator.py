@@ -487,6 +487,7 @@ def test_names_say_where_to_look(simulated: Simulation) -> None:
 
 @pytest.fixture(scope="module")
 def example() -> SpikingGraph:
+    pytest.importorskip("torch", reason="reading .pth needs torch")
     root = Path(__file__).resolve().parent.parent
     return sgn.convert(str(root / "examples" / "pydoc-4x128.pth"), calibration=np.arange(96) % 90)
 
@@ -550,6 +551,7 @@ def test_a_placement_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="reading .pth needs torch")
     example = Path(__file__).resolve().parent.parent / "examples" / "pydoc-4x128.pth"
     artifact = str(tmp_path / "model.sgn")
     assert run_cli(["convert", str(example), "-o", artifact, "--quiet"]) == 0
