@@ -216,6 +216,7 @@ def test_the_threshold_is_the_float_below_ours(tmp_path: Path) -> None:
 
 
 def test_the_verb_lists_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     checkpoint = save_safetensors(tmp_path / "model", VARIANTS["plain"])
     arguments = ["export", str(checkpoint), "--to", "nir", "-o", str(tmp_path / "model.nir")]
     assert run_cli([*arguments, "--json"]) == 0

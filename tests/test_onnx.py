@@ -523,6 +523,7 @@ def command(*arguments: object) -> int:
 
 
 def test_the_verb_prints_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     checkpoint = save_safetensors(tmp_path / "model", VARIANTS["3 layers"]())
     graph_of("3 layers").save(str(tmp_path / "model.sgn"))
     for source, to in ((tmp_path / "model.sgn", "onnx"), (checkpoint, "onnx-float")):
