@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -16,3 +18,27 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[b
             yield process
         finally:
             process.kill()
+
+
+def processes_of(jobs: Path) -> list[int]:
+    """Ids of the processes whose command line names a job directory of this test."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(jobs).encode() in command:
+                found.append(int(entry.name))
+    return found
+
+
+def assert_nothing_left(jobs: Path) -> None:
+    """No process and no file of a job after a moment (half a minute on a busy machine)."""
+    for _ in range(300):
+        if not processes_of(jobs) and not any(jobs.iterdir()):
+            break
+        time.sleep(0.1)
+    assert processes_of(jobs) == []
+    assert list(jobs.iterdir()) == []

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from spikegpt_neuro.graph.graph import Population, SpikingGraph
 from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.running import Run, first_mismatch
 
-from children import child
+from children import assert_nothing_left, child, processes_of
 from random_models import random_model, random_tokens
 from toy_graph import VOCABULARY, WIDTH, toy_graph, with_other_weight
 
@@ -253,7 +252,7 @@ def test_an_error_inside_lava_is_one_line(
 @needs_proc
 def test_a_killed_lava_process_ends_the_run(jobs: Path) -> None:
     def kill_youngest(done: int, _total: int) -> None:
-        os.kill(max(lava_processes(jobs)), signal.SIGKILL)
+        os.kill(max(processes_of(jobs)), signal.SIGKILL)
 
     with pytest.raises(CheckFailed, match=r"Lava: process \d+ ended unexpectedly \(status 9\)"):
         LavaBackend("population", time_limit=PATIENCE).run(
@@ -294,7 +293,7 @@ def test_nothing_survives_the_caller(end: signal.Signals, jobs: Path) -> None:
     ) as caller:
         assert caller.stdout is not None
         assert caller.stdout.readline()
-        assert len(lava_processes(jobs)) > len(toy_graph().populations)
+        assert len(processes_of(jobs)) > len(toy_graph().populations)
         caller.send_signal(end)
         assert caller.wait(PATIENCE) == -end
     assert_nothing_left(jobs)
@@ -438,27 +437,3 @@ def test_too_many_processes_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> 
 
 def endless() -> np.ndarray:
     return np.zeros(10_000_000, np.int64)
-
-
-def lava_processes(jobs: Path) -> list[int]:
-    """Ids of the processes whose command line names a job directory of this test."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(jobs).encode() in command:
-                found.append(int(entry.name))
-    return found
-
-
-def assert_nothing_left(jobs: Path) -> None:
-    """No process and no file of a job after a moment (half a minute on a busy machine)."""
-    for _ in range(300):
-        if not lava_processes(jobs) and not any(jobs.iterdir()):
-            break
-        time.sleep(0.1)
-    assert lava_processes(jobs) == []
-    assert list(jobs.iterdir()) == []

@@ -40,7 +40,8 @@ from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.neurons.program import EventFormat
 from spikegpt_neuro.running import Run, first_mismatch, get_backend
 
-from loihi_setting import PATIENCE, assert_nothing_left
+from children import assert_nothing_left
+from loihi_setting import PATIENCE
 from random_models import random_model, random_tokens
 from toy_graph import VOCABULARY, WIDTH, toy_graph
 

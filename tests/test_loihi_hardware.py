@@ -34,8 +34,8 @@ from spikegpt_neuro.mapping.profile import load_profile
 from spikegpt_neuro.running import first_mismatch, get_backend
 from spikegpt_neuro.vocabulary import CharacterVocabulary
 
-from children import child
-from loihi_setting import PATIENCE, assert_nothing_left, journal_of, processes_of, with_double
+from children import assert_nothing_left, child, processes_of
+from loihi_setting import PATIENCE, journal_of, with_double
 from toy_graph import VOCABULARY, toy_graph
 
 TOKENS = np.random.default_rng(1).integers(0, VOCABULARY, 11)

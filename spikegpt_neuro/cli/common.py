@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "spikegpt-neuro"
 CORPORA = ("python-docs",)
+TIMINGS = ("bound", "simple", "detailed", "cycle")  # those of backends.cycle, which loads numpy
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -141,12 +142,52 @@ backend_option = click.option(
 lava_python_option = click.option(
     "--lava-python", metavar="PYTHON", help="Interpreter that has Lava, if not this one."
 )
+where_choice = click.Choice(["chip", "host"])
 time_limit_option = click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
     help="End a Lava run after this time.",
 )
+
+
+def source_options(function: Function) -> Function:
+    """--text, --prompt and --corpus: what a verb runs."""
+    return _with(
+        function,
+        click.option("--text", metavar="FILE", help="A UTF-8 text (- for standard input)."),
+        click.option("--prompt", metavar="TEXT", help="The text itself."),
+        corpus_option,
+    )
+
+
+def place_options(function: Function) -> Function:
+    """--embedding, --head and --seed: how a verb places a model."""
+    return _with(
+        function,
+        click.option(
+            "--embedding",
+            type=where_choice,
+            default="host",
+            show_default=True,
+            help="Where it is read.",
+        ),
+        click.option(
+            "--head",
+            type=where_choice,
+            default="chip",
+            show_default=True,
+            help="Where logits are made.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    )
+
+
+def _with(function: Function, *options: Callable[[Function], Function]) -> Function:
+    """The function with options that stand in this order in --help."""
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def vocabulary_of(graph: SpikingGraph, where: str) -> Vocabulary:
@@ -180,6 +221,15 @@ def prompt_tokens(
         raise UnsupportedInput("the prompt is empty; at least one character is needed")
     refined = refine_prompt(prompt) if vocabulary.kind == "character" else prompt
     return vocabulary.encode(refined, unknown=unknown)
+
+
+def source_tokens(
+    graph: SpikingGraph, where: str, unknown: Unknown, text: str | None, prompt: str | None
+) -> NDArray[np.int64]:
+    """Token ids of what :func:`source_options` gave."""
+    if prompt is not None:
+        return prompt_tokens(graph, where, unknown, prompt)
+    return text_tokens(graph, where, unknown, text)
 
 
 def exactly_one(**given: object) -> None:

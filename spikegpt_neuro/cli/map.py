@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikegpt_neuro.cli.common import Output, text_tokens, unknown_option, verb
+from spikegpt_neuro.cli.common import Output, place_options, text_tokens, unknown_option, verb
 from spikegpt_neuro.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from spikegpt_neuro.vocabulary import Unknown
 
 ACTIVITY_TOKENS = 128
-where_choice = click.Choice(["chip", "host"])
 
 
 @click.command(name="map", short_help="Place an artifact on the cores and chips of a hardware.")
@@ -30,13 +29,7 @@ where_choice = click.Choice(["chip", "host"])
 @click.option("--hw", required=True, metavar="PROFILE", help="A profile's name or .toml file.")
 @click.option("-o", "--output", metavar="FILE", help="Save the placement (JSON).")
 @click.option("--svg", metavar="FILE", help="Save a picture of core fill and traffic.")
-@click.option(
-    "--embedding", type=where_choice, default="host", show_default=True, help="Where it is read."
-)
-@click.option(
-    "--head", type=where_choice, default="chip", show_default=True, help="Where logits are made."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@place_options
 @click.option(
     "--activity",
     metavar="TEXT",

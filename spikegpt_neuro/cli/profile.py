@@ -10,14 +10,15 @@ import click
 
 from spikegpt_neuro.cli.common import (
     CORPORA,
+    TIMINGS,
     Output,
     backend_option,
-    corpus_option,
     exactly_one,
     lava_python_option,
     open_backend,
-    prompt_tokens,
-    text_tokens,
+    place_options,
+    source_options,
+    source_tokens,
     time_limit_option,
     unknown_option,
     verb,
@@ -26,25 +27,16 @@ from spikegpt_neuro.cli.loihi import check_options, loihi_options, save_record, 
 from spikegpt_neuro.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from spikegpt_neuro.cli.profile_bench import Bench, Variant
-    from spikegpt_neuro.graph.graph import SpikingGraph
     from spikegpt_neuro.running import Progress
     from spikegpt_neuro.vocabulary import Unknown
-
-TIMINGS = ("bound", "simple", "detailed", "cycle")
-where_choice = click.Choice(["chip", "host"])
 
 
 @click.command(short_help="Joules, seconds and synaptic operations per token.")
 @click.argument("artifact", metavar="DIR")
 @backend_option
 @click.option("--hw", metavar="PROFILE", help="A profile's name or .toml file [loihi: loihi2].")
-@click.option("--text", metavar="FILE", help="A UTF-8 text (- for standard input).")
-@click.option("--prompt", metavar="TEXT", help="The text itself.")
-@corpus_option
+@source_options
 @click.option(
     "--tokens",
     "count",
@@ -87,13 +79,7 @@ where_choice = click.Choice(["chip", "host"])
     metavar="FILE",
     help="A placement that map wrote [default: placed as map does, by this run's activity].",
 )
-@click.option(
-    "--embedding", type=where_choice, default="host", show_default=True, help="Where it is read."
-)
-@click.option(
-    "--head", type=where_choice, default="chip", show_default=True, help="Where logits are made."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@place_options
 @click.option(
     "--compare",
     multiple=True,
@@ -157,7 +143,7 @@ def profile(
             "--placement says where embedding and head are; leave them out of --compare"
         )
     graph = api.load(artifact)
-    tokens = _tokens(graph, artifact, text, prompt, unknown)[:count]
+    tokens = source_tokens(graph, artifact, unknown, text, prompt)[:count]
     if dry_run and output is not None:
         backend = open_backend("loihi", time_limit=time_limit, **loihi)
         write_job_folder(out, backend, graph, tokens, hw, output, force)
@@ -212,11 +198,3 @@ def _figures_or_reason(bench: Bench, variant: Variant, progress: Progress | None
         return bench.figures(variant, progress)
     except CheckFailed as error:
         return variant.named() | {"error": str(error)}
-
-
-def _tokens(
-    graph: SpikingGraph, where: str, text: str | None, prompt: str | None, unknown: Unknown
-) -> NDArray[np.int64]:
-    if prompt is not None:
-        return prompt_tokens(graph, where, unknown, prompt)
-    return text_tokens(graph, where, unknown, text)

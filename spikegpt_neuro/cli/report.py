@@ -12,14 +12,15 @@ from click.core import ParameterSource
 from spikegpt_neuro.cli.common import (
     CORPORA,
     PROGRAM,
+    TIMINGS,
     Output,
     backend_option,
-    corpus_option,
     exactly_one,
     lava_python_option,
     open_backend,
-    prompt_tokens,
-    text_tokens,
+    place_options,
+    source_options,
+    source_tokens,
     time_limit_option,
     unknown_option,
     verb,
@@ -27,16 +28,9 @@ from spikegpt_neuro.cli.common import (
 from spikegpt_neuro.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from spikegpt_neuro.backends.cycle.timing.model import Timing
-    from spikegpt_neuro.graph.graph import SpikingGraph
     from spikegpt_neuro.mapping.requirements import Where
     from spikegpt_neuro.vocabulary import Unknown
-
-TIMINGS = ("bound", "simple", "detailed", "cycle")
-where_choice = click.Choice(["chip", "host"])
 
 
 @click.command(short_help="One HTML file: fidelity, spikes, operations, energy, comparisons.")
@@ -44,9 +38,7 @@ where_choice = click.Choice(["chip", "host"])
 @click.option("-o", "--output", required=True, metavar="FILE", help="The HTML file to write.")
 @click.option("--hw", default="loihi2", show_default=True, metavar="PROFILE", help="As in profile.")
 @backend_option
-@click.option("--text", metavar="FILE", help="A UTF-8 text (- for standard input).")
-@click.option("--prompt", metavar="TEXT", help="The text itself.")
-@corpus_option
+@source_options
 @click.option(
     "--tokens",
     "count",
@@ -72,13 +64,7 @@ where_choice = click.Choice(["chip", "host"])
     metavar="T",
     help="Tokens that the transformer beside the model looks back on.",
 )
-@click.option(
-    "--embedding", type=where_choice, default="host", show_default=True, help="Where it is read."
-)
-@click.option(
-    "--head", type=where_choice, default="chip", show_default=True, help="Where logits are made."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@place_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @time_limit_option
 @lava_python_option
@@ -126,7 +112,7 @@ def report(
     check_installed()
     check_output_file(Path(output), force)
     profile, graph = load_profile(hw), api.load(artifact)
-    tokens = _tokens(graph, artifact, text, prompt, unknown)[:count]
+    tokens = source_tokens(graph, artifact, unknown, text, prompt)[:count]
     given = {"time_limit": time_limit, "lava_python": lava_python}
     # The reference's integers need no backend of their own, and the simulator runs them too.
     runner = None if backend in ("reference", "cycle") else open_backend(backend, **given)
@@ -162,11 +148,3 @@ def _command() -> str:
             if value is not True:
                 words.append(str(value))
     return shlex.join(words)
-
-
-def _tokens(
-    graph: SpikingGraph, where: str, text: str | None, prompt: str | None, unknown: Unknown
-) -> NDArray[np.int64]:
-    if prompt is not None:
-        return prompt_tokens(graph, where, unknown, prompt)
-    return text_tokens(graph, where, unknown, text)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spikegpt_neuro.cli.common import (
+    TIMINGS,
     Output,
     backend_option,
-    corpus_option,
     exactly_one,
     lava_python_option,
     open_backend,
-    prompt_tokens,
-    text_tokens,
+    source_options,
+    source_tokens,
     time_limit_option,
     unknown_option,
     verb,
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Run tokens on a backend, and verify every integer.")
 @click.argument("artifact", metavar="DIR")
 @backend_option
-@click.option("--text", metavar="FILE", help="A UTF-8 text (- for standard input).")
-@click.option("--prompt", metavar="TEXT", help="The text itself.")
-@corpus_option
+@source_options
 @click.option(
     "--tokens",
     "count",
@@ -61,7 +59,7 @@ if TYPE_CHECKING:
 @click.option("--hw", metavar="PROFILE", help="cycle: a profile's name or file [default: loihi2].")
 @click.option(
     "--timing",
-    type=click.Choice(["bound", "simple", "detailed", "cycle"]),
+    type=click.Choice(TIMINGS),
     help="cycle: the timing model [default: cycle].",
 )
 @click.option(
@@ -102,11 +100,7 @@ def simulate(
 
     exactly_one(**{"--text": text, "--prompt": prompt, "--corpus": corpus})
     graph = api.load(artifact)
-    if prompt is not None:
-        tokens = prompt_tokens(graph, artifact, unknown, prompt)
-    else:
-        tokens = text_tokens(graph, artifact, unknown, text)
-    tokens = tokens[:count]
+    tokens = source_tokens(graph, artifact, unknown, text, prompt)[:count]
     runner = open_backend(
         backend,
         granularity=granularity,

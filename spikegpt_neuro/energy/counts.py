@@ -97,17 +97,12 @@ def _arrivals(graph: SpikingGraph, activity: Activity, projection: Projection) -
         kind="binary" if source.events.is_binary else "graded",
         payload_bits=source.events.bits,
         is_linear=projection.is_dense,
-        fan_out=fan_out(projection),
+        fan_out=projection.fan_out,
         events=activity.per_token[source.name],
         possible=activity.tokens * source.size,
         nonzero_operations=nonzero,
         is_unit=activity.largest.get(source.name, source.events.high) <= 1,
     )
-
-
-def fan_out(projection: Projection) -> int:
-    """Synapses that one event of the source meets."""
-    return 1 if projection.weights is None else int(projection.weights.shape[0])
 
 
 def firing_rate(graph: SpikingGraph, activity: Activity) -> float:
