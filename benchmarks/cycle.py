@@ -62,7 +62,7 @@ import spikegpt_neuro as sgn
 from spikegpt_neuro.backends.cycle.traffic.masks import integer_run
 from spikegpt_neuro.backends.cycle.simulator import Placed, Setting, time_chunks
 from spikegpt_neuro.mapping.placement import load_placement
-from spikegpt_neuro.mapping.profile import load_profile
+from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.memory import peak_rss_bytes
 artifact, timing, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
 graph, profile = sgn.load(artifact), load_profile("loihi2")
@@ -154,11 +154,11 @@ def part_of(population: str) -> str:
 
 def published(timings: list[str]) -> dict[str, Any]:
     """Time the shape of the published deployment, in both of its modes."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     from spikegpt_neuro.backends.cycle.simulator import Placed, Setting, time_chunks
     from spikegpt_neuro.backends.cycle.traffic.masks import Layout, random_run
+    from spikegpt_neuro.hardware.profile import load_profile
     from spikegpt_neuro.mapping.mapper import Mapped, place
-    from spikegpt_neuro.mapping.profile import load_profile
 
     from shape_graphs import shape_graph
 

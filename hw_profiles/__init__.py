@@ -1,4 +1,4 @@
 """Hardware profiles: one TOML file per chip, every constant with unit, kind and source.
 
-Read them with :mod:`spikegpt_neuro.mapping.profile`.
+Read them with :mod:`spikegpt_neuro.hardware.profile`.
 """

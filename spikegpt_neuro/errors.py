@@ -1,18 +1,23 @@
 """Errors a user can act on: one line that says what, where, the limit and what to do.
 
-Each class carries the exit code with which the command line ends:
+::
 
-====  ==========================================================
-code  meaning
-====  ==========================================================
-1     a check failed (two backends differ, a capacity is exceeded)
-2     wrong usage
-3     an input cannot be read or is not supported
-4     a backend or an optional dependency is missing
-====  ==========================================================
+    SpikeGPTError
+    ├── CheckFailed           1  two backends differ, or a check that was asked for did not hold
+    │   └── DoesNotFit        1  the model exceeds the hardware; ``violations`` says where
+    ├── WorkerFailed          1  a supervised process ended, failed or ran out of time
+    ├── UsageError            2  the request contradicts itself or names what does not exist
+    ├── UnsupportedInput      3  a file or a value cannot be read, is damaged or not supported
+    ├── CannotWrite           3  an output exists, has no place or cannot be written
+    └── MissingBackend        4  a backend or an optional package is not installed
+
+The number is the exit code with which the command line ends. Options are named as Python has
+them (``force=True``); the command line shows its own spelling (``--force``).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class SpikeGPTError(Exception):
@@ -22,7 +27,24 @@ class SpikeGPTError(Exception):
 
 
 class CheckFailed(SpikeGPTError):
-    """A comparison or a capacity check did not hold."""
+    """A comparison or another check that was asked for did not hold."""
+
+    exit_code = 1
+
+
+class DoesNotFit(CheckFailed):
+    """The model does not fit the hardware.
+
+    ``violations``  every limit that does not hold, the first one being this error's text.
+    """
+
+    def __init__(self, text: str, violations: Sequence[object] = ()) -> None:
+        super().__init__(text)
+        self.violations = tuple(violations)
+
+
+class WorkerFailed(SpikeGPTError):
+    """A supervised process ended too early, reported an error, or ran out of time."""
 
     exit_code = 1
 
@@ -35,6 +57,12 @@ class UsageError(SpikeGPTError):
 
 class UnsupportedInput(SpikeGPTError):
     """A file or a value cannot be read, is damaged, or is outside what is supported."""
+
+    exit_code = 3
+
+
+class CannotWrite(SpikeGPTError):
+    """An output exists already, has no place to stand, or cannot be written."""
 
     exit_code = 3
 

@@ -16,12 +16,13 @@ import pytest
 
 import spikegpt_neuro
 
+from places import ROOT
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "spikegpt_neuro"
 OUTSIDE = {name: ROOT / name for name in ("backends", "converters", "hw_profiles")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

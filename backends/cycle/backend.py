@@ -21,9 +21,9 @@ from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.errors import CheckFailed
 from spikegpt_neuro.files import check_output_file, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.mapper import Refused, measured_rates, place
 from spikegpt_neuro.mapping.placement import Placement, load_placement
-from spikegpt_neuro.mapping.profile import Profile, load_profile
 from spikegpt_neuro.running import Progress, Record, Run, Session, check_tokens
 
 LOG = logging.getLogger(__name__)

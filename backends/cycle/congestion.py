@@ -7,6 +7,8 @@ from html import escape
 import numpy as np
 
 from spikegpt_neuro.backends.cycle.result import Simulation
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.picture import (
     EMPTY,
     FAINT,
@@ -27,8 +29,6 @@ from spikegpt_neuro.mapping.picture import (
     text_at,
 )
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.profile import Profile
-from spikegpt_neuro.mapping.topology import Topology
 
 TOWARDS = ((1, 0), (-1, 0), (0, -1), (0, 1))  # east, west, north, south
 LANE = 0.09  # of the pitch: how far the two directions of a link lie from its middle

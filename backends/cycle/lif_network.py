@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.placed_machine import machine_of
+from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.profile import Profile
 
 Parameters = NDArray[np.float32]
 Indices = NDArray[np.int64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from spikegpt_neuro.backends.cycle.machine import DIRECTIONS, Mesh
+from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.topology import Topology
 
 
 def core_names(placement: Placement) -> tuple[str, ...]:

@@ -20,10 +20,10 @@ import numpy as np
 
 from spikegpt_neuro.backends.cycle.machine import Latencies, Machine, Mesh
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.hardware.profile import Constant, Profile
+from spikegpt_neuro.hardware.schema import SPECS
+from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.profile import Constant, Profile
-from spikegpt_neuro.mapping.schema import SPECS
-from spikegpt_neuro.mapping.topology import Topology
 
 End = Literal["value", "low", "high"]
 """Which end of the assumed constants: as given, all fastest, or all slowest."""
@@ -60,7 +60,7 @@ def machine_of(
 
 
 def mesh_of(profile: Profile, placement: Placement) -> Mesh:
-    """All chips of the placement in one mesh; see :mod:`spikegpt_neuro.mapping.topology`."""
+    """All chips of the placement in one mesh; see :mod:`spikegpt_neuro.hardware.topology`."""
     topology = Topology.of(profile, placement.chips)
     x, y = topology.coordinates[placement.slots, :2].T.astype(np.int32)
     chip_x, chip_y = topology.chip_xy

@@ -38,10 +38,10 @@ from spikegpt_neuro.backends.cycle.watch import Watch
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, stages
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.profile import Profile
 from spikegpt_neuro.mapping.requirements import workload
-from spikegpt_neuro.mapping.topology import Topology
 from spikegpt_neuro.neurons.micro_operations import update_of
 from spikegpt_neuro.running import Progress, Record, Run, check_tokens
 

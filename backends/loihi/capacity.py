@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from spikegpt_neuro.backends.loihi.deployment import Deployment, Trip
 from spikegpt_neuro.errors import CheckFailed
+from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import chips_for
 from spikegpt_neuro.mapping.partition import cores_of, partition
 from spikegpt_neuro.mapping.placement import Placement, structure_of
-from spikegpt_neuro.mapping.profile import Profile
 from spikegpt_neuro.mapping.requirements import Demand, Input, Workload, stored_bits
 from spikegpt_neuro.mapping.traffic import Piece
 

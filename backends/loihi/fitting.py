@@ -23,7 +23,7 @@ from spikegpt_neuro.backends.loihi.comparison import COUNTED
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
 from spikegpt_neuro.files import check_output_file, write_atomically
-from spikegpt_neuro.mapping.profile import Profile, load_profile, profile_names
+from spikegpt_neuro.hardware.profile import Profile, load_profile, profile_names
 
 ABSORBED = {
     "neuron_update": "neuron_access",

@@ -41,7 +41,7 @@ from spikegpt_neuro.errors import CheckFailed, SpikeGPTError, UnsupportedInput
 from spikegpt_neuro.files import atomic_directory, check_output_directory, write_atomically
 from spikegpt_neuro.graph.artifact import load
 from spikegpt_neuro.graph.graph import SpikingGraph
-from spikegpt_neuro.mapping.profile import Profile, load_profile, profile_names
+from spikegpt_neuro.hardware.profile import Profile, load_profile, profile_names
 
 JOB = "job.json"
 FORMAT = "spikegpt-neuro loihi job"

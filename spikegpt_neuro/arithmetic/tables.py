@@ -6,7 +6,7 @@ where the function is not yet flat) and is read as
 .. math:: f(x) \approx T[i] + \mathrm{round\_shift}((T[i+1] - T[i]) \, r, b)
 
 with index i the high bits of x and remainder r its b low bits. Ranges outside are reached by
-shifts. Errors (measured in ``tests/test_arithmetic.py``, in units of the last place of the result):
+shifts. Errors (``tests/arithmetic/test_arithmetic.py`` measures them), in units of the last place:
 exp2 1.0, sigmoid 2.2, reciprocal 1.2, reciprocal square root 1.3.
 """
 

@@ -21,7 +21,7 @@ EXTRAS = {
 @verb
 def doctor(out: Output) -> None:
     """Show versions, backends, hardware profiles, and what is missing."""
-    from spikegpt_neuro.mapping.profile import profile_names
+    from spikegpt_neuro.hardware.profile import profile_names
     from spikegpt_neuro.running import backend_names
 
     missing = {name: line for name, line in EXTRAS.items() if _version(name) is None}

@@ -39,7 +39,7 @@ def fit(
 
     from spikegpt_neuro.backends.loihi import fitting
     from spikegpt_neuro.files import check_output_file
-    from spikegpt_neuro.mapping.profile import load_profile
+    from spikegpt_neuro.hardware.profile import load_profile
 
     check_output_file(Path(output), force)
     profile = load_profile(base)

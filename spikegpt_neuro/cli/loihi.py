@@ -112,7 +112,7 @@ def write_job_folder(
     """``profile --backend loihi --dry-run -o job/``."""
     from spikegpt_neuro.backends.loihi.backend import LoihiBackend
     from spikegpt_neuro.backends.loihi.package import write_package
-    from spikegpt_neuro.mapping.profile import load_profile
+    from spikegpt_neuro.hardware.profile import load_profile
 
     assert isinstance(backend, LoihiBackend)
     figures = write_package(Path(output), backend, graph, tokens, load_profile(hw), force=force)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikegpt_neuro.graph.graph import SpikingGraph
+    from spikegpt_neuro.hardware.profile import Profile
     from spikegpt_neuro.mapping.mapper import Mapped, Refused
-    from spikegpt_neuro.mapping.profile import Profile
     from spikegpt_neuro.mapping.requirements import Where
     from spikegpt_neuro.mapping.traffic import Rates
     from spikegpt_neuro.vocabulary import Unknown
@@ -54,9 +54,9 @@ def map(  # noqa: A001
     from spikegpt_neuro import api
     from spikegpt_neuro.files import sha256_of, write_atomically
     from spikegpt_neuro.graph.artifact import CONFIG
+    from spikegpt_neuro.hardware.profile import load_profile
     from spikegpt_neuro.mapping.mapper import Refused, place
     from spikegpt_neuro.mapping.picture import draw
-    from spikegpt_neuro.mapping.profile import load_profile
     from spikegpt_neuro.mapping.requirements import refusals
 
     profile = load_profile(hw)

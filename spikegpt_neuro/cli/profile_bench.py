@@ -28,8 +28,8 @@ from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.artifact import CONFIG
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.placement import Placement, load_placement
-from spikegpt_neuro.mapping.profile import Profile, load_profile
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.running import Backend, Progress
 

@@ -9,7 +9,7 @@ import click
 from spikegpt_neuro.cli.common import Output, verb
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.mapping.profile import Constant, Profile
+    from spikegpt_neuro.hardware.profile import Constant, Profile
 
 
 @click.command(short_help="List hardware profiles, or show one with its sources.")
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @verb
 def profiles(out: Output, name: str | None) -> None:
     """List the hardware profiles; with PROFILE (a name or a .toml file), its constants."""
-    from spikegpt_neuro.mapping.profile import load_profile, profile_names
+    from spikegpt_neuro.hardware.profile import load_profile, profile_names
 
     if name is None:
         found = {profile: load_profile(profile).title for profile in profile_names()}
@@ -47,7 +47,7 @@ def _table(profile: Profile) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from spikegpt_neuro.mapping.schema import SPECS
+    from spikegpt_neuro.hardware.schema import SPECS
 
     console = Console()
     table = Table("constant", "value", "unit", "kind", "low .. high", "source", title=profile.title)

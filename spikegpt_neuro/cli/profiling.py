@@ -26,9 +26,9 @@ from spikegpt_neuro.energy.pricing import time_constants
 from spikegpt_neuro.energy.record import Estimate, Range
 from spikegpt_neuro.errors import CheckFailed
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import Mapped, Refused, place
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.profile import Profile
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.running import Backend, Progress, Run
 

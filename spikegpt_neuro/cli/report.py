@@ -99,7 +99,7 @@ def report(
     from spikegpt_neuro import api
     from spikegpt_neuro.cli.reporting import Hardware, Origin, gather
     from spikegpt_neuro.files import check_output_file, write_atomically
-    from spikegpt_neuro.mapping.profile import load_profile
+    from spikegpt_neuro.hardware.profile import load_profile
     from spikegpt_neuro.report.page import check_installed, render
 
     if text is None and prompt is None:

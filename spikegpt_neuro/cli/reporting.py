@@ -16,8 +16,8 @@ from spikegpt_neuro.energy.hardware import Schedule
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.evaluation import evaluate
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import Mapped
-from spikegpt_neuro.mapping.profile import Profile
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.model.spikegpt import Compat
 from spikegpt_neuro.report.content import Material, Score

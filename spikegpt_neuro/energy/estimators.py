@@ -19,8 +19,8 @@ from spikegpt_neuro.energy.hardware import Schedule, hardware_events
 from spikegpt_neuro.energy.pricing import Time, price, weakest
 from spikegpt_neuro.energy.record import Estimate, Range
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.profile import Profile
 
 AS_ARRIVES = "as-arrives"
 """The accounting of this tool: every operation is priced by what arrived at the synapse."""

@@ -18,10 +18,10 @@ from spikegpt_neuro.energy.counts import arrivals_of
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.messages import HOST, Messages, messages_of
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.profile import Profile
 from spikegpt_neuro.mapping.requirements import TOKENS, workload
-from spikegpt_neuro.mapping.topology import Topology
 from spikegpt_neuro.neurons.micro_operations import update_of
 
 Schedule = Literal["pipelined", "fall-through"]

@@ -17,8 +17,8 @@ from operator import add
 
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.record import CATEGORIES, Category, Range
-from spikegpt_neuro.mapping.profile import Profile
-from spikegpt_neuro.mapping.schema import KINDS
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.schema import KINDS
 
 CATEGORY_OF: Mapping[str, Category] = {
     "neuron_access": "neuron",

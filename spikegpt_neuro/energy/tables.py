@@ -13,7 +13,7 @@ from typing import Any
 from spikegpt_neuro.energy.counts import Arrivals, layer_of
 from spikegpt_neuro.energy.pricing import CATEGORY_OF, STATIC, weakest
 from spikegpt_neuro.energy.record import CATEGORIES, Category, Estimate, Range, added
-from spikegpt_neuro.mapping.profile import Constant
+from spikegpt_neuro.hardware.profile import Constant
 
 SYSTEM = "system"
 """The layer of what belongs to no population: static power and the host."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.mapping.topology import Indices, Topology
+from spikegpt_neuro.hardware.topology import Indices, Topology
 from spikegpt_neuro.mapping.traffic import Traffic
 
 MOVES_PER_CORE = 4000

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.anneal import hop_weighted, improve, random_cost
 from spikegpt_neuro.mapping.partition import DoesNotFit, cores_of, partition
 from spikegpt_neuro.mapping.placement import Placement, structure_of
-from spikegpt_neuro.mapping.profile import Profile
 from spikegpt_neuro.mapping.requirements import Violation, Where, Workload, refusals, workload
-from spikegpt_neuro.mapping.topology import Topology
 from spikegpt_neuro.mapping.traffic import (
     Piece,
     Rates,

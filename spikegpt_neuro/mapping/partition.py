@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.errors import CheckFailed
-from spikegpt_neuro.mapping.profile import Profile
+from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.requirements import Demand, Violation, Workload, over
 from spikegpt_neuro.mapping.traffic import Piece, fan_out, reached
 

@@ -13,10 +13,10 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.mapper import Mapped
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.profile import Profile
-from spikegpt_neuro.mapping.topology import Topology
 from spikegpt_neuro.mapping.traffic import Traffic
 
 FILL = ((236, 243, 250), (107, 164, 214), (8, 48, 107))

@@ -18,9 +18,9 @@ import numpy as np
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
-from spikegpt_neuro.mapping.profile import Profile
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.topology import Indices
 from spikegpt_neuro.mapping.requirements import Where
-from spikegpt_neuro.mapping.topology import Indices
 from spikegpt_neuro.mapping.traffic import Piece
 
 FORMAT = "spikegpt-neuro placement"
@@ -51,7 +51,7 @@ class Placement:
 
     @property
     def slots(self) -> Indices:
-        """Slot of each core in use; see :mod:`spikegpt_neuro.mapping.topology`."""
+        """Slot of each core in use; see :mod:`spikegpt_neuro.hardware.topology`."""
         chip, core = np.array(self.sites, np.int64).reshape(-1, 2).T
         return cast(Indices, chip * self.usable_cores + core)
 

@@ -27,7 +27,7 @@ from spikegpt_neuro.arithmetic.tables import (
 )
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, delays
-from spikegpt_neuro.mapping.profile import Encoding, Profile, Support
+from spikegpt_neuro.hardware.profile import Encoding, Profile, Support
 from spikegpt_neuro.neurons import Embedding
 
 Where = Literal["chip", "host"]

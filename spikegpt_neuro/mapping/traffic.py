@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.mapping.profile import Profile
+from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.requirements import Workload
 
 Interval = tuple[int, int]

@@ -10,8 +10,8 @@ from spikegpt_neuro.energy.counts import layer_of
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.evaluation import Evaluation
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import Mapped
-from spikegpt_neuro.mapping.profile import Profile
 from spikegpt_neuro.running import Run
 
 

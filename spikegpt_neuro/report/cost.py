@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from spikegpt_neuro.energy.record import CATEGORIES, Category, Estimate, Range, added
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Constant
 from spikegpt_neuro.mapping.picture import draw
-from spikegpt_neuro.mapping.profile import Constant
 from spikegpt_neuro.report.charts import Bar, intervals, stacked
 from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of, schedule_of
 from spikegpt_neuro.report.numbers import between, digits, percent, scaled

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-from spikegpt_neuro.mapping.profile import LIBRARY, SCHEMA_VERSION, Constant
-from spikegpt_neuro.mapping.schema import ENERGY, KINDS
+from spikegpt_neuro.hardware.profile import LIBRARY, SCHEMA_VERSION, Constant
+from spikegpt_neuro.hardware.schema import ENERGY, KINDS
 
 if sys.version_info >= (3, 11):
     import tomllib

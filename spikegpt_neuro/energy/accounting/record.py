@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from spikegpt_neuro.energy.record import Category
-from spikegpt_neuro.mapping.profile import Constant
+from spikegpt_neuro.hardware.profile import Constant
 from spikegpt_neuro.model.spikegpt import ModelShape
 
 

@@ -1,0 +1,439 @@
+"""Lava gives the reference's integers, and nothing of it survives, whatever happens."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from spikegpt_neuro import api
+from spikegpt_neuro.backends.lava import limits
+from spikegpt_neuro.backends.lava.backend import FRAME_TOKENS, LavaBackend
+from spikegpt_neuro.backends.lava.compat import load_lava
+from spikegpt_neuro.backends.lava.job import Granularity
+from spikegpt_neuro.backends.reference import ReferenceBackend
+from spikegpt_neuro.converters.lowering import lower
+from spikegpt_neuro.errors import CheckFailed, MissingBackend, UnsupportedInput, UsageError
+from spikegpt_neuro.graph.graph import Population, SpikingGraph
+from spikegpt_neuro.neurons import LIF
+from spikegpt_neuro.running import Run, first_mismatch
+
+from children import assert_nothing_left, child, processes_of
+from places import EXAMPLES, SUPPORT
+from random_models import random_model, random_tokens
+from toy_graph import VOCABULARY, WIDTH, toy_graph, with_other_weight
+
+PATIENCE = 240.0
+GRANULARITIES: tuple[Granularity, ...] = ("population", "block")
+VARIANTS = {
+    "plain": {"layers": 3},
+    "ffnPre": {"layers": 1, "ffn_pre": True},
+    "spike_input": {"layers": 1, "spike_input": True},
+    "real embedding": {"layers": 1, "spike_embedding": False},
+}
+
+needs_lava = pytest.mark.skipif(
+    importlib.util.find_spec("lava") is None, reason="Lava is not installed"
+)
+needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+
+
+@pytest.fixture(autouse=True)
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where job directories of this test go, so that tests running beside it do not count.
+
+    Not inside ``tmp_path``, whose length no socket's path could bear; but made after it.
+    """
+    with tempfile.TemporaryDirectory(prefix="sgn-test-") as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def example() -> SpikingGraph:
+    pytest.importorskip("torch", reason="reading .pth needs torch")
+    checkpoint = EXAMPLES / "pydoc-4x128.pth"
+    calibration = np.random.default_rng(0).integers(0, 96, 1000)
+    return api.convert(checkpoint, vocab=EXAMPLES / "pydoc-vocab.json", calibration=calibration)
+
+
+@pytest.fixture(scope="module")
+def random_graph() -> SpikingGraph:
+    model = random_model(layers=3)
+    return lower(model, random_tokens(model, 500))
+
+
+def toy_tokens(count: int = 40) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, VOCABULARY, count)
+
+
+def assert_same(graph: SpikingGraph, run: Run, tokens: np.ndarray) -> None:
+    reference = ReferenceBackend().run(graph, tokens, record="events")
+    assert first_mismatch(graph, run, reference) is None
+    assert run.events.keys() == reference.events.keys()
+    assert {n: e.dtype for n, e in run.events.items()} == {
+        n: e.dtype for n, e in reference.events.items()
+    }
+    assert run.activity == reference.activity
+    assert {name: reference.counts[name] for name in run.counts} == run.counts
+    assert np.count_nonzero(run.logits_int) > 0
+
+
+@needs_lava
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_lava_loads_where_a_start_method_was_chosen(method: str) -> None:
+    code = (
+        f"import multiprocessing; multiprocessing.set_start_method({method!r})\n"
+        "from spikegpt_neuro.backends.lava.compat import load_lava\n"
+        "load_lava(); load_lava(); assert multiprocessing.get_start_method() == 'fork'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@needs_lava
+@settings(max_examples=30)
+@given(
+    current=arrays(np.int32, (12, 5), elements=st.integers(-(2**18), 2**18)),
+    du=st.sampled_from([4095, 4094, 1000, 0]),
+    dv=st.sampled_from([2048, 1024, 2731, 0, 4096]),
+    vth=st.sampled_from([0, 1, 127, 2040, 131071]),
+)
+def test_our_lif_is_lavas_lif(current: np.ndarray, du: int, dv: int, vth: int) -> None:
+    """Membranes, currents and spikes against the stock model itself, at and beyond its limits."""
+    load_lava()
+    from lava.proc.lif.models import PyLifModelBitAcc
+
+    stock = PyLifModelBitAcc({})
+    stock.u, stock.v = np.zeros(5, np.int32), np.zeros(5, np.int32)
+    stock.du, stock.dv, stock.vth = du, dv, vth
+    stock.bias_mant, stock.bias_exp = np.zeros(5, np.int32), np.zeros(5, np.int32)
+    stock.scale_bias()
+    stock.scale_threshold()
+    ours = LIF(du, dv, vth)
+    state = ours.initial_state(5)
+    for a in current:
+        stock.subthr_dynamics(activation_in=a)
+        spikes = stock.spiking_activation()
+        stock.reset_voltage(spike_vector=spikes)
+        state, events, _ = ours.advance(state, a[None])
+        assert np.array_equal(events[0], spikes)
+        assert np.array_equal(state[0], stock.u)
+        assert np.array_equal(state[1], stock.v)
+
+
+@needs_lava
+@pytest.mark.parametrize(("granularity", "count"), [("population", 256), ("block", 2048)])
+def test_example_equals_the_reference(
+    example: SpikingGraph, granularity: Granularity, count: int
+) -> None:
+    tokens = np.random.default_rng(2).integers(0, 96, count)
+    seen: list[int] = []
+    run = LavaBackend(granularity, time_limit=PATIENCE).run(
+        example, tokens, record="events", progress=lambda done, _: seen.append(done)
+    )
+    assert_same(example, run, tokens)
+    assert seen == sorted(seen)
+    assert seen[-1] == count
+    assert run.seconds > 0
+    assert run.startup_seconds > 0
+
+
+@needs_lava
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_random_model_equals_the_reference(variant: str, granularity: Granularity) -> None:
+    model = random_model(**VARIANTS[variant])
+    graph = lower(model, random_tokens(model, 500))
+    tokens = random_tokens(model, 256 if variant == "plain" else 48)
+    run = LavaBackend(granularity, time_limit=PATIENCE).run(graph, tokens, record="events")
+    assert_same(graph, run, tokens)
+
+
+@needs_lava
+def test_random_model_at_block_granularity_over_2048_tokens(random_graph: SpikingGraph) -> None:
+    tokens = np.random.default_rng(2).integers(0, 96, 2048)
+    run = LavaBackend("block", time_limit=PATIENCE).run(random_graph, tokens, record="events")
+    assert_same(random_graph, run, tokens)
+
+
+@needs_lava
+def test_spikes_of_a_lif_that_feeds_projections_only_are_recorded() -> None:
+    graph = toy_graph()
+    weights = np.full((WIDTH, WIDTH), -127, np.int8)  # one sign only: another mode of Dense
+    alone = replace(
+        graph,
+        projections=tuple(
+            replace(q, weights=weights, shift=0) if q.name == "branch" else q
+            for q in graph.projections
+        ),
+    )
+    run = LavaBackend("population", time_limit=PATIENCE).run(alone, toy_tokens(), record="events")
+    assert_same(alone, run, toy_tokens())
+    assert run.events["blocks.0.lif"].any()
+
+
+@needs_lava
+def test_recording_less_changes_no_other_result(jobs: Path) -> None:
+    graph, tokens = toy_graph(), toy_tokens()
+    reference = ReferenceBackend().run(graph, tokens, record="spikes")
+    run = LavaBackend("population", time_limit=PATIENCE).run(graph, tokens, record="spikes")
+    assert run.events.keys() == reference.events.keys()
+    assert run.activity == reference.activity
+    np.testing.assert_array_equal(run.logits_int, reference.logits_int)
+    assert list(jobs.iterdir()) == []
+
+
+@needs_lava
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_another_weight_is_found_and_its_population_named(granularity: Granularity) -> None:
+    graph, tokens = toy_graph(), toy_tokens()
+    reference = ReferenceBackend().run(graph, tokens, record="events")
+    tampered = with_other_weight(graph, "value")
+    run = LavaBackend(granularity, time_limit=PATIENCE).run(tampered, tokens, record="events")
+    found = first_mismatch(graph, run, reference)
+    assert found is not None
+    assert found.startswith("blocks.0.current, token")
+
+
+@needs_lava
+def test_closed_loop_equals_the_reference(random_graph: SpikingGraph, jobs: Path) -> None:
+    token = 5
+    with (
+        LavaBackend(time_limit=PATIENCE).session(random_graph) as lava,
+        ReferenceBackend().session(random_graph) as reference,
+    ):
+        for _ in range(40):
+            logits = lava.step(token)
+            np.testing.assert_array_equal(logits, reference.step(token))
+            token = int(logits.argmax())
+        with pytest.raises(UnsupportedInput, match="token id 96"):
+            lava.step(96)
+    assert list(jobs.iterdir()) == []
+
+
+@needs_lava
+def test_a_saved_artifact_is_used_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "toy.sgn"
+    toy_graph().save(str(path))
+    other = with_other_weight(toy_graph(), "value")
+    backend = LavaBackend("block", time_limit=PATIENCE, artifact=str(path))
+    run = backend.run(other, toy_tokens(), record="events")
+    assert_same(toy_graph(), run, toy_tokens())
+
+
+@needs_lava
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_an_error_inside_lava_is_one_line(
+    granularity: Granularity, jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikegpt_neuro.backends.lava.backend.check_tokens", lambda _, ids: ids)
+    tokens = np.array([0, 1, 2, 99, 0, 0])  # 99 is outside the vocabulary
+    with pytest.raises(CheckFailed) as caught:
+        LavaBackend(granularity, time_limit=PATIENCE, frame=1).run(toy_graph(), tokens)
+    where = "population embedding" if granularity == "population" else "part input"
+    assert str(caught.value).startswith(f"Lava: {where}, time step 4: IndexError: index 99 is out")
+    assert "\n" not in str(caught.value)
+    assert_nothing_left(jobs)
+
+
+@needs_lava
+@needs_proc
+def test_a_killed_lava_process_ends_the_run(jobs: Path) -> None:
+    def kill_youngest(done: int, _total: int) -> None:
+        os.kill(max(processes_of(jobs)), signal.SIGKILL)
+
+    with pytest.raises(CheckFailed, match=r"Lava: process \d+ ended unexpectedly \(status 9\)"):
+        LavaBackend("population", time_limit=PATIENCE).run(
+            toy_graph(), endless(), progress=kill_youngest
+        )
+    assert_nothing_left(jobs)
+
+
+@needs_lava
+@pytest.mark.parametrize("limit", [0.05, 3.0])
+def test_time_limit_ends_everything(limit: float, jobs: Path) -> None:
+    with pytest.raises(CheckFailed, match=rf"time limit of {limit:g} s"):
+        LavaBackend("population", time_limit=limit).run(toy_graph(), endless(), record="logits")
+    assert_nothing_left(jobs)
+
+
+RUN_FOR_EVER = """
+import numpy as np
+from toy_graph import toy_graph
+from spikegpt_neuro.backends.lava.backend import LavaBackend
+LavaBackend("population").run(
+    toy_graph(), np.zeros(10_000_000, np.int64), record="logits",
+    progress=lambda done, total: print(done, flush=True),
+)
+"""
+
+
+@needs_lava
+@needs_proc
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_survives_the_caller(end: signal.Signals, jobs: Path) -> None:
+    path = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
+    with child(
+        [sys.executable, "-c", RUN_FOR_EVER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(jobs), "PYTHONPATH": path},
+    ) as caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline()
+        assert len(processes_of(jobs)) > len(toy_graph().populations)
+        caller.send_signal(end)
+        assert caller.wait(PATIENCE) == -end
+    assert_nothing_left(jobs)
+
+
+@needs_lava
+@needs_proc
+def test_an_interpreter_behind_a_shell(tmp_path: Path, jobs: Path) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\n{sys.executable} "$@"\n', "utf-8")  # no exec
+    interpreter.chmod(0o755)
+    backend = LavaBackend("block", time_limit=PATIENCE, lava_python=str(interpreter))
+    assert_same(toy_graph(), backend.run(toy_graph(), toy_tokens(), record="events"), toy_tokens())
+    with pytest.raises(CheckFailed, match="time limit"):
+        replace(backend, time_limit=3.0).run(toy_graph(), endless(), record="logits")
+    assert_nothing_left(jobs)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text"),
+    [
+        ("PYTHONPATH={fake} ", "pip install --ignore-requires-python --no-deps lava-nc==0.10.0"),
+        ("", "lacks a package"),
+    ],
+)
+def test_an_interpreter_without_lava(prefix: str, text: str, tmp_path: Path, jobs: Path) -> None:
+    fake = tmp_path / "fake" / "lava"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("raise ImportError('no Lava here')\n", "utf-8")
+    interpreter = tmp_path / "python"
+    option = "" if prefix else "-S "
+    interpreter.write_text(
+        f'#!/bin/sh\n{prefix.format(fake=fake.parent)}exec {sys.executable} {option}"$@"\n', "utf-8"
+    )
+    interpreter.chmod(0o755)
+    if prefix and sys.version_info < (3, 11):
+        text = "pip install lava-nc==0.10.0"
+    with pytest.raises(MissingBackend) as caught:
+        LavaBackend(lava_python=str(interpreter)).run(toy_graph(), toy_tokens())
+    assert caught.value.exit_code == 4
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert_nothing_left(jobs)
+
+
+def test_an_interpreter_that_does_not_exist() -> None:
+    with pytest.raises(MissingBackend, match="/no/python cannot be started: No such file"):
+        LavaBackend(lava_python="/no/python").run(toy_graph(), toy_tokens())
+
+
+@needs_lava
+@pytest.mark.parametrize("frame", [1, 3, 64])
+def test_integers_do_not_depend_on_the_frame(frame: int, random_graph: SpikingGraph) -> None:
+    tokens = np.random.default_rng(4).integers(0, 96, 70)  # no multiple of 3 or 64
+    seen: list[int] = []
+    backend = LavaBackend("block", time_limit=PATIENCE, frame=frame)
+    run = backend.run(
+        random_graph, tokens, record="events", progress=lambda done, _: seen.append(done)
+    )
+    assert_same(random_graph, run, tokens)
+    assert all(done % frame == 0 for done in seen[:-1])
+    assert seen[-1] == len(tokens)
+
+
+@needs_lava
+def test_a_frame_larger_than_the_text_of_a_real_embedding() -> None:
+    model = random_model(layers=1, ffn_pre=True, spike_embedding=False)
+    graph = lower(model, random_tokens(model, 100))
+    tokens = random_tokens(model, 5)
+    run = LavaBackend("block", time_limit=PATIENCE, frame=9).run(graph, tokens, record="events")
+    assert_same(graph, run, tokens)
+
+
+def test_a_time_step_by_population_is_one_token() -> None:
+    assert LavaBackend("population").tokens_per_step == 1
+    assert LavaBackend("block").tokens_per_step == FRAME_TOKENS
+    assert LavaBackend("block", frame=7).tokens_per_step == 7
+    with pytest.raises(UsageError, match="by population a time step is one token"):
+        LavaBackend("population", frame=64)
+    with pytest.raises(UsageError, match="frame is 0: expected 1 token or more"):
+        LavaBackend("block", frame=0)
+
+
+def test_unknown_granularity() -> None:
+    with pytest.raises(UsageError, match="granularity is 'neuron', expected one of"):
+        LavaBackend("neuron")  # type: ignore[arg-type]
+
+
+def test_what_the_stock_processes_cannot_compute_is_refused() -> None:
+    graph = toy_graph()
+    limits.check_stock_arithmetic(graph)
+    slow = Population("blocks.0.lif", WIDTH, LIF(du=2047, dv=2048, vth=60))
+    changed = replace(
+        graph,
+        populations=tuple(slow if p.name == slow.name else p for p in graph.populations),
+    )
+    with pytest.raises(UnsupportedInput, match=r"population blocks\.0\.lif: its current may wrap"):
+        limits.check_stock_arithmetic(changed)
+    shifted = replace(
+        graph,
+        projections=tuple(
+            replace(q, shift=1) if q.name == "current" else q for q in graph.projections
+        ),
+    )
+    with pytest.raises(UnsupportedInput, match=r"blocks\.0\.lif: a stock LIF cannot shift"):
+        limits.check_stock_arithmetic(shifted)
+
+
+def test_a_dense_sum_that_overflows_when_doubled_is_refused() -> None:
+    graph = toy_graph()
+    weights = np.full((VOCABULARY, WIDTH), 127, np.int8)
+    wide = replace(
+        graph,
+        projections=tuple(
+            replace(q, source="blocks.0.residual", weights=weights) if q.name == "head" else q
+            for q in graph.projections
+        ),
+    )
+    with pytest.raises(UnsupportedInput, match="projection head: sums up to 1704"):
+        limits.check_stock_arithmetic(wide)
+
+
+def test_footprint_counts_the_processes_of_both_granularities() -> None:
+    graph = toy_graph()
+    population = limits.footprint(graph, "population", closed_loop=False)
+    assert (population.processes, population.channels) == (7 + 2 + 1, 7 + 2)
+    assert limits.footprint(graph, "block", closed_loop=True).processes == 3 + 2 + 1
+
+
+def test_too_many_processes_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (100, 1024))
+    monkeypatch.setattr(limits.resource, "setrlimit", lambda *_: None)
+    needs = limits.Footprint(processes=300, channels=400)
+    with pytest.raises(CheckFailed, match=r"300 Lava processes need about 3842 open files, the"):
+        limits.check_machine(needs, recorded=10)
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (100, 1 << 20))
+    monkeypatch.setattr(limits, "available_megabytes", lambda: 4000)
+    with pytest.raises(CheckFailed, match=r"need about 4500 MB, 4000 MB .*--granularity block"):
+        limits.check_machine(needs, recorded=10)
+
+
+def endless() -> np.ndarray:
+    return np.zeros(10_000_000, np.int64)

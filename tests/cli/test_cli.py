@@ -1,0 +1,558 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikegpt_neuro.cli import run as run_cli
+from spikegpt_neuro.model.spikegpt import SpikeGPT
+
+from children import child
+from places import ROOT
+from random_models import myelin_payload, random_model, save_upstream, write_vocabulary
+
+torch = pytest.importorskip("torch")
+
+EXAMPLE = ROOT / "examples" / "pydoc-4x128.pth"
+EXAMPLE_VOCAB = ROOT / "examples" / "pydoc-vocab.json"
+PROGRAM = Path(sys.executable).with_name("spikegpt-neuro")
+TEXT = "The quick brown fox returns a list of all items, if any.\n" * 12
+
+
+class Done:
+    """What one call left: exit code, standard output, standard error."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on standard output."""
+        assert self.code in (0, 1), self.err
+        assert self.out.count("\n") == 1
+        return dict(json.loads(self.out))
+
+
+Cli = Callable[..., Done]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run one verb in this process."""
+
+    def call(*arguments: object) -> Done:
+        capsys.readouterr()
+        code = run_cli([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return call
+
+
+def typed(*arguments: object, **options: Any) -> Done:
+    """Run the installed program."""
+    done = subprocess.run(
+        [str(PROGRAM), *map(str, arguments)], capture_output=True, text=True, **options
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random 1-layer checkpoint, its vocabulary, a text, and its artifact."""
+    folder = tmp_path_factory.mktemp("small")
+    save_upstream(folder / "model.pth", random_model(layers=1, width=16))
+    write_vocabulary(folder / "vocab.json")
+    (folder / "text.txt").write_text(TEXT)
+    arguments = ["convert", folder / "model.pth", "--vocab", folder / "vocab.json"]
+    options = ["--calibrate", folder / "text.txt", "-o", folder / "model.sgn", "-q"]
+    assert run_cli([str(argument) for argument in arguments + options]) == 0
+    return folder
+
+
+def one_error_line(done: Done, code: int) -> str:
+    assert done.code == code, done.err
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1, done.err
+    return done.err
+
+
+# Each verb, and the keys a caller relies on.
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """The example, converted by the installed program without a calibration text."""
+    path = tmp_path_factory.mktemp("example") / "pydoc.sgn"
+    return path, typed("convert", EXAMPLE, "--vocab", EXAMPLE_VOCAB, "-o", path, "--json")
+
+
+def test_convert_reports_what_it_wrote(converted: tuple[Path, Done]) -> None:
+    path, done = converted
+    report = done.json
+    assert list(report) == [
+        *("artifact", "layers", "width", "vocab_size"),
+        *("parameters", "bytes", "seconds", "peak_rss_bytes"),
+    ]
+    assert (report["layers"], report["width"], report["vocab_size"]) == (4, 128, 96)
+    assert report["parameters"] == 882_688
+    assert report["artifact"] == str(path)
+    assert report["bytes"] == sum(file.stat().st_size for file in path.iterdir())
+    assert report["peak_rss_bytes"] > EXAMPLE.stat().st_size
+    assert done.err == ""
+
+
+def test_info_of_an_artifact_and_of_its_checkpoint(cli: Cli, converted: tuple[Path, Done]) -> None:
+    keys = {"kind", "layers", "width", "vocab_size", "parameters", "embedding", "source_sha256"}
+    artifact = cli("info", converted[0], "--json").json
+    checkpoint = cli("info", EXAMPLE, "--vocab", EXAMPLE_VOCAB, "--json").json
+    assert (artifact["kind"], checkpoint["kind"]) == ("artifact", "checkpoint")
+    for key in keys - {"kind"}:
+        assert artifact[key] == checkpoint[key]
+    assert artifact["embedding"] == "binary"
+    assert artifact["vocabulary"] == "character"
+
+
+def test_evaluate_example_beside_its_float_model(cli: Cli, converted: tuple[Path, Done]) -> None:
+    arguments = ["--corpus", "python-docs", "--against", EXAMPLE, "--limit", 4096, "--json"]
+    report = cli("evaluate", converted[0], *arguments).json
+    assert set(report) >= {
+        *("bits_per_token", "bits_per_byte", "perplexity", "float_bits_per_token"),
+        *("delta_bits_per_token", "spike_mismatch", "saturations", "tokens", "protocol"),
+    }
+    assert report["tokens"] == 4095
+    assert report["saturations"] == 0
+    assert 1 < report["bits_per_token"] < 3
+    assert abs(report["delta_bits_per_token"]) < 0.02
+    assert 0 < report["spike_mismatch"] < 0.1
+
+
+def test_evaluate_reads_a_file_or_standard_input(cli: Cli, small: Path) -> None:
+    from_file = cli("evaluate", small / "model.sgn", small / "text.txt", "--json").json
+    piped = typed("evaluate", small / "model.sgn", "-", "--json", input=TEXT).json
+    assert from_file == piped
+    assert from_file["tokens"] == len(TEXT) - 1
+    assert from_file["float_bits_per_token"] is None
+
+
+def test_evaluate_follows_the_compat_of_the_artifact(cli: Cli, small: Path, tmp_path: Path) -> None:
+    checkpoint = save_upstream(tmp_path / "deep.pth", random_model(layers=7, width=16))
+    options = ["--vocab", small / "vocab.json", "--calibrate", small / "text.txt"]
+    artifact = tmp_path / "deep.sgn"
+    assert (
+        cli("convert", checkpoint, *options, "-o", artifact, "--compat", "upstream-run").code == 0
+    )
+    report = cli("evaluate", artifact, small / "text.txt", "--against", checkpoint, "--json").json
+    assert abs(report["delta_bits_per_token"]) < 0.1
+
+
+def test_generate_streams_the_same_text_as_it_reports(cli: Cli, small: Path) -> None:
+    arguments = ["generate", small / "model.sgn", "The quick", "-n", 30, "--seed", 5]
+    report = cli(*arguments, "--json").json
+    assert set(report) == {"text", "tokens", "tokens_per_second"}
+    assert report["tokens"] == len(report["text"]) == 30
+    plain = cli(*arguments)
+    assert plain.out == report["text"] + "\n"
+    assert "30 tokens" in plain.err
+    assert cli(*arguments, "--quiet").err == ""
+    other = cli(*arguments[:-1], 6, "--json").json
+    assert other["text"] != report["text"]
+
+
+def test_generation_at_temperature_zero_needs_no_seed(cli: Cli, small: Path) -> None:
+    arguments = ["generate", small / "model.sgn", "a", "-n", 20, "--temperature", 0, "--json"]
+    assert cli(*arguments).json["text"] == cli(*arguments).json["text"]
+
+
+def test_simulate_reference_agrees_with_itself_token_by_token(cli: Cli, small: Path) -> None:
+    arguments = ["simulate", small / "model.sgn", "--text", small / "text.txt", "--tokens", 40]
+    report = cli(*arguments, "--verify", "--json").json
+    assert set(report) >= {
+        *("backend", "tokens", "seconds", "startup_seconds"),
+        *("matches_reference", "first_mismatch"),
+    }
+    assert (report["backend"], report["tokens"]) == ("reference", 40)
+    assert report["matches_reference"] is True
+    assert report["first_mismatch"] is None
+    assert cli(*arguments, "--json").json["matches_reference"] is None
+
+
+def test_a_backend_that_differs_is_named_and_ends_with_1(
+    cli: Cli, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spikegpt_neuro.backends.reference import ReferenceBackend
+
+    class Wrong(ReferenceBackend):
+        def run(self, *arguments: Any, **options: Any) -> Any:
+            run = super().run(*arguments, **options)
+            run.events["blocks.0.lif1"][3, 2] ^= 1
+            return run
+
+    monkeypatch.setattr("spikegpt_neuro.cli.simulate.open_backend", lambda *_, **__: Wrong())
+    done = cli("simulate", small / "model.sgn", "--prompt", "The quick", "--verify", "--json")
+    assert done.code == 1
+    assert done.json["matches_reference"] is False
+    assert done.json["first_mismatch"].startswith("blocks.0.lif1, token 3, neuron 2")
+    assert done.err.startswith("error: backend reference differs")
+
+
+def test_simulate_lava_by_block_is_verified(cli: Cli, small: Path) -> None:
+    pytest.importorskip("lava")
+    arguments = ["--backend", "lava", "--granularity", "block", "--prompt", "The quick brown fox"]
+    done = cli("simulate", small / "model.sgn", *arguments, "--verify", "--json")
+    assert done.json["matches_reference"] is True
+    assert (done.json["granularity"], done.json["frame"]) == ("block", 256)
+
+
+def test_lava_and_reference_write_the_same_text(cli: Cli, small: Path) -> None:
+    pytest.importorskip("lava")
+    arguments = ["generate", small / "model.sgn", "The", "-n", 12, "--seed", 1, "--json"]
+    texts = [cli(*arguments, "--backend", name).json["text"] for name in ("reference", "lava")]
+    assert texts[0] == texts[1]
+
+
+def test_doctor_tells_versions_and_what_is_missing(cli: Cli) -> None:
+    report = cli("doctor", "--json").json
+    assert {"python", "torch", "lava", "onnxruntime", "loihi", "profiles"} <= set(report)
+    assert report["python"].split(".")[0] == "3"
+    assert report["torch"].startswith("2.")
+    assert {"lava", "reference"} <= set(report["backends"])
+    for name, line in report["missing"].items():
+        assert report[name] is None
+        assert "pip install" in line
+
+
+# Output that a person or a program can read.
+
+
+def test_plain_output_names_each_figure(cli: Cli, small: Path) -> None:
+    lines = cli("info", small / "model.sgn").out.splitlines()
+    assert ["layers", "1"] in [line.split() for line in lines]
+    assert ["vocab_size", "96"] in [line.split() for line in lines]
+
+
+def test_no_escape_codes_off_a_terminal(small: Path) -> None:
+    done = typed("evaluate", small / "model.sgn", small / "text.txt")
+    assert "\x1b" not in done.out + done.err
+
+
+def test_a_terminal_with_another_encoding_does_not_break_generate(small: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = typed("generate", small / "model.sgn", "a", "-n", 5, env=environment)
+    assert done.code == 0
+
+
+def test_a_reader_that_leaves_early_is_no_error(small: Path) -> None:
+    command = f"{PROGRAM} info {small / 'model.sgn'} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert "error" not in done.stderr
+
+
+def test_an_interrupt_ends_with_130_and_one_line(small: Path) -> None:
+    arguments = ["generate", str(small / "model.sgn"), "a", "-n", "100000000"]
+    with child(
+        [str(PROGRAM), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.decode().strip() == "error: interrupted"
+
+
+def test_debug_shows_the_traceback(cli: Cli) -> None:
+    done = cli("info", "missing.pth", "--debug")
+    assert done.code == 3
+    assert "Traceback" in done.err
+    assert done.err.splitlines()[-1].startswith("error: missing.pth")
+
+
+def test_an_error_of_the_program_is_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr("spikegpt_neuro.api.read_model", broken)
+    line = one_error_line(cli("info", "model.pth"), 70)
+    assert "ZeroDivisionError: by zero" in line
+    assert "--debug" in line
+
+
+# Wrong usage: 2.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "nothing",
+        "convert model.pth",
+        "convert model.pth -o out.sgn --weight-bits 5",
+        "convert model.pth -o out.sgn --compat other",
+        "evaluate model.sgn",
+        "evaluate model.sgn text.txt --corpus python-docs",
+        "evaluate model.sgn text.txt --window 0",
+        "generate model.sgn a --temperature -1",
+        "generate model.sgn a --top-p 0",
+        "generate model.sgn a -n 0",
+        "simulate model.sgn",
+        "simulate model.sgn --prompt a --text text.txt",
+        "simulate model.sgn --prompt a --backend nothing",
+        "simulate model.sgn --prompt a --granularity block",
+    ],
+)
+def test_wrong_usage(
+    cli: Cli, small: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    monkeypatch.chdir(small)
+    one_error_line(cli(*arguments.split()), 2)
+    assert not (small / "out.sgn").exists()
+
+
+def test_no_verb_shows_the_help(cli: Cli) -> None:
+    done = cli()
+    assert done.code == 2
+    assert "Usage: spikegpt-neuro" in done.err
+
+
+# Bad input: one line, exit code 3, nothing half-written.
+
+
+def _pickle_that_runs_code(path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (os.system, (f"touch {path}.ran",))
+
+    torch.save({"emb.weight": Payload()}, path)
+
+
+def _changed(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    model = random_model(layers=1, width=16)
+    save_upstream(path, model)
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+
+
+def _set(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda state: state.update({name: value})
+
+
+def _not_a_number(state: dict[str, Any]) -> None:
+    state["blocks.0.att.key.weight"][3, 2] = float("nan")
+
+
+def _infinite(state: dict[str, Any]) -> None:
+    state["head.weight"][0, 0] = float("inf")
+
+
+def _no_blocks(state: dict[str, Any]) -> None:
+    for name in [name for name in state if name.startswith("blocks.")]:
+        del state[name]
+
+
+def _vanilla(path: Path) -> None:
+    model: SpikeGPT = random_model(layers=1, width=16)
+    characters = write_vocabulary(path.with_suffix(".json")).read_text(encoding="utf-16")
+    vocabulary = {"type": "char", "characters": list(json.loads(characters).values())}
+    torch.save(myelin_payload(model, vocabulary, attention="vanilla"), path)
+
+
+BAD_CHECKPOINTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "missing file": (lambda path: None, ["model.pth"]),
+    "empty file": (lambda path: path.write_bytes(b""), ["model.pth"]),
+    "truncated": (
+        lambda path: path.write_bytes(EXAMPLE.read_bytes()[:200_000]),
+        ["truncated"],
+    ),
+    "not a zip": (lambda path: path.write_bytes(pickle.dumps({"a": 1})), ["not a checkpoint"]),
+    "git lfs pointer": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        ["LFS"],
+    ),
+    "pickle that runs code": (_pickle_that_runs_code, ["model.pth"]),
+    "no blocks": (lambda path: _changed(path, _no_blocks), ["block"]),
+    "missing tensor": (
+        lambda path: _changed(path, lambda state: state.pop("blocks.0.ln2.bias")),
+        ["blocks.0.ln2.bias"],
+    ),
+    "extra tensor": (
+        lambda path: _changed(path, _set("blocks.0.att.extra", torch.zeros(3))),
+        ["blocks.0.att.extra"],
+    ),
+    "wrong shape": (
+        lambda path: _changed(path, _set("blocks.0.ffn.key.weight", torch.zeros(63, 16))),
+        ["blocks.0.ffn.key.weight", "63", "64"],
+    ),
+    "nan": (lambda path: _changed(path, _not_a_number), ["blocks.0.att.key.weight"]),
+    "infinity": (lambda path: _changed(path, _infinite), ["head.weight"]),
+    "vanilla attention": (_vanilla, ["vanilla"]),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD_CHECKPOINTS))
+def test_bad_checkpoints(cli: Cli, small: Path, tmp_path: Path, case: str) -> None:
+    make, words = BAD_CHECKPOINTS[case]
+    checkpoint = tmp_path / "in" / "model.pth"
+    checkpoint.parent.mkdir()
+    make(checkpoint)
+    options = [] if case == "vanilla attention" else ["--vocab", small / "vocab.json"]
+    before = sorted(tmp_path.rglob("*"))
+    line = one_error_line(cli("convert", checkpoint, *options, "-o", tmp_path / "out.sgn"), 3)
+    for word in words:
+        assert word in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_vocabulary_of_another_size(cli: Cli, small: Path, tmp_path: Path) -> None:
+    vocab = write_vocabulary(tmp_path / "other.json", "abc")
+    line = one_error_line(
+        cli("convert", small / "model.pth", "--vocab", vocab, "-o", tmp_path / "o.sgn"), 3
+    )
+    assert "3" in line
+    assert "96" in line
+    assert not (tmp_path / "o.sgn").exists()
+
+
+def test_no_vocabulary_at_all(cli: Cli, small: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "alone.pth"
+    shutil.copy(small / "model.pth", checkpoint)
+    line = one_error_line(cli("convert", checkpoint, "-o", tmp_path / "o.sgn"), 3)
+    assert "--vocab" in line
+
+
+def test_characters_outside_the_vocabulary(cli: Cli, small: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.txt"
+    foreign.write_text("naïve café\n" * 30, encoding="utf-8")
+    vocab = ["--vocab", small / "vocab.json"]
+    calls = [
+        ["evaluate", small / "model.sgn", foreign],
+        ["generate", small / "model.sgn", "naïve café", "-n", 3],
+        ["simulate", small / "model.sgn", "--text", foreign],
+        ["convert", small / "model.pth", *vocab, "--calibrate", foreign, "-o", tmp_path / "o.sgn"],
+    ]
+    for call in calls:
+        line = one_error_line(cli(*call), 3)
+        assert "U+00EF" in line or "\\xef" in line
+        assert "--unknown replace" in line
+        assert not (tmp_path / "o.sgn").exists()
+        assert cli(*call, "--unknown", "replace").code == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\xfd abc", b"a"])
+def test_texts_that_cannot_be_scored(cli: Cli, small: Path, tmp_path: Path, content: bytes) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(content)
+    one_error_line(cli("evaluate", small / "model.sgn", text), 3)
+    one_error_line(cli("evaluate", small / "model.sgn", tmp_path / "absent.txt"), 3)
+
+
+def test_an_empty_prompt(cli: Cli, small: Path) -> None:
+    assert "empty" in one_error_line(cli("generate", small / "model.sgn", ""), 3)
+    assert "empty" in one_error_line(cli("simulate", small / "model.sgn", "--prompt", ""), 3)
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def _other_schema(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"schema_version": 99}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda folder: _flip(folder / "weights.safetensors"), "checksum"),
+        (lambda folder: _flip(folder / "graph.json"), "checksum"),
+        (lambda folder: (folder / "graph.json").unlink(), "graph.json"),
+        (_other_schema, "schema"),
+    ],
+)
+def test_damaged_artifacts(
+    cli: Cli, small: Path, tmp_path: Path, damage: Callable[[Path], None], word: str
+) -> None:
+    folder = tmp_path / "model.sgn"
+    shutil.copytree(small / "model.sgn", folder)
+    damage(folder)
+    for call in (
+        ["info", folder],
+        ["generate", folder, "a"],
+        ["simulate", folder, "--prompt", "a"],
+    ):
+        assert word in one_error_line(cli(*call), 3)
+
+
+def test_an_output_that_exists_is_kept_without_force(cli: Cli, small: Path, tmp_path: Path) -> None:
+    arguments = ["convert", small / "model.pth", "--vocab", small / "vocab.json"]
+    arguments += ["--calibrate", small / "text.txt", "-o", tmp_path / "o.sgn"]
+    assert cli(*arguments).code == 0
+    stamp = (tmp_path / "o.sgn" / "config.json").stat().st_mtime_ns
+    begin = time.perf_counter()
+    assert "--force" in one_error_line(cli(*arguments), 3)
+    assert time.perf_counter() - begin < 1  # told before the work, not after
+    assert (tmp_path / "o.sgn" / "config.json").stat().st_mtime_ns == stamp
+    assert cli(*arguments, "--force", "--weight-bits", 4).code == 0
+    assert cli("info", tmp_path / "o.sgn", "--json").json["weight_bits"] == 4
+
+
+def test_an_output_that_is_not_ours_or_cannot_be_written(
+    cli: Cli, small: Path, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
+    (tmp_path / "file").write_text("")
+    arguments = ["convert", small / "model.pth", "--vocab", small / "vocab.json", "--force"]
+    for output in (precious, tmp_path / "file", tmp_path / "file" / "o", tmp_path / "no" / "o"):
+        one_error_line(cli(*arguments, "-o", output), 3)
+    assert (precious / "thesis.tex").read_text() == "years of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "precious"]
+
+
+def test_missing_lava_is_4_with_the_install_line(cli: Cli, small: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    arguments = ["--backend", "lava", "--lava-python", bare, "--prompt", "abc"]
+    line = one_error_line(cli("simulate", small / "model.sgn", *arguments), 4)
+    assert "pip install" in line
+
+
+def test_token_ids_out_of_range_are_named(small: Path) -> None:
+    import spikegpt_neuro as sgn
+    from spikegpt_neuro.errors import UnsupportedInput
+
+    graph = sgn.load(small / "model.sgn")
+    with pytest.raises(UnsupportedInput, match=r"token id 96 at position 1 .*0\.\.95"):
+        sgn.run(graph, np.array([0, 96]))
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], True), (["--quiet"], False)])
+def test_progress_shows_on_a_terminal_only(small: Path, options: list[str], shown: bool) -> None:
+    ours, theirs = os.openpty()
+    arguments = ["evaluate", str(small / "model.sgn"), str(small / "text.txt"), *options]
+    with open(ours, "rb", buffering=0) as terminal:
+        subprocess.run(
+            [str(PROGRAM), *arguments], stdout=subprocess.PIPE, stderr=theirs, check=True
+        )
+        os.write(theirs, b"end")
+        assert (b"evaluating" in terminal.read(1 << 16)) is shown
+    os.close(theirs)

@@ -1,0 +1,431 @@
+"""The contract of the graph, and the artifact on disk."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from spikegpt_neuro.backends.reference import ReferenceBackend
+from spikegpt_neuro.benchmark.memory import weight_bytes
+from spikegpt_neuro.converters.lowering import lower
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.files import sha256_of
+from spikegpt_neuro.graph import weights
+from spikegpt_neuro.graph.artifact import load
+from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
+from spikegpt_neuro.graph.pipeline import delays, latency, stages
+from spikegpt_neuro.neurons import LIF
+from spikegpt_neuro.running import first_mismatch
+from spikegpt_neuro.vocabulary import ByteVocabulary
+
+from places import TESTS
+from random_models import random_model, random_tokens
+
+GOLDEN = TESTS / "golden"
+
+
+def small_graph(**options: Any) -> SpikingGraph:
+    model = replace(random_model(1, 16, 256, **options), vocabulary=ByteVocabulary())
+    return lower(model, random_tokens(model, 300))
+
+
+@pytest.fixture(scope="module")
+def graph() -> SpikingGraph:
+    return small_graph()
+
+
+@pytest.fixture
+def artifact(graph: SpikingGraph, tmp_path: Path) -> Path:
+    graph.save(str(tmp_path / "model"))
+    return tmp_path / "model"
+
+
+# Validation
+
+
+def test_a_lowered_graph_is_valid(graph: SpikingGraph) -> None:
+    assert graph.validate() is graph
+    assert graph.input.name == "embedding"
+    assert graph.output.name == "logits"
+    assert [p.name for p in graph.spiking()] == ["embedding", "blocks.0.lif1", "blocks.0.lif2"]
+    assert sum(q.synapses for q in graph.projections) == 13 * 16**2 + 256 * 16
+
+
+def with_projection(graph: SpikingGraph, name: str, **changes: Any) -> SpikingGraph:
+    return replace(
+        graph,
+        projections=tuple(
+            replace(q, **changes) if q.name == name else q for q in graph.projections
+        ),
+    )
+
+
+BROKEN: dict[str, tuple[Callable[[SpikingGraph], SpikingGraph], str]] = {
+    "no populations": (lambda g: replace(g, populations=()), "no populations"),
+    "duplicate": (
+        lambda g: replace(g, populations=(*g.populations, g.populations[3])),
+        "blocks.0.att.mix_k",
+    ),
+    "no embedding": (lambda g: replace(g, populations=g.populations[1:]), "not an embedding"),
+    "vocabulary": (
+        lambda g: replace(g, shape=replace(g.shape, vocab_size=99)),
+        "embedding has 256 rows, expected 99",
+    ),
+    "bits": (lambda g: replace(g, weight_bits=0), "weights of 0 bits, not 2 to 8"),
+    "scale": (lambda g: replace(g, logit_scale=float("nan")), "logit scale nan"),
+    "unknown end": (
+        lambda g: with_projection(g, "head", target="nowhere"),
+        "projection head: no population nowhere",
+    ),
+    "unknown port": (lambda g: with_projection(g, "head", port="gate"), "has no port gate"),
+    "wrong weights": (
+        lambda g: with_projection(g, "head", weights=np.zeros((3, 16), np.int8)),
+        r"weights \(3, 16\), expected \(256, 16\)",
+    ),
+    "wide weights": (lambda g: replace(g, weight_bits=4), r"exceeds 4 bits \(\+-7\)"),
+    "weight type": (
+        lambda g: with_projection(g, "head", weights=np.zeros((256, 16), np.int16)),
+        "expected int8",
+    ),
+    "unfed port": (
+        lambda g: replace(g, projections=g.projections[:-1]),
+        "port input is fed by 0 projections",
+    ),
+    "backward": (
+        lambda g: replace(g, populations=(g.input, *g.populations[-2:0:-1], g.output)),
+        "against the order",
+    ),
+    "one-to-one sizes": (
+        lambda g: with_projection(g, "head", weights=None),
+        "one-to-one between 16 and 256",
+    ),
+    "shift": (
+        lambda g: with_projection(g, "embedding -> ln0.input", shift=99),
+        r"shift 99 is outside 0..23",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BROKEN))
+def test_a_broken_graph_is_named(graph: SpikingGraph, case: str) -> None:
+    change, message = BROKEN[case]
+    with pytest.raises(UnsupportedInput, match=message) as error:
+        change(graph).validate()
+    assert "\n" not in str(error.value)
+
+
+def test_a_bad_parameter_is_named(graph: SpikingGraph) -> None:
+    populations = tuple(
+        Population(p.name, p.size, LIF(4095, 9999, 2040)) if p.name == "blocks.0.lif1" else p
+        for p in graph.populations
+    )
+    with pytest.raises(UnsupportedInput, match=r"population blocks\.0\.lif1: dv 9999"):
+        replace(graph, populations=populations).validate()
+
+
+def test_accumulators_that_could_overflow_int32_are_refused(graph: SpikingGraph) -> None:
+    wide = Projection("wide", "blocks.0.residual2", "logits", "input", np.zeros((256, 16), np.int8))
+    others = tuple(q for q in graph.projections if q.name != "head")
+    with pytest.raises(UnsupportedInput, match="overflow int32"):
+        replace(graph, projections=(*others, wide)).validate()
+
+
+# Pipeline
+
+
+@pytest.mark.parametrize("options", [{}, {"ffn_pre": True}, {"spike_input": True}])
+def test_the_pipeline_balances_every_path(options: dict[str, bool]) -> None:
+    """Along any path from the input, dense steps and delays add up to the stage."""
+    graph = small_graph(**options)
+    stage, delay = stages(graph), delays(graph)
+    assert stage[graph.input.name] == 0
+    for projection in graph.projections:
+        steps = stage[projection.source] + projection.is_dense + delay[projection.name]
+        assert steps == stage[projection.target]
+        assert delay[projection.name] >= 0
+    for population in graph.populations[1:]:
+        assert 0 in [delay[q.name] for q in graph.incoming[population.name]]
+    assert latency(graph) == 2 + 2 + 1  # two dense projections in each half of the block, the head
+
+
+# Artifact
+
+
+def test_what_is_saved_is_what_is_loaded(graph: SpikingGraph, artifact: Path) -> None:
+    loaded = load(artifact)
+    assert loaded.shape == graph.shape
+    assert loaded.provenance == dict(graph.provenance)
+    assert loaded.vocabulary == graph.vocabulary
+    assert (loaded.weight_bits, loaded.activation_bits) == (8, 8)
+    tokens = random_tokens(random_model(1, 16, 256), 50)
+    runs = [ReferenceBackend().run(g, tokens, record="events") for g in (graph, loaded)]
+    assert first_mismatch(graph, runs[1], runs[0]) is None
+    assert len(runs[1].events) == len(graph.populations) - 1
+
+
+def test_weights_of_4_bits_are_stored_two_to_a_byte(tmp_path: Path) -> None:
+    model = random_model(1, 16, 255)  # an odd size, so that a row is padded
+    graph = lower(model, random_tokens(model, 300), weight_bits=4)
+    name = "blocks.0.ffn.value"
+    value = next(q for q in graph.projections if q.name == name).weights
+    graph = with_projection(graph, name, weights=np.asfortranarray(value))
+    order = {q.name: q.by_source for q in graph.projections}
+    assert order[name]
+    assert not order["head"]
+    graph.save(str(tmp_path / "model"))
+    stored = load_file(tmp_path / "model" / "weights.safetensors")
+    assert stored["projections/head"].shape == (255, 8)
+    assert stored["projections/blocks.0.ffn.value"].shape == (64, 8)
+    loaded = load(tmp_path / "model")
+    assert {q.name: q.by_source for q in loaded.projections} == order
+    for ours, theirs in zip(graph.projections, loaded.projections, strict=True):
+        assert ours.weights is theirs.weights or np.array_equal(ours.weights, theirs.weights)
+        assert (ours.shape, ours.synapses, ours.fan_out) == (
+            theirs.shape,
+            theirs.synapses,
+            theirs.fan_out,
+        )
+    before = {file.name: sha256_of(file) for file in (tmp_path / "model").iterdir()}
+    loaded.save(str(tmp_path / "again"))
+    assert before == {file.name: sha256_of(file) for file in (tmp_path / "again").iterdir()}
+
+
+def test_packed_weights_stay_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading, a session, activity and saving unpack nothing; sequence mode one after another."""
+    model = random_model(1, 64, 300, hidden_density=0.2)
+    lower(model, random_tokens(model, 300), weight_bits=4).save(str(tmp_path / "model"))
+    unpacked: list[int] = []
+    plain = weights.unpack
+    monkeypatch.setattr(
+        weights, "unpack", lambda rows, columns: unpacked.append(rows.size) or plain(rows, columns)
+    )
+    loaded = load(tmp_path / "model")
+    dense = [q for q in loaded.projections if q.is_dense]
+    assert {q.by_source for q in dense} == {True, False}
+    assert weight_bytes(loaded) == sum(q.packed.rows.nbytes for q in dense if q.packed)
+    assert weight_bytes(loaded) * 2 == sum(q.synapses for q in dense)
+    with ReferenceBackend().session(loaded) as session:
+        session.step(1)
+    loaded.save(str(tmp_path / "again"))
+    assert unpacked == []
+    ReferenceBackend().run(loaded, random_tokens(model, 20))
+    assert len(unpacked) <= len(dense)
+    first, second = dense[0].weights, dense[0].weights
+    assert first is not second
+    assert np.array_equal(first, second)
+
+
+def test_a_packed_weight_beyond_4_bits_is_named(tmp_path: Path) -> None:
+    model = random_model(1, 16, 40)
+    lower(model, random_tokens(model, 100), weight_bits=4).save(str(tmp_path / "model"))
+    path = tmp_path / "model" / "weights.safetensors"
+    for byte in (8, -128):  # -8 in the low, in the high half
+        tensors = load_file(path)
+        tensors["projections/head"][3, 2] = byte
+        save_file(tensors, path)
+        rehash(tmp_path / "model", path.name)
+        with pytest.raises(UnsupportedInput, match=r"head: weight 8 exceeds 4 bits \(\+-7\)"):
+            load(tmp_path / "model")
+
+
+def resident(array: np.ndarray) -> int:
+    """Bytes of the mapping around ``array`` that are in this process's memory now."""
+    address, found = array.ctypes.data, 0
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(match[1], 16) <= address < int(match[2], 16)
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_stay_in_their_file(bits: int, tmp_path: Path) -> None:
+    model = random_model(1, 128, 20000)
+    lower(model, random_tokens(model, 50), weight_bits=bits).save(str(tmp_path / "model"))
+    loaded = load(tmp_path / "model")
+    size = weight_bytes(loaded)
+    stored = next(q for q in loaded.projections if q.name == "head").stored(bits)
+    assert resident(stored) < size / 4
+    total = int(stored.sum(dtype=np.int64))
+    assert resident(stored) > size / 2
+    with ReferenceBackend().session(loaded) as session:  # has copied them in one piece
+        session.step(1)
+        assert resident(stored) < size / 4
+    assert int(stored.sum(dtype=np.int64)) == total
+    with pytest.raises(ValueError, match="read-only"):
+        stored[0, 0] = 1
+
+
+def test_saving_twice_gives_the_same_files(graph: SpikingGraph, artifact: Path) -> None:
+    before = {file.name: sha256_of(file) for file in artifact.iterdir()}
+    graph.save(str(artifact), force=True)
+    assert before == {file.name: sha256_of(file) for file in artifact.iterdir()}
+
+
+def test_an_existing_directory_is_kept(graph: SpikingGraph, artifact: Path) -> None:
+    with pytest.raises(UnsupportedInput, match="exists; choose another output or pass --force"):
+        graph.save(str(artifact))
+    foreign = artifact.parent / "photos"
+    foreign.mkdir()
+    (foreign / "holiday.jpg").write_text("sun")
+    with pytest.raises(UnsupportedInput, match="something else than an artifact"):
+        graph.save(str(foreign), force=True)
+    assert (foreign / "holiday.jpg").read_text() == "sun"
+
+
+def test_a_failed_save_leaves_nothing(
+    graph: SpikingGraph, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {file.name: sha256_of(file) for file in artifact.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("spikegpt_neuro.graph.artifact._write_json", full)
+    for target in (artifact, artifact.parent / "new"):
+        with pytest.raises(UnsupportedInput, match="No space left on device"):
+            graph.save(str(target), force=True)
+    assert [path.name for path in artifact.parent.iterdir()] == ["model"]
+    assert before == {file.name: sha256_of(file) for file in artifact.iterdir()}
+
+
+def test_a_parent_that_does_not_exist_is_named(graph: SpikingGraph, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedInput, match="does not exist"):
+        graph.save(str(tmp_path / "no" / "where"))
+
+
+def test_a_parent_that_cannot_be_written_is_named(
+    graph: SpikingGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)  # root may write anywhere
+    with pytest.raises(UnsupportedInput, match="cannot be written"):
+        graph.save(str(tmp_path / "model"))
+
+
+def rewrite(artifact: Path, name: str, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a JSON file of an artifact and bring its checksum up to date."""
+    content = json.loads((artifact / name).read_text())
+    change(content)
+    (artifact / name).write_text(json.dumps(content))
+    if name != "config.json":
+        rehash(artifact, name)
+
+
+def rehash(artifact: Path, name: str) -> None:
+    checksum = sha256_of(artifact / name)
+    rewrite(artifact, "config.json", lambda c: c["files"].update({name: checksum}))
+
+
+def test_a_damaged_file_is_named(artifact: Path) -> None:
+    weights = artifact / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UnsupportedInput, match=r"weights.safetensors: checksum differs"):
+        load(artifact)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
+    "schema": ("config.json", lambda c: c.update(schema_version=99), "schema version 99"),
+    "format": ("config.json", lambda c: c.update(format="other"), "not a spikegpt-neuro artifact"),
+    "shape": ("config.json", lambda c: c["shape"].update(layers="4"), "'layers' is '4'"),
+    "bool for int": ("config.json", lambda c: c["shape"].update(layers=True), "'layers' is True"),
+    "no checksum": ("config.json", lambda c: c["files"].pop("graph.json"), "no checksum of graph"),
+    "outside": (
+        "config.json",
+        lambda c: c["files"].update({"../model/graph.json": "0"}),
+        "../model/graph.json' of config.json is missing",
+    ),
+    "vocabulary": ("config.json", lambda c: c.update(vocabulary="runes"), "runes"),
+    "program": (
+        "graph.json",
+        lambda c: c["populations"][1].update(program="os.system"),
+        "unknown program 'os.system'",
+    ),
+    "parameter": (
+        "graph.json",
+        lambda c: c["populations"][1]["parameters"].pop("epsilon"),
+        "'epsilon' is None, expected int",
+    ),
+    "tensor": (
+        "graph.json",
+        lambda c: c["populations"][1].update(name="ln9"),
+        "no tensor populations/ln9/weight",
+    ),
+    "projection": (
+        "graph.json",
+        lambda c: c["projections"][0].update(target="nowhere"),
+        "no population nowhere",
+    ),
+    "entry": ("graph.json", lambda c: c["populations"].append(7), "'name' is None"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(DAMAGE))
+def test_an_artifact_that_does_not_fit_is_named(artifact: Path, case: str) -> None:
+    file, change, message = DAMAGE[case]
+    rewrite(artifact, file, change)
+    with pytest.raises(UnsupportedInput, match=message) as error:
+        load(artifact)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_no_json_or_no_tensors_are_named(artifact: Path) -> None:
+    (artifact / "weights.safetensors").write_bytes(b"\xff" * 64)
+    rehash(artifact, "weights.safetensors")
+    with pytest.raises(UnsupportedInput, match=r"weights.safetensors cannot be read"):
+        load(artifact)
+    (artifact / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UnsupportedInput, match=r"config.json is not valid JSON"):
+        load(artifact)
+    with pytest.raises(UnsupportedInput, match="cannot be read"):
+        load(artifact / "nothing")
+
+
+def test_a_tensor_of_another_type_or_shape_is_named(artifact: Path) -> None:
+    path = artifact / "weights.safetensors"
+    tensors = load_file(path)
+    tensors["populations/ln0/bias"] = tensors["populations/ln0/bias"][:5].copy()
+    save_file(tensors, path)
+    rehash(artifact, path.name)
+    with pytest.raises(UnsupportedInput, match=r"ln0: bias has shape \(5,\), expected \(16,\)"):
+        load(artifact)
+
+
+# Golden trace: the integers of a checked-in artifact never change.
+
+
+def test_golden_trace() -> None:
+    """All events of 24 tokens through ``golden/artifact`` (1 layer, width 8, 8 bits)."""
+    expected = load_file(GOLDEN / "trace.safetensors")
+    graph = load(GOLDEN / "artifact")
+    run = ReferenceBackend().run(graph, expected.pop("tokens"), record="events")
+    assert np.array_equal(run.logits_int, expected.pop("logits"))
+    assert expected.keys() == run.events.keys()
+    for name, events in expected.items():
+        assert np.array_equal(run.events[name], events), name
+
+
+def write_golden() -> None:
+    """How the golden files were made; only for a new schema version or new semantics."""
+    model = random_model(1, 8, 11, seed=9)
+    graph = lower(model, random_tokens(model, 500))
+    shutil.rmtree(GOLDEN, ignore_errors=True)
+    GOLDEN.mkdir()
+    graph.save(str(GOLDEN / "artifact"))
+    tokens = random_tokens(model, 24)
+    run = ReferenceBackend().run(graph, tokens, record="events")
+    trace = {"tokens": tokens, "logits": run.logits_int} | dict(run.events)
+    save_file({k: np.ascontiguousarray(v) for k, v in trace.items()}, GOLDEN / "trace.safetensors")
