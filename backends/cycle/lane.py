@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.result import Series
-from spikegpt_neuro.backends.cycle.timing.loads import crosses_chips
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming, TimingModel
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.backends.cycle.traffic.routes import Routes
 from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
 from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of
+from spikegpt_neuro.hardware.mesh import crosses_chips
 
 Seconds = NDArray[np.float64]
 Indices = NDArray[np.int64]

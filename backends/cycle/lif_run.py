@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.lif_network import LIFNetwork, Routes
-from spikegpt_neuro.backends.cycle.machine import Latencies, Machine, Mesh
+from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.energy.events import HardwareEvents
+from spikegpt_neuro.hardware.mesh import Mesh
 
 Floats = NDArray[np.float64]
 Parameters = NDArray[np.float32]

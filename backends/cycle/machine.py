@@ -3,51 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
-DIRECTIONS = ("east", "west", "north", "south")
-EAST, WEST, NORTH, SOUTH = range(4)
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """Routers of the whole system, all chips in one mesh; x grows to the east, y to the south.
-
-    ``columns``, ``rows``            routers of the system.
-    ``chip_columns``, ``chip_rows``  routers of one chip: a link between two chips is a link of
-                                     the mesh that crosses a multiple of these.
-    ``x``, ``y``  (C,) router of each core in use.
-
-    A link is named by the router that it leaves and its direction: ``4 router + direction``,
-    router ``x * rows + y``.
-    """
-
-    columns: int
-    rows: int
-    chip_columns: int
-    chip_rows: int
-    x: NDArray[np.int32]
-    y: NDArray[np.int32]
-
-    @property
-    def cores(self) -> int:
-        return len(self.x)
-
-    @property
-    def routers(self) -> int:
-        return self.columns * self.rows
-
-    @property
-    def links(self) -> int:
-        return 4 * self.routers
-
-    @cached_property
-    def router(self) -> NDArray[np.int32]:
-        """(C,) router of each core in use."""
-        return (self.x * self.rows + self.y).astype(np.int32)
+from spikegpt_neuro.hardware.mesh import Mesh
 
 
 @dataclass(frozen=True)

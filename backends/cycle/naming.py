@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.machine import DIRECTIONS, Mesh
+from spikegpt_neuro.hardware.mesh import DIRECTIONS, Mesh
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placement import Placement
 

@@ -18,8 +18,9 @@ from typing import Literal, cast
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.machine import Latencies, Machine, Mesh
+from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.hardware.mesh import Mesh
 from spikegpt_neuro.hardware.profile import Constant, Profile
 from spikegpt_neuro.hardware.schema import SPECS
 from spikegpt_neuro.hardware.topology import Topology
@@ -48,7 +49,7 @@ def machine_of(
     :class:`UnsupportedInput` naming the first constant that timing needs and the profile lacks.
     """
     figures = _Figures(profile, end)
-    mesh = mesh_of(profile, placement)
+    mesh = Mesh.of(Topology.of(profile, placement.chips), placement.slots)
     stored = min((b for b in profile.support.weight_bits if b >= weight_bits), default=weight_bits)
     return Machine(
         mesh=mesh,
@@ -56,21 +57,6 @@ def machine_of(
         link_buffer=int(figures.rate("router.link_buffer")),
         cycle=figures.positive("router.cycle", figures.time("router.cycle")),
         synapses_per_word=max(1, 8 * profile.encoding.list_word // stored),
-    )
-
-
-def mesh_of(profile: Profile, placement: Placement) -> Mesh:
-    """All chips of the placement in one mesh; see :mod:`spikegpt_neuro.hardware.topology`."""
-    topology = Topology.of(profile, placement.chips)
-    x, y = topology.coordinates[placement.slots, :2].T.astype(np.int32)
-    chip_x, chip_y = topology.chip_xy
-    return Mesh(
-        columns=topology.columns * (int(chip_x.max()) + 1),
-        rows=topology.rows * (int(chip_y.max()) + 1),
-        chip_columns=topology.columns,
-        chip_rows=topology.rows,
-        x=x,
-        y=y,
     )
 
 

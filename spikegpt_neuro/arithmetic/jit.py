@@ -1,8 +1,9 @@
 """Compilation of integer kernels: numba, cached on disk beside the source.
 
-numba's cache forgets a kernel when its own file changes, but not when a function changes that it
-calls from another file: it would go on computing the old integers. Here a cached kernel is valid
-only for the very sources of all rooms that kernels call each other in.
+numba's cache forgets a kernel when its own file changes, but not when something changes that it
+uses from another file: it would go on computing the old integers. Here a cached kernel is valid
+only for the very sources of every package that its code comes from: its own, and those of the
+kernels and constants that it uses, directly or not.
 
 The undecorated function stays reachable as ``kernel.py_func``: the tests run it on Python's
 unbounded integers to show that nothing overflows. The first compilation of a process is
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -24,8 +27,9 @@ from numba.core import event
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 LOG = logging.getLogger(__name__)
-ARITHMETIC = Path(__file__).parent
-PACKAGES = ("spikegpt_neuro", "backends", "converters")  # as they lie in the source tree
+TOPS = ("spikegpt_neuro", "backends", "converters")  # as they lie in the source tree
+IMPORT = re.compile(r"^from (spikegpt_neuro[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
+DECORATED = re.compile(r"^@.*\n(?:[@) ].*\n)*def .*\n(?:(?:[) ].*)?\n)*", re.MULTILINE)
 COMPILE_EVENT = "numba:compile"  # not sent for code that the cache on disk already has
 
 
@@ -38,10 +42,9 @@ def kernel(function: Kernel) -> Kernel:
 
 def bind_cache_to_sources(compiled: Any) -> None:
     """Make a cached dispatcher's code on disk valid for these sources only."""
-    here = room_of(Path(compiled.py_func.__code__.co_filename))
-    rooms = {here, ARITHMETIC, ARITHMETIC.parent / "neurons"}
+    packages = packages_of(Path(compiled.py_func.__code__.co_filename))
     file = compiled._cache._cache_file
-    file._source_stamp = (file._source_stamp, *map(fingerprint, sorted(rooms)))
+    file._source_stamp = (file._source_stamp, *map(fingerprint, sorted(packages)))
     file._load_index = partial(_index_or_nothing, file._load_index)
 
 
@@ -53,18 +56,48 @@ def _index_or_nothing(load_index: Callable[[], dict[Any, Any]]) -> dict[Any, Any
         return {}
 
 
-def room_of(source: Path) -> Path:
-    """The directory right under one of the house's packages; a stranger's own directory."""
-    inside = [room for room in source.parents if room.parent.name in PACKAGES]
+@cache
+def packages_of(source: Path) -> frozenset[Path]:
+    """The packages (directories) that the compiled code of a file's kernels comes from."""
+    seen: set[Path] = set()
+    waiting = {source}
+    while waiting:
+        seen |= waiting
+        used = {sys.modules[name].__file__ for file in waiting for name in used_by_kernels(file)}
+        waiting = {Path(file) for file in used if file} - seen
+    return frozenset(map(package_of, seen))
+
+
+@cache
+def used_by_kernels(source: Path) -> frozenset[str]:
+    """Modules of ours that a file's kernels take a function or a constant from.
+
+    A kernel is a function with a decorator. Its words are compared with the names that the file
+    imports, without parsing it: one too many does no harm, and this runs at every start.
+    """
+    text = source.read_text(encoding="utf-8")
+    words = {word for body in DECORATED.findall(text) for word in re.findall(r"\w+", body)}
+    found = set()
+    for module, names in IMPORT.findall(text):
+        for name, alias in re.findall(r"(\w+)(?: as (\w+))?", names):
+            if (alias or name) in words:
+                inner = f"{module}.{name}"
+                found.add(inner if inner in sys.modules else module)
+    return frozenset(found)
+
+
+def package_of(source: Path) -> Path:
+    """The directory right under one of our top folders; a stranger's own directory."""
+    inside = [package for package in source.parents if package.parent.name in TOPS]
     return inside[0] if inside else source.parent
 
 
 @cache
-def fingerprint(room: Path) -> str:
+def fingerprint(package: Path) -> str:
     """Checksum of the Python sources in a directory and those below it."""
     digest = hashlib.sha256()
-    for source in sorted(room.rglob("*.py")):
-        digest.update(str(source.relative_to(room)).encode() + b"\0" + source.read_bytes())
+    for source in sorted(package.rglob("*.py")):
+        digest.update(str(source.relative_to(package)).encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,25 @@ from numpy.typing import NDArray
 from spikegpt_neuro.hardware.profile import Profile
 
 Indices = NDArray[np.int64]
+
+
+class Ways(NamedTuple):
+    """What lies between pairs of places: hops along rows and columns, and chip borders crossed."""
+
+    east_west: Indices
+    north_south: Indices
+    borders: Indices
+
+    def weighted(self, crossing: float) -> NDArray[np.float64]:
+        """Hops, a chip border counting ``crossing`` more; see the module."""
+        hops: NDArray[np.float64] = self.east_west + self.north_south + crossing * self.borders
+        return hops
+
+
+def ways_between(a: Indices, b: Indices) -> Ways:
+    """What lies between places (..., 4): x and y on the whole mesh, X and Y of the chip."""
+    apart = np.abs(a - b)
+    return Ways(apart[..., 0], apart[..., 1], apart[..., 2] + apart[..., 3])
 
 
 @dataclass(frozen=True)
@@ -67,11 +87,7 @@ class Topology:
 
     def hops(self, a: Indices, b: Indices) -> NDArray[np.float64]:
         """Weighted hops between slots ``a`` and ``b``."""
-        apart = np.abs(self.coordinates[a] - self.coordinates[b])
-        distance: NDArray[np.float64] = apart[..., :2].sum(-1) + self.crossing * apart[..., 2:].sum(
-            -1
-        )
-        return distance
+        return ways_between(self.coordinates[a], self.coordinates[b]).weighted(self.crossing)
 
     def serpentine(self) -> Indices:
         """Slots in the order of a walk that never leaves the neighbourhood of the last core.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.hardware.mesh import weighted_hops
 from spikegpt_neuro.hardware.topology import Indices, Topology
 from spikegpt_neuro.mapping.traffic import Traffic
 
@@ -26,7 +27,7 @@ RANDOM_ORDERS = 8
 NEIGHBOURHOOD = 20
 
 
-class Links(NamedTuple):
+class Neighbours(NamedTuple):
     """Messages between cores in both directions, by core: row k is ``first[k]:first[k + 1]``."""
 
     first: Indices
@@ -34,13 +35,13 @@ class Links(NamedTuple):
     messages: NDArray[np.float64]
 
 
-def links_of(traffic: Traffic, cores: int) -> Links:
+def neighbours_of(traffic: Traffic, cores: int) -> Neighbours:
     """Both directions of a core's traffic under one row (hops do not depend on it)."""
     ends = np.concatenate([traffic.source, traffic.target])
     others = np.concatenate([traffic.target, traffic.source])
     order = np.argsort(ends, kind="stable")
     first = np.concatenate([[0], np.cumsum(np.bincount(ends, minlength=cores))])
-    return Links(first, others[order], np.concatenate([traffic.messages] * 2)[order])
+    return Neighbours(first, others[order], np.concatenate([traffic.messages] * 2)[order])
 
 
 def hop_weighted(traffic: Traffic, slots: Indices, topology: Topology) -> float:
@@ -50,7 +51,7 @@ def hop_weighted(traffic: Traffic, slots: Indices, topology: Topology) -> float:
 
 
 def random_cost(traffic: Traffic, cores: int, topology: Topology, seed: int) -> float:
-    """Mean cost of cores strewn at random over the same chips."""
+    """Mean cost of cores dealt at random over the same chips."""
     rng = np.random.default_rng(seed)
     orders = (rng.permutation(topology.slots)[:cores] for _ in range(RANDOM_ORDERS))
     return float(np.mean([hop_weighted(traffic, order, topology) for order in orders]))
@@ -63,12 +64,12 @@ def improve(traffic: Traffic, cores: int, topology: Topology, seed: int) -> Indi
     best = min(starts, key=lambda slots: hop_weighted(traffic, slots, topology))
     if cores < 2 or not traffic.messages.any():
         return best
-    links = links_of(traffic, cores)
+    neighbours = neighbours_of(traffic, cores)
     rest = np.setdiff1d(plain, best)
     slots = np.concatenate([best, rest])  # cores first, then names for the empty slots
     moves = int(np.clip(MOVES_PER_CORE * cores, *MOVES))
     improved: Indices = _anneal(
-        slots, cores, *links, topology.coordinates, topology.crossing, moves, np.uint64(seed)
+        slots, cores, *neighbours, topology.coordinates, topology.crossing, moves, np.uint64(seed)
     )[:cores]
     return min([best, improved], key=lambda found: hop_weighted(traffic, found, topology))
 
@@ -82,13 +83,6 @@ def _random(state: NDArray[np.uint64]) -> np.float64:
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
     return np.float64(z >> np.uint64(11)) / 9007199254740992.0
-
-
-@kernel
-def _distance(at: Indices, a: int, b: int, crossing: float) -> float:
-    mesh: float = abs(at[a, 0] - at[b, 0]) + abs(at[a, 1] - at[b, 1])
-    chips: float = abs(at[a, 2] - at[b, 2]) + abs(at[a, 3] - at[b, 3])
-    return mesh + crossing * chips
 
 
 @kernel
@@ -111,7 +105,7 @@ def _rise(
         if neighbour != partner:
             slot = slots[neighbour]
             total += messages[k] * (
-                _distance(at, there, slot, crossing) - _distance(at, here, slot, crossing)
+                weighted_hops(at, there, slot, crossing) - weighted_hops(at, here, slot, crossing)
             )
     return total
 

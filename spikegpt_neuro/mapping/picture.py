@@ -13,6 +13,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, add_messages
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.mapper import Mapped
@@ -34,7 +35,7 @@ Ramp = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Links:
+class MeshLoads:
     """Messages per token: ``east[y, x]`` between tiles x and x + 1 of row y; ``south[y, x]``
     between rows y and y + 1 of column x, on the mesh of the whole system.
     """  # noqa: D205
@@ -47,23 +48,17 @@ class Links:
         return float(max(self.east.max(initial=0), self.south.max(initial=0)))
 
 
-def link_loads(traffic: Traffic, placement: Placement, topology: Topology) -> Links:
+def link_loads(traffic: Traffic, placement: Placement, topology: Topology) -> MeshLoads:
     """Messages per token over every link, along the row first and then along the column."""
-    at = topology.coordinates
-    width, height = (int(at[:, axis].max()) + 1 for axis in (0, 1))
-    x0, y0 = at[placement.slots[traffic.source], :2].T
-    x1, y1 = at[placement.slots[traffic.target], :2].T
-    east, south = np.zeros((height, width)), np.zeros((height, width))
-    for ends, sign in ((np.minimum(x0, x1), 1), (np.maximum(x0, x1), -1)):
-        np.add.at(east, (y0, ends), sign * traffic.messages)
-    for ends, sign in ((np.minimum(y0, y1), 1), (np.maximum(y0, y1), -1)):
-        np.add.at(south, (ends, x1), sign * traffic.messages)
-    # Sums of differences leave rounding noise where nothing runs.
-    return Links(_clean(np.cumsum(east, axis=1)), _clean(np.cumsum(south, axis=0)))
-
-
-def _clean(loads: Floats) -> Floats:
-    return np.where(loads > 1e-9 * loads.max(initial=1.0), loads, 0.0)
+    mesh = Mesh.of(topology, placement.slots)
+    loads = np.zeros(mesh.links)
+    source, target = mesh.router[traffic.source], mesh.router[traffic.target]
+    add_messages(source, target, traffic.messages, mesh.rows, loads)
+    along = loads.reshape(mesh.columns, mesh.rows, 4)
+    east, south = along[:, :, EAST].copy(), along[:, :, SOUTH].copy()
+    east[:-1] += along[1:, :, WEST]
+    south[:, :-1] += along[:, 1:, NORTH]
+    return MeshLoads(east.T, south.T)
 
 
 @dataclass(frozen=True)
@@ -204,7 +199,7 @@ def _part(population: str) -> str:
     return f"block {words[1]}" if words[0] == "blocks" and len(words) > 1 else words[0]
 
 
-def _links(links: Links, canvas: Canvas) -> list[str]:
+def _links(links: MeshLoads, canvas: Canvas) -> list[str]:
     drawn = []
     for loads, dx, dy in ((links.east, 1, 0), (links.south, 0, 1)):
         for y, x in np.argwhere(loads > 0).tolist():
@@ -259,7 +254,7 @@ def cell(canvas: Canvas, x: int, y: int, core: int) -> str:
     return f"x='{left:.1f}' y='{top:.1f}' width='{side:.1f}' height='{side:.1f}' rx='1.5'"
 
 
-def _legend(links: Links, canvas: Canvas) -> list[str]:
+def _legend(links: MeshLoads, canvas: Canvas) -> list[str]:
     top = canvas.size[1] - LEGEND
     return [
         *ramp_legend(MARGIN, top, FILL, "synaptic memory in use", "100 %"),

@@ -130,7 +130,7 @@ def test_compiling_is_announced_and_cached_for_these_sources_only(tmp_path: Path
     code = (
         "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
         "from spikegpt_neuro.arithmetic import jit\n"
-        "sources = jit.fingerprint; jit.fingerprint = lambda room: sources(room) + sys.argv[1]\n"
+        "sources = jit.fingerprint; jit.fingerprint = lambda where: sources(where) + sys.argv[1]\n"
         "from spikegpt_neuro.arithmetic.fixed_point import round_shift, saturate\n"
         "assert (round_shift(5, 1), saturate(7, 3)) == (3, 3)"
     )
@@ -178,3 +178,37 @@ def test_the_tables_are_the_same_on_every_machine() -> None:
         for name in expected
     }
     assert found == expected
+
+
+def test_a_cached_kernel_is_bound_to_every_package_that_it_uses(tmp_path: Path) -> None:
+    """A kernel whose helper in another package uses a constant of a third one."""
+    files = {
+        "spikegpt_neuro/first/a.py": "from spikegpt_neuro.second.b import half\n"
+        "from spikegpt_neuro.arithmetic.jit import kernel\n"
+        "from spikegpt_neuro.fourth.d import unused\n\n"
+        "@kernel\ndef run(\n    x: int,\n) -> int:\n\n    return half(x)\n\n"
+        "def plain():\n    return unused\n",
+        "spikegpt_neuro/second/b.py": "from spikegpt_neuro.arithmetic.jit import kernel\n"
+        "from spikegpt_neuro.third import c as constants\n\n"
+        "@kernel\ndef half(x: int) -> int:\n    return x // constants.TWO\n",
+        "spikegpt_neuro/third/c.py": "TWO = 2\n",
+        "spikegpt_neuro/fourth/d.py": "unused = 0\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = (
+        "import sys, spikegpt_neuro\n"
+        "from pathlib import Path\n"
+        "from spikegpt_neuro.arithmetic import jit\n"
+        "spikegpt_neuro.__path__.append(sys.argv[1])\n"
+        "from spikegpt_neuro.first import a\n"
+        "assert a.run(9) == 9 // a.half.py_func.__globals__['constants'].TWO\n"
+        "print(*sorted(p.name for p in jit.packages_of(Path(a.__file__))))"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    for two in (2, 3):  # the cached kernel does not survive a change of the constant
+        (tmp_path / "spikegpt_neuro/third/c.py").write_text(f"TWO = {two}\n")
+        command = [sys.executable, "-c", code, str(tmp_path / "spikegpt_neuro")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["arithmetic", "first", "second", "third"]

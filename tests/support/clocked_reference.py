@@ -13,8 +13,9 @@ from math import ceil
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.machine import Latencies, Machine, Mesh
+from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.backends.cycle.traffic.messages import HOST, StepMessages
+from spikegpt_neuro.hardware.mesh import Mesh
 
 UNITS = 1_000_000
 EAST, WEST, NORTH, SOUTH = range(4)

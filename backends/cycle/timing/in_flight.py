@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.heap import put, take
-from spikegpt_neuro.backends.cycle.timing.loads import route
+from spikegpt_neuro.hardware.mesh import hops_between, route
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -155,11 +155,9 @@ def land(
 def _hop_latency(core: int, there: int, hops: int, chips: Chips) -> float:
     if hops == 0:
         return chips.within_tile if core != there else 0.0
-    rows = chips.rows
-    x, y = chips.router[core] // rows, chips.router[core] % rows
-    last_x, last_y = chips.router[there] // rows, chips.router[there] % rows
-    crossed = abs(x // chips.chip_columns - last_x // chips.chip_columns)
-    crossed += abs(y // chips.chip_rows - last_y // chips.chip_rows)
-    latency: float = abs(x - last_x) * chips.east_west + abs(y - last_y) * chips.north_south
+    east_west, north_south, crossed = hops_between(
+        chips.router[core], chips.router[there], chips.rows, chips.chip_columns, chips.chip_rows
+    )
+    latency: float = east_west * chips.east_west + north_south * chips.north_south
     latency += crossed * chips.interchip
     return latency

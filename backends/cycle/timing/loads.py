@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.cycle.machine import EAST, NORTH, SOUTH, WEST, Machine, Mesh
+from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.traffic.messages import HOST, StepMessages
+from spikegpt_neuro.hardware.mesh import route
 
 
 @dataclass(frozen=True)
 class Loads:
-    """Times in seconds; links as :class:`~spikegpt_neuro.backends.cycle.machine.Mesh` names them.
+    """Times in seconds; links as :class:`~spikegpt_neuro.hardware.mesh.Mesh` names them.
 
     ``generating``     (C,) neuron work and axon-out of all the core's messages.
     ``processing``     (C,) axon-in and synaptic operations of all messages to the core.
@@ -56,34 +57,6 @@ def loads(machine: Machine, messages: StepMessages) -> Loads:
     )
     processing = received * latencies.axon_in + synapses * latencies.synaptic_operation
     return Loads(generating, processing, words, link_messages)
-
-
-def crosses_chips(mesh: Mesh) -> NDArray[np.bool_]:
-    """(L,) True where a link leads from one chip to another."""
-    x, y = np.divmod(np.arange(mesh.routers), mesh.rows)
-    crosses = np.empty((mesh.routers, 4), bool)
-    crosses[:, EAST] = (x + 1) % mesh.chip_columns == 0
-    crosses[:, WEST] = x % mesh.chip_columns == 0
-    crosses[:, SOUTH] = (y + 1) % mesh.chip_rows == 0
-    crosses[:, NORTH] = y % mesh.chip_rows == 0
-    return crosses.ravel()
-
-
-@kernel
-def route(begin: int, end: int, rows: int, links: NDArray[np.int64]) -> int:
-    """Write the links from router ``begin`` to ``end`` into ``links``; returns how many."""
-    x, y = begin // rows, begin % rows
-    last_x, last_y = end // rows, end % rows
-    hops = 0
-    while x != last_x:
-        links[hops] = 4 * (x * rows + y) + (EAST if last_x > x else WEST)
-        x += 1 if last_x > x else -1
-        hops += 1
-    while y != last_y:
-        links[hops] = 4 * (x * rows + y) + (SOUTH if last_y > y else NORTH)
-        y += 1 if last_y > y else -1
-        hops += 1
-    return hops
 
 
 @kernel

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.machine import Mesh
 from spikegpt_neuro.backends.cycle.traffic.messages import HOST
 from spikegpt_neuro.backends.cycle.traffic.routes import Routes
 from spikegpt_neuro.energy.events import HardwareEvents
+from spikegpt_neuro.hardware.mesh import Mesh
 
 Indices = NDArray[np.int64]
 

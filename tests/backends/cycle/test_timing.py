@@ -12,22 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegpt_neuro.backends.cycle.machine import (
-    EAST,
-    NORTH,
-    SOUTH,
-    WEST,
-    Latencies,
-    Machine,
-    Mesh,
-)
+from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.backends.cycle.timing.bound import BoundTiming
 from spikegpt_neuro.backends.cycle.timing.detailed import DetailedTiming
 from spikegpt_neuro.backends.cycle.timing.heap import put, take
-from spikegpt_neuro.backends.cycle.timing.loads import crosses_chips, loads
+from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.models import timing_model
 from spikegpt_neuro.backends.cycle.timing.simple import SimpleTiming
 from spikegpt_neuro.backends.cycle.traffic.messages import HOST, StepMessages
+from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, crosses_chips
 
 NS = 1e-9
 LATENCIES = Latencies(

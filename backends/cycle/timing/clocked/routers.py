@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from spikegpt_neuro.backends.cycle.machine import EAST, NORTH, SOUTH, WEST
 from spikegpt_neuro.backends.cycle.timing.clocked.buffers import look_again, make_room
 from spikegpt_neuro.backends.cycle.timing.clocked.cores import generate, leave_core, serve
 from spikegpt_neuro.backends.cycle.timing.clocked.numbers import (
@@ -16,6 +15,7 @@ from spikegpt_neuro.backends.cycle.timing.clocked.part import part
 from spikegpt_neuro.backends.cycle.timing.clocked.state import IDLE, UNITS, State
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, put
 from spikegpt_neuro.backends.cycle.traffic.messages import HOST
+from spikegpt_neuro.hardware.mesh import ARRIVED, towards
 
 
 @part
@@ -58,17 +58,12 @@ def _ask(state: State, asking: int, router: int, target: int, cycle: int) -> int
 
 @part
 def _route(state: State, router: int, target: int) -> int:
-    """The port on the way from a router to a core: east or west first, then north or south."""
+    """The port on the way from a router to a core."""
     here, there = state.routers[router], state.cores[target]
-    if there.x > here.x:
-        return 4 * router + EAST
-    if there.x < here.x:
-        return 4 * router + WEST
-    if there.y > here.y:
-        return 4 * router + SOUTH
-    if there.y < here.y:
-        return 4 * router + NORTH
-    return links_of(state) + target
+    direction = towards(here.x, here.y, there.x, there.y)
+    if direction == ARRIVED:
+        return links_of(state) + target
+    return 4 * router + direction
 
 
 @part

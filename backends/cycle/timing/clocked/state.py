@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.machine import EAST, NORTH, SOUTH, WEST, Machine, Mesh
+from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.clocked.part import Records
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, Wheel
-from spikegpt_neuro.backends.cycle.timing.loads import crosses_chips
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, crosses_chips
 
 Integers = NDArray[np.int64]
 
@@ -149,27 +149,12 @@ def ports_of(machine: Machine) -> Records:
         ports[field] = NOTHING
     links, into_cores = ports[: mesh.links], ports[mesh.links :]
     links["source"] = np.repeat(np.arange(mesh.routers), 4)
-    links["end"] = _ends(mesh)
+    links["end"] = mesh.ends
     links["latency"], links["interval"] = _link_times(machine)
     into_cores["source"] = mesh.router
     # Whoever decides in a cycle is seen in the next: a port takes one message a cycle at most.
     into_cores["interval"] = UNITS
     return ports
-
-
-def _ends(mesh: Mesh) -> Integers:
-    """(L,) router where each link ends; :data:`NOTHING` where it would leave the mesh."""
-    router = np.arange(mesh.routers)
-    column, row = np.divmod(router, mesh.rows)
-    end = np.full((mesh.routers, 4), NOTHING)
-    for direction, step, inside in (
-        (EAST, mesh.rows, column < mesh.columns - 1),
-        (WEST, -mesh.rows, column > 0),
-        (NORTH, -1, row > 0),
-        (SOUTH, 1, row < mesh.rows - 1),
-    ):
-        end[inside, direction] = router[inside] + step
-    return end.reshape(-1)
 
 
 def _link_times(machine: Machine) -> tuple[Integers, Integers]:
