@@ -16,7 +16,6 @@ from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import simulate
 from spikegpt_neuro.backends.cycle.timing.models import DEFAULT, check_timing
 from spikegpt_neuro.backends.cycle.trace import write_trace
-from spikegpt_neuro.backends.cycle.traffic.schedule import Schedule, check_schedule
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.errors import CheckFailed
 from spikegpt_neuro.files import check_output_file, write_atomically
@@ -25,6 +24,7 @@ from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.mapper import Refused, measured_rates, place
 from spikegpt_neuro.mapping.placement import Placement, load_placement
 from spikegpt_neuro.running import Progress, Record, Run, Session, check_tokens
+from spikegpt_neuro.schedules import Schedule, check_schedule
 
 LOG = logging.getLogger(__name__)
 ACTIVITY_TOKENS = 128

@@ -12,10 +12,10 @@ from spikegpt_neuro.backends.cycle.result import Series
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming, TimingModel
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
-from spikegpt_neuro.backends.cycle.traffic.routes import Routes
 from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
 from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of
 from spikegpt_neuro.hardware.mesh import crosses_chips
+from spikegpt_neuro.mapping.routes import Routes
 
 Seconds = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -25,7 +25,7 @@ WINDOW_STEPS = 512
 
 
 @dataclass(frozen=True)
-class Tally:
+class Totals:
     """Sums over the steps so far: of segments (S,), sources (P,), cores (C,) and links (L,).
 
     Each step makes a new one, so that an interrupt leaves the last finished step's.
@@ -44,9 +44,9 @@ class Tally:
     link_queue: NDArray[np.int32]
 
     @staticmethod
-    def start(segments: int, sources: int, cores: int, links: int) -> Tally:
+    def start(segments: int, sources: int, cores: int, links: int) -> Totals:
         """Nothing has happened yet."""
-        return Tally(
+        return Totals(
             steps=0,
             events=np.zeros(segments, np.int64),
             active=np.zeros(sources, np.int64),
@@ -60,9 +60,9 @@ class Tally:
             link_queue=np.zeros(links, np.int32),
         )
 
-    def plus(self, events: Indices, active: NDArray[np.bool_], step: StepTiming) -> Tally:
+    def plus(self, events: Indices, active: NDArray[np.bool_], step: StepTiming) -> Totals:
         """One step further."""
-        return Tally(
+        return Totals(
             steps=self.steps + 1,
             events=self.events + events,
             active=self.active + active,
@@ -104,7 +104,7 @@ class Lane:
         self.timetable = timetable
         self._routes, self._work, self._model, self._intervals = routes, work, model, intervals
         cores, links, steps = routes.cores, len(intervals), len(timetable.steps)
-        self.tally = Tally.start(len(routes.start), len(routes.sources), cores, links)
+        self.tally = Totals.start(len(routes.start), len(routes.sources), cores, links)
         self.step_seconds, self.core_seconds, self.link_seconds = np.zeros((3, steps))
         window = min(window, steps)
         self.series = Series(

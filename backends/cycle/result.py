@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.cycle.placed_machine import End
 from spikegpt_neuro.backends.cycle.timing.model import Timing
-from spikegpt_neuro.backends.cycle.traffic.schedule import Schedule, Timetable
+from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.hardware.mesh import Mesh
+from spikegpt_neuro.schedules import Schedule
 
 Seconds = NDArray[np.float64]
 Indices = NDArray[np.int64]

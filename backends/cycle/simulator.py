@@ -22,7 +22,7 @@ from spikegpt_neuro.backends.cycle.placed_machine import End, left_out, machine_
 from spikegpt_neuro.backends.cycle.result import CoreLoads, LinkLoads, Series, Simulation
 from spikegpt_neuro.backends.cycle.timing.model import Timing
 from spikegpt_neuro.backends.cycle.timing.models import DEFAULT, check_timing, timing_model
-from spikegpt_neuro.backends.cycle.traffic.accounts import Accounts
+from spikegpt_neuro.backends.cycle.traffic.accounts import by_core
 from spikegpt_neuro.backends.cycle.traffic.masks import (
     CHUNK_TOKENS,
     Chunk,
@@ -31,10 +31,10 @@ from spikegpt_neuro.backends.cycle.traffic.masks import (
     integer_run,
     joined,
 )
-from spikegpt_neuro.backends.cycle.traffic.routes import Routes, routes_of
-from spikegpt_neuro.backends.cycle.traffic.schedule import Schedule, Timetable
+from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
 from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork
 from spikegpt_neuro.backends.cycle.watch import Watch
+from spikegpt_neuro.energy.hardware import Accounts
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, stages
@@ -42,8 +42,9 @@ from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.mapping.requirements import workload
-from spikegpt_neuro.neurons.micro_operations import update_of
+from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id
 from spikegpt_neuro.running import Progress, Record, Run, check_tokens
+from spikegpt_neuro.schedules import Schedule
 
 LOG = logging.getLogger(__name__)
 
@@ -128,16 +129,11 @@ class Placed:
         machine = machine_of(profile, placement, weight_bits=graph.weight_bits)
         load = workload(graph, profile, placement.embedding, placement.head)
         layout = Layout.of(graph)
-        routes = routes_of(load, placement.pieces, machine.mesh.cores, layout.sources)
+        routes = routes_of(with_one_token_id(load), placement.pieces, machine.mesh.cores)
         stage = stages(graph, ON_CHIP)
         present = set(routes.population.tolist())
-        each = [update_of(p) for p in graph.populations] + [(0, 0)]
-        updates, micro_operations = np.array(each, np.int64).T
-        bits = [p.events.bits - 1 for p in graph.populations] + [0]
-        accounts = Accounts(
-            routes, machine.mesh, layout.sizes, updates, micro_operations, np.array(bits, np.int64)
-        )
-        if (micro_operations * accounts.on_chip).any():
+        accounts = Accounts.of(graph, routes, machine.mesh)
+        if (accounts.micro_operations * accounts.on_chip).any():
             _ = profile["latency.micro_operation"]
         return Placed(
             layout=layout,
@@ -202,7 +198,7 @@ class Placed:
             busy=tally.busy,
             stalled=tally.stalled,
             queue=tally.core_queue,
-            **self.accounts.by_core(tally.events),
+            **by_core(self.routes, tally.events),
         )
 
     def _links(self, lane: Lane, machine: Machine) -> LinkLoads:

@@ -22,7 +22,6 @@ from spikegpt_neuro.energy.accounting.registry import choose
 from spikegpt_neuro.energy.counts import arrivals_of
 from spikegpt_neuro.energy.estimators import AS_ARRIVES, Timed, under_accounting
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.hardware import Schedule
 from spikegpt_neuro.energy.tables import figures
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.files import sha256_of
@@ -32,6 +31,7 @@ from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.placement import Placement, load_placement
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.running import Backend, Progress
+from spikegpt_neuro.schedules import Schedule
 
 CHOICES: Mapping[str, tuple[str, ...] | None] = {
     "backend": None,

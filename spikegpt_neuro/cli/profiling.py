@@ -21,7 +21,6 @@ from spikegpt_neuro.backends.cycle.traffic.masks import Chunk, Layout, integer_r
 from spikegpt_neuro.energy.activity import Activity, Tally
 from spikegpt_neuro.energy.estimators import Timed, estimate
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.hardware import Schedule
 from spikegpt_neuro.energy.pricing import time_constants
 from spikegpt_neuro.energy.record import Estimate, Range
 from spikegpt_neuro.errors import CheckFailed
@@ -31,6 +30,7 @@ from spikegpt_neuro.mapping.mapper import Mapped, Refused, place
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.running import Backend, Progress, Run
+from spikegpt_neuro.schedules import Schedule
 
 ENDS: tuple[End, ...] = ("value", "low", "high")
 

@@ -12,7 +12,6 @@ from spikegpt_neuro import api
 from spikegpt_neuro.backends.cycle.timing.model import Timing
 from spikegpt_neuro.cli.common import Output
 from spikegpt_neuro.cli.profiling import Measured, Site, mapped_of, measure
-from spikegpt_neuro.energy.hardware import Schedule
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.evaluation import evaluate
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -23,6 +22,7 @@ from spikegpt_neuro.model.spikegpt import Compat
 from spikegpt_neuro.report.content import Material, Score
 from spikegpt_neuro.report.model import RASTER_TOKENS
 from spikegpt_neuro.running import Backend
+from spikegpt_neuro.schedules import Schedule
 
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 

@@ -15,12 +15,13 @@ from spikegpt_neuro.energy.accounting import ACCOUNTINGS, Priced
 from spikegpt_neuro.energy.activity import Activity
 from spikegpt_neuro.energy.counts import arrivals_of
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.hardware import Schedule, hardware_events
+from spikegpt_neuro.energy.hardware import hardware_events
 from spikegpt_neuro.energy.pricing import Time, price, weakest
 from spikegpt_neuro.energy.record import Estimate, Range
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.placement import Placement
+from spikegpt_neuro.schedules import Schedule
 
 AS_ARRIVES = "as-arrives"
 """The accounting of this tool: every operation is priced by what arrived at the synapse."""

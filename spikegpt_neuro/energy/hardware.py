@@ -1,46 +1,33 @@
-"""From activity and a placement to hardware events: the counts that energy is made of.
+"""From events and routes to hardware events: the counts that energy is made of.
 
 A population owns what its neurons do (accesses, updates, spikes) and all that its events cause:
-messages, hops, the axons that they arrive on and the synapses that they meet.
+messages, hops, the axons that they arrive on and the synapses that they meet. Whoever counted the
+events, a run's activity or a simulation, gives them segment by segment
+(:mod:`spikegpt_neuro.mapping.routes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.energy.activity import Activity
-from spikegpt_neuro.energy.counts import arrivals_of
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.messages import HOST, Messages, messages_of
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.mesh import HOST, Mesh
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.mapping.requirements import TOKENS, workload
+from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id
 from spikegpt_neuro.neurons.micro_operations import update_of
 
-Schedule = Literal["pipelined", "fall-through"]
-
-
-@dataclass(frozen=True)
-class Distance:
-    """(C, C) hops along rows and columns between cores in use, and chip boundaries crossed."""
-
-    east_west: NDArray[np.int64]
-    north_south: NDArray[np.int64]
-    chips: NDArray[np.int64]
-
-    @staticmethod
-    def of(topology: Topology, slots: NDArray[np.int64]) -> Distance:
-        """Of cores that stand at ``slots`` of the mesh."""
-        at = topology.coordinates[slots]
-        apart = np.abs(at[:, None, :] - at[None, :, :])
-        return Distance(apart[..., 0], apart[..., 1], apart[..., 2] + apart[..., 3])
+Indices = NDArray[np.int64]
 
 
 def hardware_events(
@@ -55,67 +42,116 @@ def hardware_events(
     Senders are the populations and, for an embedding on the chip, the token ids; those for which
     nothing happened are left out.
     """
-    load = workload(graph, profile, placement.embedding, placement.head)
-    messages = messages_of(graph, activity, load, placement.pieces)
-    distance = Distance.of(Topology.of(profile, placement.chips), placement.slots)
-    on_chip = {d.name for d in load.demands}
-    neurons = {name: _neuron_events(graph, activity, name, steps) for name in on_chip}
-    synapses = _synapse_events(graph, activity, on_chip)
-    none = HardwareEvents()
-    events = {
-        name: neurons.get(name, none)
-        + synapses.get(name, none)
-        + _message_events(messages, index, distance)
-        for index, name in enumerate(messages.senders)
+    load = with_one_token_id(workload(graph, profile, placement.embedding, placement.head))
+    mesh = Mesh.of(Topology.of(profile, placement.chips), placement.slots)
+    routes = routes_of(load, placement.pieces, mesh.cores)
+    events = routes.events_of({**activity.per_neuron, TOKENS: np.array([activity.tokens])})
+    active = np.full(len(routes.sources), activity.tokens)
+    found = Accounts.of(graph, routes, mesh).by_population(events, active, steps)
+    nothing = HardwareEvents()
+    return {name: own for name, own in found.items() if own != nothing}
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Turns events by segment into counts; P sources, S segments, R routes.
+
+    ``sizes``, ``updates``, ``micro_operations``  (P,) neurons of a source, and what one token
+                    asks of the whole population.
+    ``extra_bits``  (P,) payload bits of its events beyond the first.
+    """
+
+    routes: Routes
+    mesh: Mesh
+    sizes: Indices
+    updates: Indices
+    micro_operations: Indices
+    extra_bits: Indices
+
+    @staticmethod
+    def of(graph: SpikingGraph, routes: Routes, mesh: Mesh) -> Accounts:
+        """Of a graph's populations, and the token ids as one neuron that does nothing."""
+        updates, micro_operations = np.array(
+            [*map(update_of, graph.populations), (0, 0)], np.int64
+        ).T
+        return Accounts(
+            routes=routes,
+            mesh=mesh,
+            sizes=np.array([*(p.size for p in graph.populations), 1], np.int64),
+            updates=updates,
+            micro_operations=micro_operations,
+            extra_bits=np.array([*(p.events.bits - 1 for p in graph.populations), 0], np.int64),
+        )
+
+    @cached_property
+    def on_chip(self) -> NDArray[np.bool_]:
+        """(P,) True where the population stands on cores."""
+        found = np.zeros(len(self.sizes), bool)
+        found[self.routes.population[: self.routes.first[self.routes.cores]]] = True
+        return found
+
+    @cached_property
+    def _per_event(self) -> Mapping[str, Indices]:
+        """Count -> (S,) what one event of each segment adds to it."""
+        routes = self.routes
+        source, target = routes.core[routes.segment], routes.target
+        sends, hears = source < routes.cores, target != HOST
+        on_mesh = sends & hears
+        bits = self.extra_bits[routes.population[routes.segment]]
+        by_route: dict[str, NDArray[Any]] = {
+            "axon_out": sends,
+            "axon_in": hears,
+            "synaptic_operation": routes.synapses,
+            "graded_payload_bit": routes.synapses * bits,
+            "host_message": ~on_mesh,
+        }
+        for name, values in ways_of(self.mesh, source[on_mesh], target[on_mesh]).items():
+            by_route[name] = np.zeros(len(target), np.int64)
+            by_route[name][on_mesh] = values
+        per_event = {
+            name: sum_by(routes.segment, values, len(routes.start))
+            for name, values in by_route.items()
+        }
+        return per_event | {"spike_out": (routes.core < routes.cores).astype(np.int64)}
+
+    def by_population(
+        self, events: Indices, active: Indices, steps: int
+    ) -> dict[str, HardwareEvents]:
+        """Counts of every source that is on the chip or reaches it.
+
+        ``events`` (S,) by segment, ``active`` (P,) steps in which the source had a token.
+        """
+        routes, count = self.routes, len(self.sizes)
+        sums = {
+            name: sum_by(routes.population, each * events, count)
+            for name, each in self._per_event.items()
+        }
+        sums["neuron_access"] = self.on_chip * self.sizes * steps
+        sums["neuron_update"] = self.on_chip * self.updates * active
+        sums["micro_operation"] = self.on_chip * self.micro_operations * active
+        present = np.union1d(np.flatnonzero(self.on_chip), routes.population).tolist()
+        return {
+            routes.sources[p]: HardwareEvents(**{name: int(of[p]) for name, of in sums.items()})
+            for p in present
+        }
+
+
+def ways_of(
+    mesh: Mesh, source: NDArray[np.integer], target: NDArray[np.integer]
+) -> dict[str, Indices]:
+    """Hardware event -> (M,) how often it happens on the way of a message between two cores."""
+    ways = mesh.ways(source, target)
+    ends_where_it_began = (ways.east_west + ways.north_south == 0) & (source != target)
+    return {
+        "hop_east_west": ways.east_west,
+        "hop_north_south": ways.north_south,
+        "interchip_hop": ways.borders,
+        "spike_within_tile": ends_where_it_began.astype(np.int64),
     }
-    return {name: own for name, own in events.items() if own != none}
 
 
-def _neuron_events(
-    graph: SpikingGraph, activity: Activity, name: str, steps: int
-) -> HardwareEvents:
-    """Work of the neurons themselves."""
-    population = graph.by_name[name]
-    updates, micro_operations = update_of(population)
-    return HardwareEvents(
-        neuron_access=population.size * steps,
-        neuron_update=updates * activity.tokens,
-        micro_operation=micro_operations * activity.tokens,
-        spike_out=activity.events(name),
-    )
-
-
-def _message_events(messages: Messages, sender: int, distance: Distance) -> HardwareEvents:
-    mine = messages.sender == sender
-    source, target, count = messages.source[mine], messages.target[mine], messages.count[mine]
-    on_chip = (source != HOST) & (target != HOST)
-    a, b, n = source[on_chip], target[on_chip], count[on_chip]
-    east_west, north_south = distance.east_west[a, b], distance.north_south[a, b]
-    same_router = (east_west + north_south == 0) & (a != b)
-    return HardwareEvents(
-        axon_out=int(count[source != HOST].sum()),
-        axon_in=int(count[target != HOST].sum()),
-        spike_within_tile=int(n[same_router].sum()),
-        hop_east_west=int(n @ east_west),
-        hop_north_south=int(n @ north_south),
-        interchip_hop=int(n @ distance.chips[a, b]),
-        host_message=int(count[~on_chip].sum()),
-    )
-
-
-def _synapse_events(
-    graph: SpikingGraph, activity: Activity, on_chip: Collection[str]
-) -> dict[str, HardwareEvents]:
-    """What events met on the chip; an embedding there is a table, and an id meets one row of it."""
-    found: dict[str, HardwareEvents] = {}
-    for arrived in arrivals_of(graph, activity):
-        if arrived.target in on_chip:
-            met = HardwareEvents(
-                synaptic_operation=arrived.synaptic_operations,
-                graded_payload_bit=arrived.payload_bit_operations,
-            )
-            found[arrived.source] = found.get(arrived.source, HardwareEvents()) + met
-    if graph.input.name in on_chip:
-        looked_up = activity.tokens * graph.input.size
-        found[TOKENS] = HardwareEvents(synaptic_operation=looked_up)
-    return found
+def sum_by(index: NDArray[np.integer], values: NDArray[Any], count: int) -> Indices:
+    """(count,) sums of ``values`` by ``index``, in integers."""
+    total = np.zeros(count, np.int64)
+    np.add.at(total, index, values)
+    return total

@@ -25,6 +25,8 @@ DIRECTIONS = ("east", "west", "north", "south")
 EAST, WEST, NORTH, SOUTH = range(4)
 ARRIVED = -1
 NOWHERE = -1
+HOST = -1
+"""Where a message comes from or goes to that is no core: it has no way on the mesh."""
 
 
 @dataclass(frozen=True)

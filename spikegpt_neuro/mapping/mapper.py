@@ -14,14 +14,8 @@ from spikegpt_neuro.mapping.anneal import hop_weighted, improve, random_cost
 from spikegpt_neuro.mapping.partition import DoesNotFit, cores_of, partition
 from spikegpt_neuro.mapping.placement import Placement, structure_of
 from spikegpt_neuro.mapping.requirements import Violation, Where, Workload, refusals, workload
-from spikegpt_neuro.mapping.traffic import (
-    Piece,
-    Rates,
-    Traffic,
-    Usage,
-    traffic_of,
-    usage_of,
-)
+from spikegpt_neuro.mapping.routes import Piece, Routes, routes_of
+from spikegpt_neuro.mapping.traffic import Rates, Traffic, Usage, traffic_of, usage_of
 from spikegpt_neuro.running import Run
 
 
@@ -96,7 +90,7 @@ def place(
         violation = _too_many_chips(graph, profile, embedding, head, cores)
         return Refused((violation,), load, cores, chips)
     topology = Topology.of(profile, max(1, chips))
-    pieces, traffic = _least_traffic(load, candidates, rates, topology)
+    pieces, routes, traffic = _least_traffic(load, candidates, rates, topology)
     slots = improve(traffic, cores, topology, seed)
     placement = Placement(
         hardware=profile.name,
@@ -116,7 +110,7 @@ def place(
         plain_order=hop_weighted(traffic, np.arange(cores), topology),
         random_order=random_cost(traffic, cores, topology, seed),
     )
-    usage = usage_of(load, pieces, cores, profile)
+    usage = usage_of(load, pieces, routes, profile)
     return Mapped(placement, load, usage, traffic, topology, hops)
 
 
@@ -132,11 +126,13 @@ def lower_bound_cores(load: Workload, profile: Profile) -> int:
 
 def _least_traffic(
     load: Workload, candidates: Sequence[list[Piece]], rates: Rates, topology: Topology
-) -> tuple[list[Piece], Traffic]:
+) -> tuple[list[Piece], Routes, Traffic]:
     """The partition whose traffic is the least in plain order; ties go to the first."""
-    found = [(pieces, traffic_of(load, pieces, rates)) for pieces in candidates]
-    plain = np.arange(cores_of(candidates[0]))
-    return min(found, key=lambda pair: hop_weighted(pair[1], plain, topology))
+    cores = cores_of(candidates[0])
+    routed = [(pieces, routes_of(load, pieces, cores)) for pieces in candidates]
+    found = [(pieces, routes, traffic_of(load, routes, rates)) for pieces, routes in routed]
+    plain = np.arange(cores)
+    return min(found, key=lambda each: hop_weighted(each[2], plain, topology))
 
 
 def _too_many_chips(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.errors import CheckFailed
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.requirements import Demand, Violation, Workload, over
-from spikegpt_neuro.mapping.traffic import Piece, fan_out, reached
+from spikegpt_neuro.mapping.routes import Piece, messages_per_event
 
 SMALLEST_PIECE = 8
 """Fewer neurons without dense synapses do not join a core, unless they are the last ones."""
@@ -112,7 +112,7 @@ class _Packing:
         ]
 
     def _place(self, demand: Demand) -> None:
-        counts = fan_out(self.load, demand.name, reached(self.load, demand.name, self.placed))
+        counts = messages_per_event(self.load, demand.name, self.placed)
         seeker = _Seeker(demand, np.concatenate([[0], np.cumsum(counts)]))
         pieces: list[Piece] = []
         start = 0

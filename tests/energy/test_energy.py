@@ -19,7 +19,7 @@ from spikegpt_neuro.energy.activity import Tally, activity_of
 from spikegpt_neuro.energy.counts import arrivals_of, firing_rate, layer_of
 from spikegpt_neuro.energy.estimators import Timed, estimate, under_accounting
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.hardware import Schedule, hardware_events
+from spikegpt_neuro.energy.hardware import hardware_events
 from spikegpt_neuro.energy.pricing import CATEGORY_OF, STATIC, time_constants, weakest
 from spikegpt_neuro.energy.record import CATEGORIES, Category, Estimate, Range, from_json, to_json
 from spikegpt_neuro.energy.tables import figures, layers
@@ -27,6 +27,7 @@ from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.running import Run
+from spikegpt_neuro.schedules import Schedule
 
 from energy_example import example_graph, example_placement, example_run, profile_with
 from places import ROOT

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.lif_network import Dense, LIFNetwork, machine_on
-from spikegpt_neuro.backends.cycle.lif_run import simulate
 from spikegpt_neuro.backends.cycle.timing.models import timing_model
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.pricing import Time, price
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.hardware.profile import load_profile
+
+from lif_network import Dense, LIFNetwork, machine_on
+from lif_run import simulate
 
 WORKER = Path(__file__).with_name("sanafe_worker.py")
 PROFILE = load_profile("loihi1-sanafe")

@@ -41,7 +41,8 @@ from spikegpt_neuro.backends.cycle.timing.in_flight import (
 )
 from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming, Timing
-from spikegpt_neuro.backends.cycle.traffic.messages import HOST, StepMessages
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.mesh import HOST
 
 ROUNDING = 1e-9  # densities are sums of fractions: what is less above a whole number is rounding
 

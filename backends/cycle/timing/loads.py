@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.machine import Machine
-from spikegpt_neuro.backends.cycle.traffic.messages import HOST, StepMessages
-from spikegpt_neuro.hardware.mesh import route
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.mesh import HOST, route
 
 
 @dataclass(frozen=True)

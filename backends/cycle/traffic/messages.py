@@ -7,9 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-HOST = -1
-"""Target of a message that leaves for the host: it takes its core's time, and no route."""
-
 
 @dataclass(frozen=True)
 class StepMessages:
@@ -24,7 +21,8 @@ class StepMessages:
     .. math:: processing_m = axon\_in + synapses_m \cdot synaptic\_operation.
 
     ``first``      (C + 1,) messages of core c are ``first[c]:first[c + 1]``.
-    ``target``     (M,) core that receives, or :data:`HOST`.
+    ``target``     (M,) core that receives; HOST (of :mod:`spikegpt_neuro.hardware.mesh`) for what
+                   leaves for the host: it takes its core's time, and no route.
     ``synapses``   (M,) synapses that the message meets there.
     ``work``       (M,) seconds of neuron work since the core's previous message.
     ``leftover``   (C,) seconds of neuron work after the core's last message.

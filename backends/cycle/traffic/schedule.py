@@ -13,23 +13,14 @@ s // (D + 1) if its stage is s mod (D + 1). T tokens take T (D + 1) steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.schedules import Schedule, check_schedule
 
-Schedule = Literal["pipelined", "fall-through"]
-SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 IDLE = -1
-
-
-def check_schedule(name: str) -> Schedule:
-    """``name`` if it is a schedule; else :class:`UsageError`."""
-    if name not in SCHEDULES:
-        raise UsageError(f"schedule is {name!r}, expected {' or '.join(SCHEDULES)}")
-    return name
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.machine import Latencies
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
-from spikegpt_neuro.backends.cycle.traffic.routes import Routes
+from spikegpt_neuro.mapping.routes import Routes
 
 Indices = NDArray[np.int64]
 Seconds = NDArray[np.float64]

@@ -11,14 +11,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spikegpt_neuro.backends.cycle.traffic.masks import Layout, Masks
-from spikegpt_neuro.backends.cycle.traffic.messages import HOST
-from spikegpt_neuro.backends.cycle.traffic.routes import Routes, routes_of
-from spikegpt_neuro.backends.cycle.traffic.schedule import IDLE, SCHEDULES, Timetable
+from spikegpt_neuro.backends.cycle.traffic.schedule import IDLE, Timetable
 from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.mesh import HOST
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.mapper import Mapped, place
+from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id
+from spikegpt_neuro.schedules import SCHEDULES
 
 from cycle_recount import step_by_hand
 from shape_graphs import random_graph, shape_graph, uniform_rates
@@ -37,7 +38,9 @@ def small_cores(**changes: int) -> Profile:
 
 
 def routed(graph: SpikingGraph, found: Mapped) -> Routes:
-    return routes_of(found.load, found.placement.pieces, found.cores, Layout.of(graph).sources)
+    routes = routes_of(with_one_token_id(found.load), found.placement.pieces, found.cores)
+    assert routes.sources == Layout.of(graph).sources
+    return routes
 
 
 def placed_at_random(seed: int, embedding: Any, head: Any) -> tuple[SpikingGraph, Mapped]:

@@ -28,7 +28,6 @@ from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.trace import trace_events, write_trace
 from spikegpt_neuro.backends.cycle.traffic.masks import CHUNK_TOKENS, Layout, random_run
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
-from spikegpt_neuro.backends.cycle.traffic.schedule import SCHEDULES
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.energy.activity import activity_of
 from spikegpt_neuro.energy.events import HardwareEvents
@@ -43,6 +42,7 @@ from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.neurons import LIF, Embedding
 from spikegpt_neuro.neurons.micro_operations import update_of
 from spikegpt_neuro.running import first_mismatch, get_backend
+from spikegpt_neuro.schedules import SCHEDULES
 
 from cycle_recount import step_by_hand
 from places import CHECKPOINT, ROOT

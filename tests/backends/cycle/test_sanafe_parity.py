@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.cycle.lif_network import Dense, LIFNetwork, machine_on
-from spikegpt_neuro.backends.cycle.lif_run import simulate
-
+from lif_network import Dense, LIFNetwork, machine_on
+from lif_run import simulate
 from places import ROOT
 from sanafe_peer import PROFILE, Outcome, Placed, ours, random_network, theirs
 

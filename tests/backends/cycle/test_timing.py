@@ -19,8 +19,8 @@ from spikegpt_neuro.backends.cycle.timing.heap import put, take
 from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.models import timing_model
 from spikegpt_neuro.backends.cycle.timing.simple import SimpleTiming
-from spikegpt_neuro.backends.cycle.traffic.messages import HOST, StepMessages
-from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, crosses_chips
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.mesh import EAST, HOST, NORTH, SOUTH, WEST, Mesh, crosses_chips
 
 NS = 1e-9
 LATENCIES = Latencies(

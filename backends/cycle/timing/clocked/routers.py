@@ -14,8 +14,7 @@ from spikegpt_neuro.backends.cycle.timing.clocked.numbers import (
 from spikegpt_neuro.backends.cycle.timing.clocked.part import part
 from spikegpt_neuro.backends.cycle.timing.clocked.state import IDLE, UNITS, State
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, put
-from spikegpt_neuro.backends.cycle.traffic.messages import HOST
-from spikegpt_neuro.hardware.mesh import ARRIVED, towards
+from spikegpt_neuro.hardware.mesh import ARRIVED, HOST, towards
 
 
 @part

@@ -58,7 +58,7 @@ class LIFNetwork:
         return len(self.core)
 
     @cached_property
-    def routes(self) -> Routes:
+    def routes(self) -> NeuronRoutes:
         """Messages of every neuron: one to each core that holds a target, cores ascending."""
         cores = int(self.core.max()) + 1
         edges = {0, self.size}
@@ -72,7 +72,7 @@ class LIFNetwork:
             )
             met[starts.index(p.source) : starts.index(p.source + len(p.weights))] += of_core
         segment, target = np.nonzero(met)
-        return Routes(
+        return NeuronRoutes(
             segment=np.repeat(np.arange(len(starts) - 1), np.diff(starts)),
             first=np.searchsorted(segment, np.arange(len(starts))),
             target=target.astype(np.int32),
@@ -81,7 +81,7 @@ class LIFNetwork:
 
 
 @dataclass(frozen=True)
-class Routes:
+class NeuronRoutes:
     """Neuron i sends messages ``first[s]:first[s + 1]``, with s = ``segment[i]``."""
 
     segment: Indices

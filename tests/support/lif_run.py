@@ -1,4 +1,4 @@
-"""A run of a :class:`~spikegpt_neuro.backends.cycle.lif_network.LIFNetwork`, step by step."""
+"""A run of a :class:`~lif_network.LIFNetwork`, step by step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.cycle.lif_network import LIFNetwork, Routes
 from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.energy.events import HardwareEvents
+from spikegpt_neuro.energy.hardware import ways_of
 from spikegpt_neuro.hardware.mesh import Mesh
+
+from lif_network import LIFNetwork, NeuronRoutes
 
 Floats = NDArray[np.float64]
 Parameters = NDArray[np.float32]
@@ -94,7 +96,7 @@ def _deliver(
 
 
 def _messages(
-    routes: Routes,
+    routes: NeuronRoutes,
     by_core: Indices,
     first: Indices,
     fired: Flags,
@@ -168,9 +170,7 @@ def _write(
 def _events(messages: StepMessages, fired: Flags, updated: Flags, mesh: Mesh) -> HardwareEvents:
     source = np.repeat(np.arange(mesh.cores), np.diff(messages.first))
     target = messages.target
-    x, y = mesh.x, mesh.y
-    same_router = mesh.router[source] == mesh.router[target]
-    chips = (x // mesh.chip_columns, y // mesh.chip_rows)
+    ways = ways_of(mesh, source, target)
     return HardwareEvents(
         neuron_access=len(fired),
         neuron_update=int(updated.sum()),
@@ -178,8 +178,5 @@ def _events(messages: StepMessages, fired: Flags, updated: Flags, mesh: Mesh) ->
         axon_out=messages.count,
         axon_in=messages.count,
         synaptic_operation=int(messages.synapses.sum(dtype=np.int64)),
-        spike_within_tile=int((same_router & (source != target)).sum()),
-        hop_east_west=int(abs(x[source] - x[target]).sum()),
-        hop_north_south=int(abs(y[source] - y[target]).sum()),
-        interchip_hop=sum(int(abs(chip[source] - chip[target]).sum()) for chip in chips),
+        **{name: int(each.sum()) for name, each in ways.items()},
     )

@@ -1,0 +1,261 @@
+r"""What a message is, who hears whom, and how many synapses one event meets.
+
+A neuron i of a population has s synapses on core c, dense projections bringing as many as target
+neurons stand there, one-to-one projections one:
+
+.. math:: s_{ic} = \sum_{q\ dense} |\{j \in c\}| + \sum_{q\ one-to-one} [i \in c]
+
+When it has an event it sends *one message to each core that holds at least one of its targets*,
+its own core included, and one to the host where the host hears it:
+
+.. math:: m_i = |\{c : s_{ic} > 0\}| + [\text{the host hears}\ i]
+
+That rule stands here, in :func:`_messages` and in what :class:`_Reach` takes as places, and nowhere
+else: output and input axons, traffic per token, energy events and the simulator's messages follow
+from :class:`Routes`; the partitioner, which asks before all is placed, from
+:func:`messages_per_event`.
+
+Neurons of a population that stand together and send the same messages form a *segment*: events
+counted by segment tell everything that the parts of the chips did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.hardware.mesh import HOST
+from spikegpt_neuro.mapping.requirements import TOKENS, Workload
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Neurons ``start`` to ``stop`` (exclusive) of a population, on a core."""
+
+    population: str
+    start: int
+    stop: int
+    core: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Segments in the order of cores, each core's in the order of its neurons; the host's last.
+
+    ``sources``     names of what sends events: the populations, and token ids last.
+    ``first``       (C + 2,) segments of core c are ``first[c]:first[c + 1]``; C is the host.
+    ``population``  (S,) index in ``sources``; ``start``, ``stop``: (S,) its neurons.
+    ``first_route`` (S + 1,) routes of segment s are ``first_route[s]:first_route[s + 1]``; an event
+                    of the segment is one message over each of them.
+    ``target``      (R,) core that receives the message, ascending; :data:`HOST` last.
+    ``synapses``    (R,) synapses that it meets there.
+    """
+
+    sources: tuple[str, ...]
+    first: Indices
+    population: Indices
+    start: Indices
+    stop: Indices
+    first_route: Indices
+    target: NDArray[np.int32]
+    synapses: NDArray[np.int32]
+
+    @property
+    def cores(self) -> int:
+        return len(self.first) - 2
+
+    @cached_property
+    def core(self) -> Indices:
+        """(S,) core of each segment; C where it is the host."""
+        return np.repeat(np.arange(self.cores + 1), np.diff(self.first))
+
+    @cached_property
+    def segment(self) -> Indices:
+        """(R,) segment of each route."""
+        return np.repeat(np.arange(len(self.start)), self.messages)
+
+    @property
+    def messages(self) -> Indices:
+        """(S,) messages that one event of each segment makes."""
+        return np.diff(self.first_route)
+
+    def events_of(self, events: Mapping[str, NDArray[np.integer]]) -> Indices:
+        """(S,) events of each segment, from those of every neuron of each source (n,)."""
+        found = np.zeros(len(self.start), np.int64)
+        for index, name in enumerate(self.sources):
+            mine = np.flatnonzero(self.population == index)
+            if len(mine):
+                running = np.concatenate([[0], np.cumsum(events[name], dtype=np.int64)])
+                found[mine] = running[self.stop[mine]] - running[self.start[mine]]
+        return found
+
+
+def by_population(pieces: Sequence[Piece]) -> dict[str, list[Piece]]:
+    """Population -> its pieces in order of neurons."""
+    table: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        table.setdefault(piece.population, []).append(piece)
+    return {name: sorted(found, key=lambda p: p.start) for name, found in table.items()}
+
+
+def with_one_token_id(load: Workload) -> Workload:
+    """The token ids of an embedding on the chip as one neuron, with an event for every token.
+
+    On a core each id is an axon of its own; what happens there is the same whichever id comes.
+    """
+    return replace(load, sizes={**load.sizes, TOKENS: 1})
+
+
+def messages_per_event(
+    load: Workload, source: str, placed: Mapping[str, Sequence[Piece]]
+) -> Indices:
+    """(n,) messages that an event of each neuron of ``source`` makes; see the module.
+
+    ``placed``  pieces of every population that hears it.
+    """
+    reach = _Reach.of(load, source, placed)
+    return np.repeat(_messages(reach), np.diff(reach.bounds))
+
+
+def routes_of(load: Workload, pieces: Sequence[Piece], cores: int) -> Routes:
+    """Routes of placed neurons, and of what is not placed and yet heard: the host sends it."""
+    placed = by_population(pieces)
+    order = {piece: k for k, piece in enumerate(pieces)}
+    sources = (*(name for name in load.readers if name != TOKENS), TOKENS)
+    found = [
+        _segments(load, name, index, own, placed, order)
+        for index, name in enumerate(sources)
+        if (own := placed.get(name) or _on_host(load, name, cores))
+    ]
+    joined = _Segments(*map(np.concatenate, zip(*found, strict=True))) if found else _NO_SEGMENTS
+    sorting = np.lexsort((joined.start, joined.piece, joined.core))
+    first_route = _running_sum(joined.messages)
+    messages = joined.messages[sorting]
+    # Routes of each segment lie together: take them along.
+    within = np.arange(int(messages.sum())) - np.repeat(_running_sum(messages)[:-1], messages)
+    routes = np.repeat(first_route[:-1][sorting], messages) + within
+    return Routes(
+        sources=sources,
+        first=_running_sum(np.bincount(joined.core, minlength=cores + 1)),
+        population=joined.population[sorting],
+        start=joined.start[sorting],
+        stop=joined.stop[sorting],
+        first_route=_running_sum(messages),
+        target=joined.target[routes].astype(np.int32),
+        synapses=joined.synapses[routes].astype(np.int32),
+    )
+
+
+def _running_sum(counts: Indices) -> Indices:
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def _on_host(load: Workload, source: str, host: int) -> list[Piece]:
+    return [Piece(source, 0, load.sizes[source], host)] if load.readers.get(source) else []
+
+
+class _Reach(NamedTuple):
+    """Which cores hear the neurons of a source.
+
+    ``bounds``    (K + 1,) neurons from ``bounds[k]`` to ``bounds[k + 1]`` are alike.
+    ``cores``     (J,) places that hear any of them, ascending; :data:`HOST` last.
+    ``synapses``  (K, J) synapses that an event of these neurons meets there.
+    ``heard``     (K, J) whether it goes there.
+    """
+
+    bounds: Indices
+    cores: Indices
+    synapses: Indices
+    heard: NDArray[np.bool_]
+
+    @staticmethod
+    def of(
+        load: Workload,
+        source: str,
+        placed: Mapping[str, Sequence[Piece]],
+        cuts: Sequence[int] = (),
+    ) -> _Reach:
+        """``cuts``  further bounds."""
+        size, to_host = load.sizes[source], source in load.to_host
+        heard = [
+            (0, size, piece.core, piece.size) if dense else (piece.start, piece.stop, piece.core, 1)
+            for target, dense in load.readers.get(source, ())
+            for piece in placed[target]
+        ]
+        bounds = sorted({0, size, *cuts, *(h[0] for h in heard), *(h[1] for h in heard)})
+        cores = sorted({h[2] for h in heard})
+        row = {bound: k for k, bound in enumerate(bounds)}
+        column = {core: k for k, core in enumerate(cores)}
+        change = np.zeros((len(bounds), len(cores) + to_host), np.int64)
+        for start, stop, core, count in heard:  # few: faster than arrays of them
+            change[row[start], column[core]] += count
+            change[row[stop], column[core]] -= count
+        synapses = np.cumsum(change[:-1], axis=0)
+        reaches = synapses > 0
+        if to_host:
+            reaches[:, -1] = True
+            cores.append(HOST)
+        return _Reach(np.array(bounds), np.array(cores, np.int64), synapses, reaches)
+
+
+def _messages(reach: _Reach) -> Indices:
+    """(K,) messages that an event makes: one to each place that hears it."""
+    messages: Indices = reach.heard.sum(axis=1, dtype=np.int64)
+    return messages
+
+
+class _Segments(NamedTuple):
+    """Segments (S,) of some sources and their routes (R,), in order; see :class:`Routes`."""
+
+    core: Indices
+    piece: Indices
+    population: Indices
+    start: Indices
+    stop: Indices
+    messages: Indices
+    target: Indices
+    synapses: Indices
+
+
+_NO_SEGMENTS = _Segments(*([np.zeros(0, np.int64)] * 8))
+
+
+def _segments(
+    load: Workload,
+    source: str,
+    index: int,
+    pieces: Sequence[Piece],
+    placed: Mapping[str, Sequence[Piece]],
+    order: Mapping[Piece, int],
+) -> _Segments:
+    """The segments of a source: its neurons cut where pieces end or the messages change."""
+    starts = [piece.start for piece in pieces]
+    reach = _Reach.of(load, source, placed, starts)
+    begins = np.zeros(len(reach.synapses), bool)
+    begins[np.searchsorted(reach.bounds, starts)] = True
+    begins[1:] |= (reach.synapses[1:] != reach.synapses[:-1]).any(axis=1)
+    first = np.flatnonzero(begins)
+    start = reach.bounds[first]
+    mine = np.searchsorted(starts, start, side="right") - 1
+    row, column = np.nonzero(reach.heard[first])
+    return _Segments(
+        core=np.array([piece.core for piece in pieces])[mine],
+        piece=np.array([order.get(piece, 0) for piece in pieces])[mine],
+        population=np.full(len(first), index),
+        start=start,
+        stop=np.append(start[1:], reach.bounds[-1]),
+        messages=_messages(reach)[first],
+        target=reach.cores[column],
+        synapses=reach.synapses[first][row, column],
+    )
