@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, make_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from spikegpt_neuro.hardware.events import timed
 from spikegpt_neuro.hardware.mesh import Mesh
 
+NEEDED, OPTIONAL, BETWEEN_CHIPS = timed("needed"), timed("optional"), timed("between chips")
+"""Events whose latency a profile must give, may count into others, or gives for several chips."""
 
-@dataclass(frozen=True)
-class Latencies:
-    """Seconds, from a hardware profile; ``barrier`` is the one for the tiles and chips in use.
+INTERVALS = ("link_interval", "interchip_interval", "memory_word", "barrier")
 
-    ``neuron_access``       every neuron, every step; ``neuron_update`` in addition where there
-                            is something to update; ``micro_operation`` of a neuron program.
-    ``spike_out``           a neuron that fires. ``axon_out``: each message that a core sends.
-    ``axon_in``             each message that arrives; then ``synaptic_operation`` per synapse.
-    ``spike_within_tile``   a message between cores of one router.
-    ``hop_east_west``, ``hop_north_south``  one hop; ``interchip_hop`` in addition where the hop
-                            crosses a chip boundary.
+TIMED = timed("needed", "optional", "between chips")
+
+if TYPE_CHECKING:
+
+    class _Seconds:
+        __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+        def __init__(self, **seconds: float) -> None: ...
+        def __getattr__(self, name: str) -> float: ...
+
+else:
+    _Seconds = make_dataclass("_Seconds", [(n, float) for n in (*TIMED, *INTERVALS)], frozen=True)
+
+
+class Latencies(_Seconds):
+    """Seconds, from a hardware profile: a frozen dataclass.
+
+    Each event that takes time (:data:`~spikegpt_neuro.hardware.events.EVENTS`) has its latency:
+    ``neuron_access`` every neuron in every step, ``neuron_update`` in addition where there is
+    something to update, ``axon_in`` each message that arrives and then ``synaptic_operation`` per
+    synapse, ``interchip_hop`` in addition to a hop that crosses a chip boundary, and so on;
+
     ``link_interval``, ``interchip_interval``  shortest time between two messages over one link
                             within a chip, and over one link between chips.
     ``memory_word``         shortest time between two reads of a core's synaptic memory.
+    ``barrier``             the one for the tiles and chips in use.
     """
-
-    neuron_access: float
-    neuron_update: float
-    micro_operation: float
-    spike_out: float
-    axon_out: float
-    axon_in: float
-    synaptic_operation: float
-    spike_within_tile: float
-    hop_east_west: float
-    hop_north_south: float
-    interchip_hop: float
-    link_interval: float
-    interchip_interval: float
-    memory_word: float
-    barrier: float
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,13 @@ from typing import Literal, cast
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
+from spikegpt_neuro.backends.cycle.machine import (
+    BETWEEN_CHIPS,
+    NEEDED,
+    OPTIONAL,
+    Latencies,
+    Machine,
+)
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.hardware.mesh import Mesh
 from spikegpt_neuro.hardware.profile import Constant, Profile
@@ -28,16 +34,6 @@ from spikegpt_neuro.mapping.placement import Placement
 
 End = Literal["value", "low", "high"]
 """Which end of the assumed constants: as given, all fastest, or all slowest."""
-
-NEEDED = (
-    "neuron_access",
-    "neuron_update",
-    "synaptic_operation",
-    "hop_east_west",
-    "hop_north_south",
-)
-OPTIONAL = ("micro_operation", "spike_out", "axon_out", "axon_in", "spike_within_tile")
-"""Latencies that a profile may leave out where it counts them into others; they take no time."""
 
 
 def machine_of(
@@ -114,7 +110,7 @@ def _latencies(figures: _Figures, mesh: Mesh, placement: Placement) -> Latencies
     return Latencies(
         **{key: figures.time(f"latency.{key}") for key in NEEDED},
         **{key: figures.optional_time(f"latency.{key}") for key in OPTIONAL},
-        interchip_hop=figures.time("latency.interchip_hop") if several else 0.0,
+        **{key: figures.time(f"latency.{key}") if several else 0.0 for key in BETWEEN_CHIPS},
         link_interval=_link_interval(figures, mesh),
         interchip_interval=_interchip_interval(figures, mesh) if several else 0.0,
         memory_word=_memory_word(figures),

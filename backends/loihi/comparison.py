@@ -13,17 +13,17 @@ from spikegpt_neuro.backends.loihi.capacity import Capacity
 from spikegpt_neuro.backends.loihi.deployment import Trip
 from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.pricing import Time, price
-from spikegpt_neuro.energy.record import Estimate, Range, added
+from spikegpt_neuro.energy.pricing import CATEGORY_OF, Time, price
+from spikegpt_neuro.energy.record import SHARED, Estimate, Range, added
 from spikegpt_neuro.running import Run
 
-COUNTED: Mapping[str, tuple[str, str]] = {
-    "syn_ops": ("synapse", "synaptic_operation"),
-    "spikes_in": ("synapse", "axon_in"),
-    "dendrite_updates": ("neuron", "neuron_access"),
-    "axon_out": ("spike", "axon_out"),
+COUNTED: Mapping[str, str] = {
+    "syn_ops": "synaptic_operation",
+    "spikes_in": "axon_in",
+    "dendrite_updates": "neuron_access",
+    "axon_out": "axon_out",
 }
-"""Counter of the chip -> category, and the hardware event that it counts."""
+"""Counter of the chip -> the hardware event that it counts."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ def compare(measured: Estimate, plan: Capacity, reference: Run) -> Sequence[Row]
     events = events_on_chip(plan, reference)
     found = price(events, Time(measured.seconds), measured.chips, plan.profile)
     static = found.joules["static"]
-    dynamic = added(j for name, j in found.joules.items() if name not in ("static", "host"))
+    dynamic = added(j for name, j in found.joules.items() if name not in SHARED)
     rows = [
         Row("static", "energy", "J", measured.joules["static"].value, static),
         Row("dynamic", "energy", "J", measured.undivided.value, dynamic),
         Row("total", "energy", "J", measured.total.value, static + dynamic),
     ]
     total = reduce(add, events.values(), HardwareEvents())
-    for counter, (category, name) in COUNTED.items():
+    for counter, name in COUNTED.items():
         if counter in measured.raw["counts"]:
             expected = Range.exactly(getattr(total, name))
-            rows.append(Row(category, name, "", measured.raw["counts"][counter], expected))
+            rows.append(Row(CATEGORY_OF[name], name, "", measured.raw["counts"][counter], expected))
     return rows

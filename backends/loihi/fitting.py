@@ -76,7 +76,7 @@ def fit(runs: Sequence[Estimate], powered_chips: int | None = None) -> Fit:
                 f"a record of {run.estimator} has no measured activity; fit records that "
                 "profile --backend loihi wrote, with all probes"
             )
-    names = [event for _, event in COUNTED.values()]
+    names = list(COUNTED.values())
     counts = np.array([[r.raw["counts"][key] for key in COUNTED] for r in runs], np.float64)
     energy = np.array([run.undivided.value for run in runs])
     joules = _solve(counts, energy, names)

@@ -114,6 +114,17 @@ class Accounts:
         }
         return per_event | {"spike_out": (routes.core < routes.cores).astype(np.int64)}
 
+    def sums(self, events: Indices, active: Indices, steps: int) -> dict[str, Indices]:
+        """Hardware event -> (P,) its count, for each source; see :meth:`by_population`."""
+        population, count = self.routes.population, len(self.sizes)
+        found = {
+            name: sum_by(population, each * events, count) for name, each in self._per_event.items()
+        }
+        found["neuron_access"] = self.on_chip * self.sizes * steps
+        found["neuron_update"] = self.on_chip * self.updates * active
+        found["micro_operation"] = self.on_chip * self.micro_operations * active
+        return found
+
     def by_population(
         self, events: Indices, active: Indices, steps: int
     ) -> dict[str, HardwareEvents]:
@@ -121,17 +132,10 @@ class Accounts:
 
         ``events`` (S,) by segment, ``active`` (P,) steps in which the source had a token.
         """
-        routes, count = self.routes, len(self.sizes)
-        sums = {
-            name: sum_by(routes.population, each * events, count)
-            for name, each in self._per_event.items()
-        }
-        sums["neuron_access"] = self.on_chip * self.sizes * steps
-        sums["neuron_update"] = self.on_chip * self.updates * active
-        sums["micro_operation"] = self.on_chip * self.micro_operations * active
-        present = np.union1d(np.flatnonzero(self.on_chip), routes.population).tolist()
+        sums = self.sums(events, active, steps)
+        present = np.union1d(np.flatnonzero(self.on_chip), self.routes.population).tolist()
         return {
-            routes.sources[p]: HardwareEvents(**{name: int(of[p]) for name, of in sums.items()})
+            self.routes.sources[p]: HardwareEvents(**{name: int(n[p]) for name, n in sums.items()})
             for p in present
         }
 

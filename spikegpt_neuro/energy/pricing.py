@@ -4,7 +4,7 @@ r"""Joules: hardware events times the profile's constants, and static power time
 
 Every term belongs to one category and rests on the kind of its constant; a term that the profile
 gives no constant for is named and left out, never taken as 0 in silence. Static energy is as weak
-as the weakest constant behind it, its power or any latency behind the time. Ranges take all
+as the weakest constant that it rests on, its power or any latency of the time. Ranges take all
 constants at their low ends, and all at their high ends, together.
 """
 
@@ -16,42 +16,35 @@ from functools import reduce
 from operator import add
 
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.record import CATEGORIES, Category, Range
+from spikegpt_neuro.energy.record import CATEGORIES, SHARED, Category, Range
+from spikegpt_neuro.hardware import events as table
+from spikegpt_neuro.hardware.events import EVENTS, timed
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.schema import KINDS
 
-CATEGORY_OF: Mapping[str, Category] = {
-    "neuron_access": "neuron",
-    "neuron_update": "neuron",
-    "micro_operation": "neuron",
-    "spike_out": "spike",
-    "axon_out": "spike",
-    "axon_in": "synapse",
-    "synaptic_operation": "synapse",
-    "graded_payload_bit": "synapse",
-    "spike_within_tile": "network",
-    "hop_east_west": "network",
-    "hop_north_south": "network",
-    "interchip_hop": "interchip",
-    "host_message": "host",
-}
+CATEGORY_OF: Mapping[str, Category] = {event.name: event.category for event in EVENTS}
 """Hardware event -> where its joules belong; its constant is ``energy.`` and its name."""
 
 STATIC = "static_per_chip"
 
 TIMES = (
-    *(
-        f"latency.{event}"
-        for event in CATEGORY_OF
-        if event not in ("host_message", "interchip_hop")
-    ),
+    *(f"latency.{name}" for name in timed("needed", "optional")),
     "latency.barrier",
     "bandwidth.tile",
     "bandwidth.intercore",
     "bandwidth.synaptic_memory",
 )
-TIMES_BETWEEN_CHIPS = ("latency.interchip_hop", "latency.barrier_chips", "bandwidth.interchip")
+TIMES_BETWEEN_CHIPS = (
+    *(f"latency.{name}" for name in timed("between chips")),
+    "latency.barrier_chips",
+    "bandwidth.interchip",
+)
 """Constants that the time of a run rests on."""
+
+
+def category_of(operation: str) -> Category | None:
+    """Where the joules of an event or of static power belong; None for a foreign operation."""
+    return table.STATIC if operation == STATIC else CATEGORY_OF.get(operation)
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def price(events: Mapping[str, HardwareEvents], time: Time, chips: int, profile:
             name: {
                 category: value
                 for category, value in _by_category(_operations(own, profile)).items()
-                if category not in ("host", "static")
+                if category not in SHARED
             }
             for name, own in events.items()
         },
@@ -138,7 +131,8 @@ def _static(seconds: Range, chips: int, profile: Profile) -> Range | None:
 def _by_category(by_operation: Mapping[str, Range]) -> dict[Category, Range]:
     found: dict[Category, Range] = {category: Range() for category in CATEGORIES}
     for operation, joules in by_operation.items():
-        category: Category = "static" if operation == STATIC else CATEGORY_OF[operation]
+        category = category_of(operation)
+        assert category is not None
         found[category] = found[category] + joules
     return found
 
@@ -146,8 +140,8 @@ def _by_category(by_operation: Mapping[str, Range]) -> dict[Category, Range]:
 def _by_kind(by_operation: Mapping[str, Range], time: Time, profile: Profile) -> dict[str, float]:
     found: dict[str, float] = {}
     for operation, joules in by_operation.items():
-        behind = [_key(operation), *(time.constants if operation == STATIC else ())]
-        kind = weakest(profile[key].kind for key in behind)
+        under = [_key(operation), *(time.constants if operation == STATIC else ())]
+        kind = weakest(profile[key].kind for key in under)
         found[kind] = found.get(kind, 0.0) + joules.value
     return {kind: found[kind] for kind in KINDS if found.get(kind)}
 

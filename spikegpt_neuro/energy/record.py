@@ -10,12 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.hardware import events
 
-Category = Literal["synapse", "neuron", "spike", "network", "interchip", "static", "host"]
-CATEGORIES: tuple[Category, ...] = get_args(Category)
+Category = str
+"""A name of :data:`CATEGORIES`."""
+
+CATEGORIES: tuple[Category, ...] = tuple(c.name for c in events.CATEGORIES)
+SHARED: tuple[Category, ...] = tuple(c.name for c in events.CATEGORIES if c.is_shared)
+"""Categories that belong to no population."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Estimate:
     ``steps``          time steps of ``tokens`` tokens.
     ``is_steady``      False where the run was too short to fill a pipeline: then the figures are
                        of the whole run, filling included.
-    ``by_population``  population -> category -> joules; static and host belong to nobody.
+    ``by_population``  population -> category -> joules; shared categories belong to nobody.
     ``by_operation``   name of the constant (``synaptic_operation``, ...) -> joules; adds up to
                        the total like ``joules``.
     ``undivided``      joules of the total that no category can claim: what a probe sees at once.

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import groupby
 
+from spikegpt_neuro.hardware.events import EVENTS, EnergyEvent
 from spikegpt_neuro.neurons import PROGRAMS
 
 KINDS = ("measured", "pre-silicon", "fitted", "scaled", "assumed")
@@ -145,28 +147,26 @@ _PLACEMENT: dict[str, Spec] = {
     "system.chip_crossing": _spec(count_of("hops"), "a chip boundary, in hops of the mesh"),
 }
 
+
+def _in_order() -> tuple[EnergyEvent, ...]:
+    """Events as profiles list them: neighbours of one first word by their names."""
+    groups = groupby(EVENTS, lambda event: event.name.split("_")[0])
+    return tuple(e for _, group in groups for e in sorted(group, key=lambda event: event.name))
+
+
+_TIMED = {event.name: event.meaning for event in _in_order() if event.time != "none"}
+_UNTIMED = {event.name: event.meaning for event in _in_order() if event.time == "none"}
 _OPERATIONS = {
-    "synaptic_operation": "one synapse of a dense list",
+    "synaptic_operation": _TIMED["synaptic_operation"],
+    # Other kinds of lists, which no graph has: profiles may give them, nobody counts them.
     "synaptic_operation_sparse": "one synapse of a sparse list",
     "synaptic_operation_convolution": "one synapse of a convolutional list",
-    "neuron_access": "every neuron, every step",
-    "neuron_update": "in addition, a neuron that has something to update",
-    "micro_operation": "one micro-operation of a neuron program",
-    "spike_out": "a neuron that fires",
-    "axon_in": "a message that arrives at a core",
-    "axon_out": "a message that a core sends",
-    "spike_within_tile": "a message within a tile",
-    "hop_east_west": "one hop along a row",
-    "hop_north_south": "one hop along a column",
-    "interchip_hop": "a message over one chip boundary",
+    **_TIMED,
 }
 
 _COST: dict[str, Spec] = {
     **{f"energy.{key}": _spec(ENERGY, meaning) for key, meaning in _OPERATIONS.items()},
-    "energy.graded_payload_bit": _spec(
-        ENERGY, "a synaptic operation, for each payload bit beyond the first"
-    ),
-    "energy.host_message": _spec(ENERGY, "a message from or to the host"),
+    **{f"energy.{key}": _spec(ENERGY, meaning) for key, meaning in _UNTIMED.items()},
     "energy.system_synaptic_operation": _spec(
         ENERGY, "one synaptic operation at full load, everything included"
     ),

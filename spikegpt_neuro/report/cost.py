@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from spikegpt_neuro.energy.record import CATEGORIES, Category, Estimate, Range, added
+from spikegpt_neuro.energy.record import CATEGORIES, SHARED, Category, Estimate, Range, added
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware import events
 from spikegpt_neuro.hardware.profile import Constant
 from spikegpt_neuro.mapping.picture import draw
 from spikegpt_neuro.report.charts import Bar, intervals, stacked
 from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of, schedule_of
 from spikegpt_neuro.report.numbers import between, digits, percent, scaled
-from spikegpt_neuro.report.svg import PALETTE, shortened
+from spikegpt_neuro.report.svg import shortened
 
 ASSUMED = "assumed"
-COLOURS: Mapping[Category, str] = dict(zip(CATEGORIES, PALETTE, strict=True))
-"""The same in every chart; the palette's grey is for static power."""
+COLOURS: Mapping[Category, str] = {c.name: c.colour for c in events.CATEGORIES}
+LABELS: Mapping[Category, str] = {c.name: c.label for c in events.CATEGORIES}
+"""The same in every chart."""
 
 
 def energy(material: Material) -> Section:
@@ -31,7 +33,7 @@ def energy(material: Material) -> Section:
         "the ranges show what those leave open."
     )
     rows: list[tuple[str, Range]] = [
-        (c, first.joules[c] * per_token) for c in CATEGORIES if c in first.joules
+        (LABELS[c], first.joules[c] * per_token) for c in CATEGORIES if c in first.joules
     ]
     if first.undivided.value:
         rows.append(("undivided", first.undivided * per_token))
@@ -58,14 +60,21 @@ def _by_part(graph: SpikingGraph, estimate: Estimate) -> Figure:
             part[category] = part.get(category, 0.0) + joules.value / estimate.tokens
     used = [c for c in CATEGORIES if any(part.get(c) for part in parts.values())]
     bars = [Bar(name, tuple(part.get(c, 0.0) for c in used)) for name, part in parts.items()]
-    colours = [COLOURS[c] for c in used]
-    svg = stacked("Energy by layer", used, bars, ("joules per token", "J"), colours)
-    rest = added(estimate.joules.get(c, Range()) for c in ("static", "host")).value
+    svg = stacked("Energy by layer", *_series(used, bars))
+    rest = added(estimate.joules.get(c, Range()) for c in SHARED).value
     return Figure(
         svg,
         "Energy by layer. Static power and the host belong to no layer: another "
         f"{scaled(rest / estimate.tokens, 'J')} per token.",
     )
+
+
+def _series(
+    used: Sequence[Category], bars: Sequence[Bar]
+) -> tuple[list[str], Sequence[Bar], tuple[str, str], list[str]]:
+    """Bars of categories as :func:`stacked` takes them: labels, bars, axis, colours."""
+    axis = ("joules per token", "J")
+    return [LABELS[c] for c in used], bars, axis, [COLOURS[c] for c in used]
 
 
 def _kinds(estimate: Estimate) -> Table:
@@ -111,8 +120,7 @@ def schedules(material: Material) -> Section:
         Bar(schedule_of(e), tuple(e.joules.get(c, Range()).value / e.tokens for c in used))
         for e in material.estimates
     ]
-    colours = [COLOURS[c] for c in used]
-    chart = stacked("Energy by schedule", used, bars, ("joules per token", "J"), colours)
+    chart = stacked("Energy by schedule", *_series(used, bars))
     blocks = (
         Figure(chart, "Energy per token of each schedule."),
         Table(head, rows, _timing(material.estimates[0]), numbers=(1, 2, 3, 4)),

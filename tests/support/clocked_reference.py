@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from math import ceil
 
@@ -35,7 +35,7 @@ def make_machine(
     """Cores at the routers (x, y) of ``places``; latencies that are not given are 0."""
     x, y = np.array(places, np.int32).reshape(-1, 2).T
     width, height = chip or (columns, rows)
-    times = dict.fromkeys(Latencies.__annotations__, 0.0) | latencies
+    times = dict.fromkeys((f.name for f in fields(Latencies)), 0.0) | latencies
     mesh = Mesh(columns, rows, width, height, x, y)
     return Machine(mesh, Latencies(**times), buffer, cycle, synapses_per_word)
 

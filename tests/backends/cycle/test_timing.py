@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -202,9 +202,7 @@ def steps(draw: Any, link_terms: bool = False) -> tuple[Machine, StepMessages]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cores = draw(st.integers(1, 7))
     columns = 2 * draw(st.integers(1, 3))
-    times = {
-        name: float(rng.choice([0.0, 0.33, 1.0, 5.17])) * NS for name in Latencies.__annotations__
-    }
+    times = {f.name: float(rng.choice([0.0, 0.33, 1.0, 5.17])) * NS for f in fields(Latencies)}
     if not link_terms:
         times |= dict.fromkeys(("link_interval", "interchip_interval", "memory_word"), 0.0)
     chips = Machine(
