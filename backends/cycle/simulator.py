@@ -20,8 +20,8 @@ from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.naming import core_names, link_names
 from spikegpt_neuro.backends.cycle.placed_machine import End, left_out, machine_of
 from spikegpt_neuro.backends.cycle.result import CoreLoads, LinkLoads, Series, Simulation
-from spikegpt_neuro.backends.cycle.timing.model import Timing
-from spikegpt_neuro.backends.cycle.timing.models import DEFAULT, check_timing, timing_model
+from spikegpt_neuro.backends.cycle.timing.models import timing_model
+from spikegpt_neuro.backends.cycle.timing.names import DEFAULT, Timing, check_timing
 from spikegpt_neuro.backends.cycle.traffic.accounts import by_core
 from spikegpt_neuro.backends.cycle.traffic.masks import (
     CHUNK_TOKENS,

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.timing.model import Timing
+from spikegpt_neuro.backends.cycle.timing.names import Timing, timing_names
 from spikegpt_neuro.backends.loihi.backend import LoihiBackend
 from spikegpt_neuro.backends.loihi.capacity import capacity
 from spikegpt_neuro.backends.loihi.job import PROBES
@@ -37,7 +37,7 @@ CHOICES: Mapping[str, tuple[str, ...] | None] = {
     "backend": None,
     "hw": None,
     "schedule": get_args(Schedule),
-    "timing": get_args(Timing),
+    "timing": timing_names(),
     "accounting": None,
     "embedding": get_args(Where),
     "head": get_args(Where),

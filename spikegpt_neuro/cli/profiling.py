@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.backends.cycle.placed_machine import End
 from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import Placed, Setting, time_chunks
-from spikegpt_neuro.backends.cycle.timing.model import Timing
+from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.masks import Chunk, Layout, integer_run
 from spikegpt_neuro.energy.activity import Activity, Tally
 from spikegpt_neuro.energy.estimators import Timed, estimate

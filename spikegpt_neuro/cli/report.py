@@ -28,7 +28,7 @@ from spikegpt_neuro.cli.common import (
 from spikegpt_neuro.errors import UsageError
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.backends.cycle.timing.model import Timing
+    from spikegpt_neuro.backends.cycle.timing.names import Timing
     from spikegpt_neuro.mapping.requirements import Where
     from spikegpt_neuro.vocabulary import Unknown
 

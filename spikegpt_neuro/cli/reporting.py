@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro import api
-from spikegpt_neuro.backends.cycle.timing.model import Timing
+from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.cli.common import Output
 from spikegpt_neuro.cli.profiling import Measured, Site, mapped_of, measure
 from spikegpt_neuro.energy.record import Estimate

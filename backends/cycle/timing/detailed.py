@@ -40,7 +40,8 @@ from spikegpt_neuro.backends.cycle.timing.in_flight import (
     nothing_in_flight,
 )
 from spikegpt_neuro.backends.cycle.timing.loads import loads
-from spikegpt_neuro.backends.cycle.timing.model import StepTiming, Timing
+from spikegpt_neuro.backends.cycle.timing.model import StepTiming
+from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.hardware.mesh import HOST
 

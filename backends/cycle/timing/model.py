@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
-
-Timing = Literal["bound", "simple", "detailed", "cycle"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class StepTiming:
 
 
 class TimingModel(Protocol):
-    """A timing model of one machine; ``name`` is what ``--timing`` calls it."""
+    """A timing model of one machine; ``name`` is what ``timing=`` calls it."""
 
     name: Timing
 

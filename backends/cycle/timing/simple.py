@@ -13,7 +13,8 @@ import numpy as np
 
 from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.loads import loads
-from spikegpt_neuro.backends.cycle.timing.model import StepTiming, Timing
+from spikegpt_neuro.backends.cycle.timing.model import StepTiming
+from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 
 

@@ -22,7 +22,8 @@ from spikegpt_neuro.backends.cycle.timing.clocked.state import (
     ports_of,
 )
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import new_wheel
-from spikegpt_neuro.backends.cycle.timing.model import StepTiming, Timing
+from spikegpt_neuro.backends.cycle.timing.model import StepTiming
+from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.errors import UsageError
 
