@@ -135,6 +135,7 @@ def example_rates() -> dict[str, float]:
     """Events per neuron and token in the example; a population of a block without its number."""
     import spikegpt_neuro as sgn
     from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
+    from spikegpt_neuro.graph.layers import within_block
     from spikegpt_neuro.mapping.mapper import measured_rates
 
     graph = sgn.convert(str(ROOT / "examples" / "pydoc-4x128.pth"))
@@ -142,14 +143,8 @@ def example_rates() -> dict[str, float]:
     tokens = graph.vocabulary.encode(held_out(python_documentation()), unknown="replace")[:256]
     found: dict[str, list[float]] = {}
     for name, rates in measured_rates(graph, sgn.run(graph, tokens, record="events")).items():
-        found.setdefault(part_of(name), []).append(float(rates.mean()))
+        found.setdefault(within_block(name), []).append(float(rates.mean()))
     return {part: float(np.mean(rates)) for part, rates in found.items()}
-
-
-def part_of(population: str) -> str:
-    """``blocks.3.att.wkv`` without its number; others as they are."""
-    words = population.split(".")
-    return ".".join(words[2:]) if words[0] == "blocks" else population
 
 
 def published(timings: list[str]) -> dict[str, Any]:
@@ -157,6 +152,7 @@ def published(timings: list[str]) -> dict[str, Any]:
     sys.path.insert(0, str(ROOT / "tests" / "support"))
     from spikegpt_neuro.backends.cycle.simulator import Placed, Setting, time_chunks
     from spikegpt_neuro.backends.cycle.traffic.masks import Layout, random_run
+    from spikegpt_neuro.graph.layers import within_block
     from spikegpt_neuro.hardware.profile import load_profile
     from spikegpt_neuro.mapping.mapper import Mapped, place
 
@@ -165,7 +161,7 @@ def published(timings: list[str]) -> dict[str, Any]:
     graph = shape_graph(*PUBLISHED_SHAPE)
     profile = load_profile(ROOT / "benchmarks" / "loihi2-wide.toml")
     by_part = example_rates()
-    rates = {p.name: by_part[part_of(p.name)] for p in graph.populations}
+    rates = {p.name: by_part[within_block(p.name)] for p in graph.populations}
     each = {p.name: np.full(p.size, rates[p.name]) for p in graph.populations}
     found = place(graph, profile, each, embedding="host", head="host")
     assert isinstance(found, Mapped)

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from spikegpt_neuro.backends.cycle.congestion import draw_congestion
 from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import simulate
-from spikegpt_neuro.backends.cycle.timing.models import DEFAULT, check_timing
+from spikegpt_neuro.backends.cycle.timing.names import DEFAULT, check_timing
 from spikegpt_neuro.backends.cycle.trace import write_trace
 from spikegpt_neuro.backends.reference import ReferenceBackend
-from spikegpt_neuro.errors import CheckFailed
 from spikegpt_neuro.files import check_output_file, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
-from spikegpt_neuro.mapping.mapper import Refused, measured_rates, place
+from spikegpt_neuro.mapping.mapper import measured_rates, place_by_activity
 from spikegpt_neuro.mapping.placement import Placement, load_placement
+from spikegpt_neuro.mapping.traffic import Rates
 from spikegpt_neuro.running import Progress, Record, Run, Session, check_tokens
 from spikegpt_neuro.schedules import Schedule, check_schedule
 
@@ -34,7 +34,7 @@ class CycleBackend:
     """Runs a graph as the reference does, and simulates the time on placed hardware.
 
     ``hw``         a hardware profile: its name, the path of a file, or a :class:`Profile`.
-    ``timing``     ``bound``, ``simple``, ``detailed`` or ``cycle``.
+    ``timing``     ``bound``, ``simple``, ``detailed``, ``cycle``, or one that is registered.
     ``schedule``   ``pipelined`` or ``fall-through``.
     ``placement``  a file that ``map -o`` wrote, or a :class:`Placement`; None places the graph
                    by its activity on the first tokens.
@@ -107,15 +107,16 @@ class CycleBackend:
     def placement_of(self, graph: SpikingGraph, tokens: NDArray[np.int64]) -> Placement:
         """The given placement, or one that is made here.
 
-        Raises :class:`CheckFailed` naming the first limit that does not hold.
+        Raises :class:`DoesNotFit` naming the limits that do not hold.
         """
         if isinstance(self._given, Placement):
             return self._given
         if self._given is not None:
             return load_placement(self._given)
         LOG.info("placing the graph on %s; map -o keeps a placement", self.profile.name)
-        run = ReferenceBackend().run(graph, tokens[:ACTIVITY_TOKENS], record="events")
-        found = place(graph, self.profile, measured_rates(graph, run))
-        if isinstance(found, Refused):
-            raise CheckFailed(str(found.violations[0]))
-        return found.placement
+
+        def measure() -> Rates:
+            run = ReferenceBackend().run(graph, tokens[:ACTIVITY_TOKENS], record="events")
+            return measured_rates(graph, run)
+
+        return place_by_activity(graph, self.profile, measure).placement

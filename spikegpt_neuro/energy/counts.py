@@ -110,9 +110,3 @@ def firing_rate(graph: SpikingGraph, activity: Activity) -> float:
     lif = [p for p in graph.populations if isinstance(p.program, LIF)]
     possible = activity.tokens * sum(p.size for p in lif)
     return sum(activity.events(p.name) for p in lif) / possible if possible else 0.0
-
-
-def layer_of(population: str) -> str:
-    """The layer that a population belongs to: ``blocks.N``, or its own name outside blocks."""
-    parts = population.split(".")
-    return ".".join(parts[:2]) if parts[0] == "blocks" else parts[0]

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from spikegpt_neuro.energy.counts import Arrivals, layer_of
-from spikegpt_neuro.energy.pricing import CATEGORY_OF, STATIC, weakest
-from spikegpt_neuro.energy.record import CATEGORIES, Category, Estimate, Range, added
+from spikegpt_neuro.energy.counts import Arrivals
+from spikegpt_neuro.energy.pricing import STATIC, category_of, weakest
+from spikegpt_neuro.energy.record import CATEGORIES, SHARED, Category, Estimate, Range, added
+from spikegpt_neuro.graph.layers import layer_of
 from spikegpt_neuro.hardware.profile import Constant
 
 SYSTEM = "system"
@@ -105,7 +106,7 @@ def layers(estimate: Estimate) -> dict[str, dict[Category, Range]]:
         layer = found.setdefault(layer_of(population), {})
         for category, joules in table.items():
             layer[category] = layer.get(category, Range()) + joules
-    shared: tuple[Category, ...] = ("static", "host") if found else CATEGORIES
+    shared = SHARED if found else CATEGORIES
     found[SYSTEM] = {c: estimate.joules[c] for c in shared if c in estimate.joules}
     return found
 
@@ -134,14 +135,14 @@ def by_layer(estimate: Estimate, arrivals: Sequence[Arrivals]) -> list[dict[str,
 
 
 def by_operation(estimate: Estimate, constants: Sequence[Constant]) -> list[dict[str, Any]]:
-    """A row per kind of operation, the dearest first, and the kind of constant it rests on."""
+    """A row per operation, the most expensive first, and the kind of constant it rests on."""
     kinds = {c.key.split(".")[-1]: c.kind for c in constants if not _is_of_time(c)}
     if STATIC in kinds:
         kinds[STATIC] = weakest(c.kind for c in constants if _is_of_time(c) or STATIC in c.key)
     rows = [
         {
             "operation": operation,
-            "category": "static" if operation == STATIC else CATEGORY_OF.get(operation),
+            "category": category_of(operation),
             "joules_per_token": joules.value / estimate.tokens,
             "joules_per_token_low": joules.low / estimate.tokens,
             "joules_per_token_high": joules.high / estimate.tokens,

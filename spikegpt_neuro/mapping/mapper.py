@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from spikegpt_neuro.errors import DoesNotFit
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.anneal import hop_weighted, improve, random_cost
-from spikegpt_neuro.mapping.partition import DoesNotFit, cores_of, partition
+from spikegpt_neuro.mapping.partition import ExceedsCore, cores_of, partition
 from spikegpt_neuro.mapping.placement import Placement, structure_of
 from spikegpt_neuro.mapping.requirements import Violation, Where, Workload, refusals, workload
 from spikegpt_neuro.mapping.routes import Piece, Routes, routes_of
@@ -22,7 +23,7 @@ from spikegpt_neuro.running import Run
 @dataclass(frozen=True)
 class Hops:
     """Hop-weighted traffic, messages x hops per token: as placed, with cores numbered through
-    in the order data flows, and strewn at random over the same chips (a mean of 8).
+    in the order data flows, and dealt at random over the same chips (a mean of 8).
     """  # noqa: D205
 
     placed: float
@@ -82,7 +83,7 @@ def place(
         return Refused(tuple(violations), load)
     try:
         candidates = partition(load, profile)
-    except DoesNotFit as error:
+    except ExceedsCore as error:
         return Refused((error.violation,), load)
     cores = cores_of(candidates[0])
     chips = chips_for(cores, profile)
@@ -112,6 +113,31 @@ def place(
     )
     usage = usage_of(load, pieces, routes, profile)
     return Mapped(placement, load, usage, traffic, topology, hops)
+
+
+def place_by_activity(
+    graph: SpikingGraph,
+    profile: Profile,
+    measure: Callable[[], Rates],
+    *,
+    embedding: Where = "host",
+    head: Where = "chip",
+    seed: int = 0,
+    artifact: str | None = None,
+) -> Mapped:
+    """Place ``graph`` as :func:`place` does, its traffic weighed by what ``measure()`` gives.
+
+    ``measure``  events per token of every neuron; not asked where no placement can be.
+
+    Raises :class:`DoesNotFit`, which holds every violation.
+    """
+    rates = {} if refusals(graph, profile, embedding, head) else measure()
+    found = place(
+        graph, profile, rates, embedding=embedding, head=head, seed=seed, artifact=artifact
+    )
+    if isinstance(found, Refused):
+        raise DoesNotFit(str(found.violations[0]), found.violations)
+    return found
 
 
 def chips_for(cores: int, profile: Profile) -> int:
@@ -166,5 +192,5 @@ def _cores_with(
     load = workload(graph, profile, embedding, "host" if head == "host" else "chip", bits)
     try:
         return cores_of(partition(load, profile)[0])
-    except DoesNotFit:
+    except ExceedsCore:
         return None

@@ -23,7 +23,7 @@ SMALLEST_PIECE = 8
 """Fewer neurons without dense synapses do not join a core, unless they are the last ones."""
 
 
-class DoesNotFit(CheckFailed):
+class ExceedsCore(CheckFailed):
     """One neuron (or a population that must stay together) exceeds an empty core."""
 
     def __init__(self, violation: Violation) -> None:
@@ -77,7 +77,7 @@ class _Seeker:
 def partition(load: Workload, profile: Profile) -> list[list[Piece]]:
     """Every partition worth comparing: those of the fewest cores, best first known.
 
-    Cores are numbered from 0 in the order data flows. Raises :class:`DoesNotFit`.
+    Cores are numbered from 0 in the order data flows. Raises :class:`ExceedsCore`.
     """
     found = [_Packing(load, profile, strategy).pieces() for strategy in STRATEGIES]
     fewest = min(map(cores_of, found))
@@ -153,7 +153,7 @@ class _Packing:
         core = self._empty()
         fitting = self._fitting(seeker, start, core)
         if fitting < (seeker.demand.size if seeker.demand.whole else 1):
-            raise DoesNotFit(self._reason(seeker, start))
+            raise ExceedsCore(self._reason(seeker, start))
         self.cores.append(core)
         return self._take(seeker, start, fitting, len(self.cores) - 1, pieces)
 

@@ -13,6 +13,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.graph.layers import block_of, layer_of
 from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, add_messages
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
@@ -194,9 +195,9 @@ def chip_contents(placement: Placement, chip: int) -> str:
 
 
 def _part(population: str) -> str:
-    """``blocks.3.att.wkv`` is of block 3; others are named themselves."""
-    words = population.split(".")
-    return f"block {words[1]}" if words[0] == "blocks" and len(words) > 1 else words[0]
+    """``block 3``, or the layer's own name outside blocks."""
+    block = block_of(population)
+    return layer_of(population) if block is None else f"block {block}"
 
 
 def _links(links: MeshLoads, canvas: Canvas) -> list[str]:

@@ -20,7 +20,7 @@ from spikegpt_neuro.report.svg import (
     text,
 )
 
-NAMES, VALUES, RANGES = 190.0, 96.0, 250.0  # room for names on the left, values on the right
+NAMES, VALUES, RANGES = 190.0, 96.0, 250.0  # space for names on the left, values on the right
 BAR, PITCH = 17.0, 27.0
 LEGEND, AXIS = 34.0, 46.0
 
@@ -40,7 +40,7 @@ def stacked(
     axis: tuple[str, str],
     colours: Sequence[str] = PALETTE,
 ) -> str:
-    """Horizontal bars of stacked values, the sum behind each; ``axis``: (what, unit)."""
+    """Horizontal bars of stacked values, the sum after each; ``axis``: (what, unit)."""
     marks = ticks(max((sum(bar.values) for bar in bars), default=0.0))
     scale = (WIDTH - NAMES - VALUES) / marks[-1]
     bottom = LEGEND + PITCH * len(bars)

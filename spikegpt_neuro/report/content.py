@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spikegpt_neuro.energy.activity import Activity
-from spikegpt_neuro.energy.counts import layer_of
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.evaluation import Evaluation
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import Mapped
 from spikegpt_neuro.running import Run
@@ -89,11 +89,10 @@ def parts_of(graph: SpikingGraph) -> Mapping[str, str]:
     found: dict[str, str] = {}
     before = True
     for population in graph.populations:
-        layer = layer_of(population.name)
-        in_block = layer.startswith("blocks.")
-        before = before and not in_block
+        block = block_of(population.name)
+        before = before and block is None
         outside = "embedding" if before else "head"
-        found[population.name] = layer.replace("blocks.", "layer ") if in_block else outside
+        found[population.name] = outside if block is None else f"layer {block}"
     return found
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from spikegpt_neuro.energy.counts import Arrivals, arrivals_of, firing_rate, layer_of
+from spikegpt_neuro.energy.counts import Arrivals, arrivals_of, firing_rate
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.graph.layers import layer_of
 from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.report.charts import Bar, columns, stacked
 from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of
@@ -120,7 +121,7 @@ def _rates(material: Material) -> str:
             possible = material.activity.tokens * population.size
             by_layer.setdefault(layer_of(population.name), []).append(100 * sent / possible)
     groups = [Bar(layer.removeprefix("blocks."), tuple(rates)) for layer, rates in by_layer.items()]
-    series = ("behind the time mix", "behind the channel mix")[: max(map(len, by_layer.values()))]
+    series = ("after the time mix", "after the channel mix")[: max(map(len, by_layer.values()))]
     return columns("Firing rate per layer", series, groups, ("layer", "%"))
 
 

@@ -16,7 +16,7 @@ from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.cli.profiling import Measured, Site, measure, placement_of
 from spikegpt_neuro.energy.accounting import counts_of, price
 from spikegpt_neuro.energy.activity import Tally, activity_of
-from spikegpt_neuro.energy.counts import arrivals_of, firing_rate, layer_of
+from spikegpt_neuro.energy.counts import arrivals_of, firing_rate
 from spikegpt_neuro.energy.estimators import Timed, estimate, under_accounting
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.hardware import hardware_events
@@ -25,6 +25,7 @@ from spikegpt_neuro.energy.record import CATEGORIES, Category, Estimate, Range, 
 from spikegpt_neuro.energy.tables import figures, layers
 from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.graph.layers import layer_of
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.running import Run
 from spikegpt_neuro.schedules import Schedule

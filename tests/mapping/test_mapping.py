@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import spikegpt_neuro as sgn
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.converters.lowering import lower
-from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.errors import DoesNotFit, UnsupportedInput
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
@@ -30,11 +30,13 @@ from spikegpt_neuro.mapping.mapper import (
     lower_bound_cores,
     measured_rates,
     place,
+    place_by_activity,
 )
-from spikegpt_neuro.mapping.partition import partition
+from spikegpt_neuro.mapping.partition import cores_of, partition
 from spikegpt_neuro.mapping.picture import draw, link_loads
 from spikegpt_neuro.mapping.placement import load_placement
-from spikegpt_neuro.mapping.requirements import list_bytes, workload
+from spikegpt_neuro.mapping.requirements import Where, list_bytes, workload
+from spikegpt_neuro.mapping.routes import by_population, messages_per_event, routes_of
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.vocabulary import read_vocabulary
 
@@ -277,6 +279,23 @@ def part_of(name: str) -> str:
     return re.sub(r"^blocks\.\d+\.", "", name)
 
 
+@given(st.integers(0, 10_000), st.sampled_from(["chip", "host"]))
+@settings(max_examples=30)
+def test_the_partitioner_counts_the_messages_of_the_routes(seed: int, head: Where) -> None:
+    graph = random_graph(seed)
+    profile = with_constants(LOIHI2, core__neurons=45)
+    load = workload(graph, profile, "host", head)
+    pieces = partition(load, profile)[0]
+    routes = routes_of(load, pieces, cores_of(pieces))
+    placed = by_population(pieces)
+    for index, name in enumerate(routes.sources):
+        mine = np.flatnonzero(routes.population == index)
+        mine = mine[np.argsort(routes.start[mine])]
+        each = np.repeat(routes.messages[mine], (routes.stop - routes.start)[mine])
+        if name in load.readers and len(mine):
+            assert np.array_equal(messages_per_event(load, name, placed), each)
+
+
 # What does not fit.
 
 
@@ -284,6 +303,18 @@ def refused(graph: SpikingGraph, profile: Profile, **options: Any) -> Refused:
     found = place(graph, profile, {}, **options)
     assert isinstance(found, Refused)
     return found
+
+
+def test_what_does_not_fit_is_an_error_with_every_violation() -> None:
+    graph = shape_graph(2, 64, 96)
+    expected = refused(graph, load_profile("loihi1")).violations
+    with pytest.raises(DoesNotFit) as caught:
+        place_by_activity(graph, load_profile("loihi1"), pytest.fail)  # type: ignore[arg-type]
+    assert caught.value.violations == expected
+    assert str(caught.value) == str(expected[0])
+    rates = uniform_rates(graph)
+    found = place_by_activity(graph, LOIHI2, lambda: rates, seed=3, artifact="a")
+    assert found.placement == mapped(graph, LOIHI2, rates, seed=3, artifact="a").placement
 
 
 def test_loihi_1_refuses_graded_events_by_name() -> None:

@@ -1,0 +1,23 @@
+"""Which layer a population belongs to, by its name: ``blocks.N.`` and what it is in the block."""
+
+from __future__ import annotations
+
+_BLOCKS = "blocks"
+
+
+def layer_of(population: str) -> str:
+    """The layer that a population belongs to: ``blocks.N``, or its own name outside blocks."""
+    block = block_of(population)
+    return population.split(".")[0] if block is None else f"{_BLOCKS}.{block}"
+
+
+def block_of(population: str) -> int | None:
+    """The number of its block; None outside blocks."""
+    words = population.split(".")
+    inside = words[0] == _BLOCKS and len(words) > 1 and words[1].isdecimal()
+    return int(words[1]) if inside else None
+
+
+def within_block(population: str) -> str:
+    """``blocks.3.att.wkv`` without its block; others as they are."""
+    return population if block_of(population) is None else population.split(".", 2)[-1]
