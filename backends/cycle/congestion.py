@@ -30,7 +30,6 @@ from spikegpt_neuro.mapping.picture import (
 )
 from spikegpt_neuro.mapping.placement import Placement
 
-TOWARDS = ((1, 0), (-1, 0), (0, -1), (0, 1))  # east, west, north, south
 LANE = 0.09  # of the pitch: how far the two directions of a link lie from its middle
 
 
@@ -73,15 +72,14 @@ def _heading(simulation: Simulation, title: str) -> list[str]:
 
 
 def _links(simulation: Simulation, canvas: Canvas) -> list[str]:
-    links, rows = simulation.links, simulation.mesh.rows
+    links, mesh, rows = simulation.links, simulation.mesh, simulation.mesh.rows
     seconds, most = simulation.seconds, float(links.occupied.max(initial=0.0))
     parts = ["<g stroke-linecap='round'>"]
     in_use = np.flatnonzero(links.messages)
     for link in in_use[np.argsort(links.occupied[in_use], kind="stable")].tolist():
-        router, direction = divmod(link, 4)
-        x, y = divmod(router, rows)
-        dx, dy = TOWARDS[direction]
-        (x0, y0), (x1, y1) = canvas.tile(x, y), canvas.tile(x + dx, y + dy)
+        (x, y), (to_x, to_y) = divmod(link // 4, rows), divmod(int(mesh.ends[link]), rows)
+        dx, dy = to_x - x, to_y - y
+        (x0, y0), (x1, y1) = canvas.tile(x, y), canvas.tile(to_x, to_y)
         aside = LANE * canvas.pitch  # keep to the right
         level = (links.occupied[link] / most) ** 0.5 if most else 0.0
         hint = (
