@@ -17,7 +17,8 @@ them (``force=True``); the command line shows its own spelling (``--force``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class SpikeGPTError(Exception):
@@ -36,11 +37,16 @@ class DoesNotFit(CheckFailed):
     """The model does not fit the hardware.
 
     ``violations``  every limit that does not hold, the first one being this error's text.
+    ``figures``     what is known of the model all the same: hardware, neurons, synapses, and cores
+                    and chips where only chips are missing.
     """
 
-    def __init__(self, text: str, violations: Sequence[object] = ()) -> None:
+    def __init__(
+        self, text: str, violations: Sequence[object] = (), figures: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(text)
         self.violations = tuple(violations)
+        self.figures = dict(figures or {})
 
 
 class WorkerFailed(SpikeGPTError):

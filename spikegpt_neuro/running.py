@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from inspect import Parameter, signature
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.descriptions import Description, describe, resolved
 from spikegpt_neuro.errors import MissingBackend, UsageError
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray
 from spikegpt_neuro.vocabulary import check_token_ids
-
-ENTRY_POINT_GROUP = "spikegpt_neuro.backends"
 
 Record = Literal["logits", "spikes", "events"]
 Progress = Callable[[int, int], None]
@@ -50,6 +49,25 @@ class ProjectionActivity:
         )
 
 
+class HardwareTime(Protocol):
+    """Simulated time on hardware."""
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Throughput in the steady state; None before the first token is through."""
+
+    @property
+    def seconds_per_token(self) -> float | None:
+        """Time between two tokens in the steady state."""
+
+    @property
+    def interrupted(self) -> bool:
+        """True where it ended early."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All its figures."""
+
+
 @dataclass(frozen=True)
 class Run:
     """Integers of one run over ``tokens`` (T,).
@@ -59,6 +77,7 @@ class Run:
                     spike, else none (see ``record`` of :meth:`Backend.run`).
     ``counts``      population -> saturations and clipped payloads (backends that cannot
                     count leave it empty).
+    ``simulation``  what a backend that simulates time found; None elsewhere.
     """
 
     tokens: NDArray[np.int64]
@@ -69,6 +88,7 @@ class Run:
     counts: Mapping[str, Counts] = field(default_factory=dict)
     seconds: float = 0.0
     startup_seconds: float = 0.0
+    simulation: HardwareTime | None = None
 
     @property
     def logits(self) -> NDArray[np.float32]:
@@ -115,26 +135,35 @@ class Backend(Protocol):
         """Open a closed loop for generation."""
 
 
-def backend_names() -> list[str]:
-    """Names of the installed backends."""
-    return sorted(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))
-
-
 def get_backend(name: str, **options: Any) -> Backend:
     """The backend registered under ``name``, made with its own ``options``.
 
-    A backend is an entry point of the group ``spikegpt_neuro.backends`` that names a
-    callable returning a :class:`Backend`. Raises :class:`UsageError` for an unknown name,
+    See :mod:`spikegpt_neuro.descriptions` for how backends are found. Raises
+    :class:`UsageError` for an unknown name or an option that the backend does not have,
     :class:`MissingBackend` where its packages are not installed.
     """
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name == name:
-            try:
-                factory = entry.load()
-            except ImportError as error:
-                raise MissingBackend(f"backend {name} cannot be imported: {error}") from error
-            return cast(Backend, factory(**options))
-    raise UsageError(f"no backend named {name!r}; installed: {', '.join(backend_names())}")
+    description = describe(name)
+    try:
+        factory = resolved(description.factory)
+    except ImportError as error:
+        raise MissingBackend(f"backend {name} cannot be imported: {error}") from error
+    known = _options_of(description, factory)
+    if known is not None and (strange := sorted(options.keys() - known)):
+        raise UsageError(
+            f"backend {name} has no option {', '.join(strange)}; "
+            f"it has {', '.join(sorted(known)) or 'none'}"
+        )
+    return cast(Backend, factory(**options))
+
+
+def _options_of(description: Description, factory: Callable[..., Any]) -> set[str] | None:
+    """Names of the options; those of a plain callable are its parameters (None: any)."""
+    if description.options:
+        return {option.name for option in description.options}
+    parameters = signature(factory).parameters.values()
+    if any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters}
 
 
 def check_tokens(graph: SpikingGraph, tokens: object) -> NDArray[np.int64]:

@@ -45,7 +45,7 @@ def _package_files() -> list[Path]:
 
 
 def test_the_core_knows_no_reader_and_no_backend() -> None:
-    open_to_all = {CORE / "api.py", *(CORE / "cli").rglob("*.py")}
+    open_to_all = {*(CORE / "api").rglob("*.py"), *(CORE / "cli").rglob("*.py")}
     for file in sorted(set(CORE.rglob("*.py")) - open_to_all):
         for name in _imports(file):
             room = name.removeprefix("spikegpt_neuro.").split(".")[0]
@@ -54,7 +54,7 @@ def test_the_core_knows_no_reader_and_no_backend() -> None:
 
 def test_no_room_imports_the_command_line_or_the_facade() -> None:
     doors = {
-        CORE / "api.py",
+        *(CORE / "api").rglob("*.py"),
         CORE / "__init__.py",
         CORE / "__main__.py",
         *(CORE / "cli").rglob("*.py"),
@@ -62,6 +62,23 @@ def test_no_room_imports_the_command_line_or_the_facade() -> None:
     for file in sorted(set(_package_files()) - doors):
         for name in _imports(file):
             assert not name.startswith(("spikegpt_neuro.cli", "spikegpt_neuro.api")), (file, name)
+
+
+def test_the_command_line_is_imported_by_nothing_but_itself() -> None:
+    for file in _package_files():
+        if file.parent != CORE / "cli" and file.name != "__main__.py":
+            assert not any(n.startswith("spikegpt_neuro.cli") for n in _imports(file)), file
+
+
+def test_the_command_line_names_no_backend() -> None:
+    """What a backend is and takes, it says itself (spikegpt_neuro/descriptions.py)."""
+    names = {"reference", "lava", "cycle", "loihi"}
+    for file in sorted((CORE / "cli").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) else getattr(node, "id", None)
+            if isinstance(text, str):
+                assert text not in names, (file, text)
+                assert not re.search(r"lava_|loihi_|(?i:loihi:)|(?i:lava:)", text), (file, text)
 
 
 def test_torch_is_imported_only_to_unpickle_and_to_race_against() -> None:

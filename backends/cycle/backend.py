@@ -16,7 +16,7 @@ from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import simulate
 from spikegpt_neuro.backends.cycle.timing.names import DEFAULT, check_timing
 from spikegpt_neuro.backends.cycle.trace import write_trace
-from spikegpt_neuro.backends.reference import ReferenceBackend
+from spikegpt_neuro.backends.reference.backend import ReferenceBackend
 from spikegpt_neuro.files import check_output_file, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
@@ -98,7 +98,12 @@ class CycleBackend:
             title = f"Congestion on {self.profile.name}"
             picture = draw_congestion(self.simulation, self.profile, placement, title)
             write_atomically(self._svg, picture)
-        return replace(run, seconds=simulated - placed, startup_seconds=placed - begin)
+        return replace(
+            run,
+            seconds=simulated - placed,
+            startup_seconds=placed - begin,
+            simulation=self.simulation,
+        )
 
     def session(self, graph: SpikingGraph) -> AbstractContextManager[Session]:
         """Token mode, for generation: the reference's, without time."""

@@ -13,8 +13,10 @@ import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from typing import Any
 
+from spikegpt_neuro.descriptions import Diagnosis
 from spikegpt_neuro.errors import MissingBackend
 
 VAR_MODEL = "lava.magma.compiler.var_model"
@@ -92,3 +94,12 @@ def _hashable_dataclasses() -> Iterator[None]:
         yield
     finally:
         dataclasses.dataclass = original
+
+
+def diagnose() -> Diagnosis:
+    """Lava's version if it can be imported, and otherwise how to install it."""
+    try:
+        load_lava()
+    except MissingBackend:
+        return Diagnosis({"lava": None}, {"lava": install_line()})
+    return Diagnosis({"lava": version("lava-nc")}, {})

@@ -20,7 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spikegpt_neuro.errors import CheckFailed, MissingBackend, UnsupportedInput, UsageError
+from spikegpt_neuro.backends.loihi.access import HOW_TO_GET_IT, is_installed
+from spikegpt_neuro.descriptions import Diagnosis
+from spikegpt_neuro.errors import (
+    CheckFailed,
+    MissingBackend,
+    SpikeGPTError,
+    UnsupportedInput,
+    UsageError,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -200,3 +208,20 @@ def _sinfo(*arguments: str) -> list[list[str]]:
         command, capture_output=True, text=True, check=True, timeout=SINFO_SECONDS
     )
     return [line.split() for line in done.stdout.splitlines()[1:]]
+
+
+def diagnose() -> Diagnosis:
+    """Whether the Loihi extension is here, and the system that a run would use."""
+    missing = {} if is_installed() else {"loihi": HOW_TO_GET_IT}
+    system = None
+    try:
+        connection = find_connection({}, os.environ)
+    except SpikeGPTError as error:  # a configuration that cannot be used is no system
+        missing["loihi_system"] = str(error)
+    else:
+        if connection is None:
+            missing["loihi_system"] = NO_SYSTEM
+        else:
+            system = describe(connection)
+    found = {"loihi": "loihi" not in missing, "loihi_system": system}
+    return Diagnosis(found, missing, optional=True)

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.backends.loihi.access import require_extension
 from spikegpt_neuro.backends.loihi.backend import LoihiBackend
-from spikegpt_neuro.backends.loihi.capacity import Capacity
+from spikegpt_neuro.backends.loihi.capacity import Capacity, capacity
 from spikegpt_neuro.backends.loihi.comparison import Row, compare
-from spikegpt_neuro.backends.loihi.job import Probe
+from spikegpt_neuro.backends.loihi.job import PROBES, Probe
 from spikegpt_neuro.backends.loihi.measurement import measure, record
-from spikegpt_neuro.backends.reference import ReferenceBackend
+from spikegpt_neuro.backends.reference.backend import ReferenceBackend
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.running import Progress, first_mismatch
 
 NEEDED: tuple[Probe, ...] = ("time", "energy")
@@ -25,11 +28,15 @@ NEEDED: tuple[Probe, ...] = ("time", "energy")
 
 @dataclass(frozen=True)
 class MeasuredProfile:
-    """``rows``: measured beside estimated; ``figures``: the main ones, by name."""
+    """``rows``: measured beside estimated; ``figures``: the main ones, by name.
+
+    ``head``  where the logits were made.
+    """
 
     record: Estimate
     rows: Sequence[Row]
     first_mismatch: str | None
+    head: Where
 
     @property
     def figures(self) -> Mapping[str, Any]:
@@ -69,7 +76,30 @@ def measured_profile(
     mismatches = (first_mismatch(graph, run, reference) for run in measured.runs)
     first = next((found for found in mismatches if found is not None), None)
     found = record(measured, plan, backend, first is None)
-    return MeasuredProfile(found, compare(found, plan, reference), first)
+    return MeasuredProfile(found, compare(found, plan, reference), first, plan.placement().head)
+
+
+def check_ready(options: Mapping[str, Any]) -> None:
+    """Raise :class:`MissingBackend` where a measured run was asked for and cannot be here."""
+    if not options.get("rehearse") and options.get("lava_python") is None:
+        require_extension()
+
+
+def is_measured(backend: LoihiBackend) -> bool:
+    """True where what runs is the chip."""
+    return not backend.rehearse
+
+
+def measured_run(
+    backend: LoihiBackend,
+    graph: SpikingGraph,
+    tokens: NDArray[np.int64],
+    profile: Profile,
+    progress: Progress | None = None,
+) -> MeasuredProfile:
+    """:func:`measured_profile` with all probes, of the deployment that ``backend`` asks for."""
+    plan = capacity(backend.deployment(graph), profile)
+    return measured_profile(backend, plan, tokens, PROBES, progress)
 
 
 def rehearsal(

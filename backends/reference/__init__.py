@@ -1,6 +1,39 @@
 """The reference backend: it defines what the integer graph means."""
 
-from spikegpt_neuro.backends.reference.backend import ReferenceBackend
-from spikegpt_neuro.backends.reference.executor import Executor
+from __future__ import annotations
 
-__all__ = ["Executor", "ReferenceBackend"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spikegpt_neuro.descriptions import Description, Option
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.backends.reference.backend import ReferenceBackend
+    from spikegpt_neuro.backends.reference.executor import Executor
+
+__all__ = ["BACKEND", "Executor", "ReferenceBackend"]
+
+BACKEND = Description(
+    name="reference",
+    factory="spikegpt_neuro.backends.reference.backend:ReferenceBackend",
+    options=(
+        Option("chunk", "Tokens per pass over a text.", "whole", uses=()),
+        Option(
+            "threads",
+            "Reference: threads that share the larger products [default: 1].",
+            "whole",
+            uses=("generate",),
+            metavar="N",
+        ),
+    ),
+    shares_integers=True,
+    checked_with={"chunk": 1},  # one token after the other: its own other mode
+)
+
+
+def __getattr__(name: str) -> Any:
+    """The executor and the backend load numba: only when somebody asks for them."""
+    home = {"ReferenceBackend": "backend", "Executor": "executor"}.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

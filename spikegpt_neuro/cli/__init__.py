@@ -10,6 +10,7 @@ an extra is missing; 70 an error of this program; 130 interrupted.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ USAGE_ERROR = 2
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+OPTION = re.compile(r"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|\d+(?:\.\d+)?|\.\.\.)(?![\w.])")
+"""An option with its value, as Python spells it in the errors of the library."""
 
 
 class VerbGroup(click.Group):
@@ -90,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         return _fail(_usage(error), error.exit_code, session)
     except SpikeGPTError as error:
-        return _fail(str(error), error.exit_code, session)
+        return _fail(as_typed(str(error)), error.exit_code, session)
     except Exception as error:
         hint = "an error of this program; --debug shows where"
         return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR, session)
@@ -101,6 +104,16 @@ def _fail(text: str, code: int, session: Session) -> int:
         traceback.print_exc()
     click.echo(f"error: {' '.join(text.split())}", err=True)
     return code
+
+
+def as_typed(text: str) -> str:
+    """Options as one types them here: ``force=True`` of a function is ``--force``."""
+
+    def typed(found: re.Match[str]) -> str:
+        name, value = found[1].replace("_", "-"), found[2].strip("'")
+        return f"--{name}" if value in ("True", "...") else f"--{name} {value}"
+
+    return OPTION.sub(typed, text)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -1,4 +1,4 @@
-"""What the verbs share: common options, output, progress, and where texts come from."""
+"""What the verbs share: common options, those of the backends, output and progress."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from spikegpt_neuro.errors import UnsupportedInput, UsageError
+from spikegpt_neuro.api.choices import (
+    DEFAULT_BACKEND,
+    PLACES,
+    SCHEDULES,
+    Option,
+    Use,
+    options_for,
+    timing_names,
+)
+from spikegpt_neuro.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from spikegpt_neuro.graph.graph import SpikingGraph
-    from spikegpt_neuro.running import Backend, Progress
-    from spikegpt_neuro.vocabulary import Unknown, Vocabulary
+    from spikegpt_neuro.running import Progress
 
 PROGRAM = "spikegpt-neuro"
 CORPORA = ("python-docs",)
-TIMINGS = ("bound", "simple", "detailed", "cycle")  # those of backends.cycle, which loads numpy
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -78,6 +82,22 @@ class Output:
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(label, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    @property
+    def stages(self) -> Stages:
+        """Progress of work in several parts, each under its label."""
+        return Stages(self)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A bar for each part of a long work."""
+
+    out: Output
+
+    def stage(self, label: str) -> AbstractContextManager[Progress | None]:
+        """Begin a part."""
+        return self.out.progress(label)
 
 
 def _shown(value: object) -> str:
@@ -137,18 +157,52 @@ corpus_option = click.option(
     help="A built-in text: the last tenth of the running Python's own documentation.",
 )
 backend_option = click.option(
-    "--backend", default="reference", show_default=True, help="Which backend runs the graph."
+    "--backend",
+    default=DEFAULT_BACKEND,
+    show_default=True,
+    help="Which backend runs the graph.",
 )
-lava_python_option = click.option(
-    "--lava-python", metavar="PYTHON", help="Interpreter that has Lava, if not this one."
-)
-where_choice = click.Choice(["chip", "host"])
-time_limit_option = click.option(
-    "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="End a Lava run after this time.",
-)
+timing_choice = click.Choice(timing_names())
+schedule_choice = click.Choice(SCHEDULES)
+where_choice = click.Choice(PLACES)
+
+
+def backend_options(use: Use) -> Callable[[Function], Function]:
+    """--backend and every backend's own options for ``use``; given ones arrive as ``options``."""
+    declared = options_for(use)
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def wrapped(*arguments: Any, **values: Any) -> Any:
+            given = {o.name: values.pop(o.name) for o in declared}
+            chosen = {
+                name: value for name, value in given.items() if value not in (None, False, ())
+            }
+            return function(*arguments, options=chosen, **values)
+
+        return _with(wrapped, backend_option, *map(_click_option, declared))  # type: ignore[return-value]
+
+    return decorate
+
+
+def _click_option(option: Option) -> Callable[[Function], Function]:
+    """An option of a backend as click has it."""
+    flag = f"--{option.flag or option.name.replace('_', '-')}"
+    kinds: dict[str, dict[str, Any]] = {
+        "text": {},
+        "path": {},
+        "whole": {"type": click.IntRange(min=1)},
+        "positive": {"type": click.FloatRange(min=0, min_open=True)},
+        "pair": {"type": click.IntRange(min=0), "nargs": 2},
+        "flag": {"is_flag": True},
+        "several": {"multiple": True},
+    }
+    settings = kinds[option.kind] | {"help": option.help}
+    if option.choices:
+        settings["type"] = click.Choice(option.choices)
+    elif option.metavar is not None:
+        settings["metavar"] = option.metavar
+    return click.option(flag, option.name, **settings)
 
 
 def source_options(function: Function) -> Function:
@@ -190,46 +244,9 @@ def _with(function: Function, *options: Callable[[Function], Function]) -> Funct
     return function
 
 
-def vocabulary_of(graph: SpikingGraph, where: str) -> Vocabulary:
-    """The graph's vocabulary, or an error saying how to get one."""
-    if graph.vocabulary is None:
-        raise UnsupportedInput(f"{where}: has no vocabulary; convert again with --vocab")
-    return graph.vocabulary
-
-
-def text_tokens(
-    graph: SpikingGraph, where: str, unknown: Unknown, text: str | None
-) -> NDArray[np.int64]:
-    """Token ids of the file ``text`` (``-``: standard input); None: the corpus python-docs."""
-    from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
-    from spikegpt_neuro.text import read_text
-
-    vocabulary = vocabulary_of(graph, where)
-    if text is None:
-        return vocabulary.encode(held_out(python_documentation()), unknown="replace")
-    return vocabulary.encode(read_text(text), unknown=unknown)
-
-
-def prompt_tokens(
-    graph: SpikingGraph, where: str, unknown: Unknown, prompt: str
-) -> NDArray[np.int64]:
-    """Token ids of a prompt; lines are tidied as upstream does for a character model."""
-    from spikegpt_neuro.vocabulary import refine_prompt
-
-    vocabulary = vocabulary_of(graph, where)
-    if not prompt:
-        raise UnsupportedInput("the prompt is empty; at least one character is needed")
-    refined = refine_prompt(prompt) if vocabulary.kind == "character" else prompt
-    return vocabulary.encode(refined, unknown=unknown)
-
-
-def source_tokens(
-    graph: SpikingGraph, where: str, unknown: Unknown, text: str | None, prompt: str | None
-) -> NDArray[np.int64]:
-    """Token ids of what :func:`source_options` gave."""
-    if prompt is not None:
-        return prompt_tokens(graph, where, unknown, prompt)
-    return text_tokens(graph, where, unknown, text)
+def source_of(text: str | None, prompt: str | None = None) -> str | Path | None:
+    """What :func:`source_options` gave, as functions take it; None: the built-in text."""
+    return prompt if text is None else Path(text)
 
 
 def exactly_one(**given: object) -> None:
@@ -237,15 +254,3 @@ def exactly_one(**given: object) -> None:
     if sum(value is not None for value in given.values()) != 1:
         *first, last = given
         raise UsageError(f"give one of {', '.join(first)} or {last}")
-
-
-def open_backend(name: str, **options: object) -> Backend:
-    """The backend ``name``, with those of ``options`` that are given."""
-    from spikegpt_neuro.running import get_backend
-
-    chosen = {option: value for option, value in options.items() if value is not None}
-    try:
-        return get_backend(name, **chosen)
-    except TypeError as error:
-        named = ", ".join(f"--{option.replace('_', '-')}" for option in chosen)
-        raise UsageError(f"backend {name} does not take all of {named}") from error

@@ -73,14 +73,12 @@ def convert(
             unknown=unknown,
             progress=progress,
         )
-    graph.save(output, force=force)
+    api.save(graph, output, force=force)
+    found = api.describe(graph).to_dict()
     out.result(
         {
             "artifact": output,
-            "layers": graph.shape.layers,
-            "width": graph.shape.width,
-            "vocab_size": graph.shape.vocab_size,
-            "parameters": graph.shape.parameters,
+            **{name: found[name] for name in ("layers", "width", "vocab_size", "parameters")},
             "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
             "seconds": time.perf_counter() - begin,
             "peak_rss_bytes": peak_rss_bytes(),

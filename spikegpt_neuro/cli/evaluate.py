@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -11,13 +10,12 @@ from spikegpt_neuro.cli.common import (
     Output,
     corpus_option,
     exactly_one,
-    text_tokens,
+    source_of,
     unknown_option,
     verb,
 )
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.model.spikegpt import Compat
     from spikegpt_neuro.vocabulary import Unknown
 
 
@@ -49,16 +47,17 @@ def evaluate(
 ) -> None:
     """Score the artifact DIR on TEXT, a UTF-8 file (- for standard input)."""
     from spikegpt_neuro import api
-    from spikegpt_neuro.evaluation import evaluate as score
 
     exactly_one(**{"TEXT": text, "--corpus": corpus})
     graph = api.load(artifact)
-    # The float model speaks the semantics that the graph was converted with.
-    compat: Compat = "upstream-run" if graph.shape.rescale_every else "training"
-    floating = api.float_model(against, compat=compat) if against else None
-    tokens = text_tokens(graph, artifact, unknown, text)
     with out.progress("evaluating") as progress:
-        evaluation = score(
-            graph, tokens, window=window, against=floating, limit=limit, progress=progress
+        found = api.evaluate(
+            graph,
+            source_of(text),
+            against=against,
+            window=window,
+            limit=limit,
+            unknown=unknown,
+            progress=progress,
         )
-    out.result(asdict(evaluation))
+    out.result(found.to_dict())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -49,19 +48,8 @@ def export(
     What the format cannot carry is listed by name as "unexported".
     """
     from spikegpt_neuro import api
-    from spikegpt_neuro.converters.exporters import registry
-    from spikegpt_neuro.graph.artifact import is_artifact
-    from spikegpt_neuro.graph.graph import SpikingGraph
-    from spikegpt_neuro.model.spikegpt import SpikeGPT
 
-    source: registry.Source
-    if is_artifact(Path(path)):
-        registry.check_export(to, SpikingGraph, Path(output), force)
-        source = api.load(path)
-    else:
-        registry.check_export(to, SpikeGPT, Path(output), force)
-        source = api.read_model(path, vocab=vocab, compat=compat)
-    done = registry.export(source, to, output, force=force)
+    done = api.export(path, to, output, vocab=vocab, compat=compat, force=force)
     if done.unexported:
         out.note(f"{len(done.unexported)} parts are not in {output}; {to} has nothing for them")
-    out.result({"path": str(done.path), "nodes": done.nodes, "unexported": list(done.unexported)})
+    out.result(done.to_dict())

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikegpt_neuro.cli.common import (
-    Output,
-    backend_option,
-    lava_python_option,
-    open_backend,
-    prompt_tokens,
-    time_limit_option,
-    unknown_option,
-    verb,
-    vocabulary_of,
-)
+from spikegpt_neuro.cli.common import Output, backend_options, unknown_option, verb
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from spikegpt_neuro.graph.graph import SpikingGraph
-    from spikegpt_neuro.running import Session
-    from spikegpt_neuro.sampling import Sampler
     from spikegpt_neuro.vocabulary import Unknown
 
 
@@ -56,18 +38,10 @@ if TYPE_CHECKING:
     type=float,
     default=0.9,
     show_default=True,
-    help="The nucleus behind a newline (character and byte models).",
+    help="The nucleus after a newline (character and byte models).",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Makes the text repeatable.")
-@backend_option
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Reference: threads that share the larger products [default: 1].",
-)
-@lava_python_option
-@time_limit_option
+@backend_options("generate")
 @unknown_option
 @verb
 def generate(
@@ -80,66 +54,31 @@ def generate(
     top_p_newline: float,
     seed: int | None,
     backend: str,
-    threads: int | None,
-    lava_python: str | None,
-    time_limit: float | None,
+    options: dict[str, Any],
     unknown: Unknown,
 ) -> None:
     """Continue PROMPT with the artifact DIR; the new text streams to standard output."""
     from spikegpt_neuro import api
-    from spikegpt_neuro.sampling import Sampler, options_for
-    from spikegpt_neuro.vocabulary import TextStream
 
-    graph = api.load(artifact)
-    vocabulary = vocabulary_of(graph, artifact)
-    options = options_for(
-        vocabulary, temperature=temperature, top_p=top_p, top_p_newline=top_p_newline
+    def show(piece: str) -> None:
+        click.echo(piece, nl=False)
+
+    found = api.generate(
+        api.load(artifact),
+        prompt,
+        count,
+        temperature=temperature,
+        top_p=top_p,
+        top_p_newline=top_p_newline,
+        seed=seed,
+        backend=backend,
+        unknown=unknown,
+        on_text=None if out.as_json else show,
+        **options,
     )
-    prompt_ids = prompt_tokens(graph, artifact, unknown, prompt)
-    runner = open_backend(backend, threads=threads, lava_python=lava_python, time_limit=time_limit)
-    stream, pieces = TextStream(vocabulary), []
-
-    def emit(piece: str) -> None:
-        pieces.append(piece)
-        if not out.as_json:
-            click.echo(piece, nl=False)
-
-    with runner.session(graph) as session:
-        logits = _read_prompt(session, prompt_ids)
-        begin = time.perf_counter()
-        sampler = Sampler(options, seed)
-        for token in _tokens(graph, session, sampler, logits, int(prompt_ids[-1]), count):
-            emit(stream.push(token))
-        emit(stream.flush())
-        seconds = time.perf_counter() - begin
-    _report(out, "".join(pieces), count, seconds)
-
-
-def _report(out: Output, text: str, count: int, seconds: float) -> None:
     if out.as_json:
-        out.result({"text": text, "tokens": count, "tokens_per_second": count / seconds})
+        out.result(found.to_dict())
         return
     click.echo()
-    out.note(f"{count} tokens in {seconds:.2f} s, {count / seconds:.0f} tokens/s")
-
-
-def _read_prompt(session: Session, prompt: NDArray[np.int64]) -> NDArray[np.int32]:
-    for token in prompt[:-1]:
-        session.step(int(token))
-    return session.step(int(prompt[-1]))
-
-
-def _tokens(
-    graph: SpikingGraph,
-    session: Session,
-    sampler: Sampler,
-    logits: NDArray[np.int32],
-    previous: int,
-    count: int,
-) -> Iterator[int]:
-    """``count`` sampled tokens; the last one is not fed back."""
-    for remaining in range(count, 0, -1):
-        previous = sampler.draw(logits * graph.logit_scale, previous)
-        yield previous
-        if remaining > 1:
-            logits = session.step(previous)
+    rate = f"{found.tokens_per_second:.0f} tokens/s"
+    out.note(f"{count} tokens in {found.seconds:.2f} s, {rate}")

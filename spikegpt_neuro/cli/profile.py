@@ -8,34 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spikegpt_neuro.api.choices import DEFAULT_PROFILE
 from spikegpt_neuro.cli.common import (
     CORPORA,
-    TIMINGS,
     Output,
-    backend_option,
+    backend_options,
     exactly_one,
-    lava_python_option,
-    open_backend,
     place_options,
+    schedule_choice,
+    source_of,
     source_options,
-    source_tokens,
-    time_limit_option,
+    timing_choice,
     unknown_option,
     verb,
 )
-from spikegpt_neuro.cli.loihi import check_options, loihi_options, save_record, write_job_folder
 from spikegpt_neuro.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.cli.profile_bench import Bench, Variant
-    from spikegpt_neuro.running import Progress
+    from spikegpt_neuro.api import Compared, TokenCost
     from spikegpt_neuro.vocabulary import Unknown
 
 
 @click.command(short_help="Joules, seconds and synaptic operations per token.")
 @click.argument("artifact", metavar="DIR")
-@backend_option
-@click.option("--hw", metavar="PROFILE", help="A profile's name or .toml file [loihi: loihi2].")
+@backend_options("profile")
+@click.option("--hw", metavar="PROFILE", help="A profile's name or .toml file.")
 @source_options
 @click.option(
     "--tokens",
@@ -48,15 +45,15 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--schedule",
-    type=click.Choice(["pipelined", "fall-through"]),
+    type=schedule_choice,
     default="pipelined",
     show_default=True,
     help="A token enters at every step (reading), or when the last one is through (writing).",
 )
 @click.option(
     "--timing",
-    type=click.Choice(TIMINGS),
-    help="How time is found [default: cycle with --backend cycle, else bound].",
+    type=timing_choice,
+    help="How time is found [default: what the backend asks for, else bound].",
 )
 @click.option(
     "--accounting",
@@ -87,18 +84,8 @@ if TYPE_CHECKING:
     help="Profiles side by side, for each of the values; NAME is an option: hw, backend, schedule, "
     "timing, accounting, embedding or head. Repeat it for every combination.",
 )
-@click.option(
-    "--granularity",
-    type=click.Choice(["population", "block"]),
-    help="Lava: stock processes by population, or one process per block [default: population].",
-)
-@time_limit_option
-@lava_python_option
-@loihi_options
-@click.option("--dry-run", is_flag=True, help="loihi: only write a job folder for its host (-o).")
-@click.option(
-    "-o", "--output", metavar="PATH", help="loihi: save the measured record, or the job folder."
-)
+@click.option("--dry-run", is_flag=True, help="Only write a job folder for a measuring host (-o).")
+@click.option("-o", "--output", metavar="PATH", help="Save the measured record, or the job folder.")
 @click.option("--force", is_flag=True, help="Replace what is at -o.")
 @unknown_option
 @verb
@@ -113,14 +100,13 @@ def profile(
     seed: int,
     context: int,
     compare: Sequence[str],
-    granularity: str | None,
-    time_limit: float | None,
-    lava_python: str | None,
     unknown: Unknown,
-    loihi: dict[str, Any],
     dry_run: bool,
     output: str | None,
     force: bool,
+    backend: str,
+    hw: str | None,
+    options: dict[str, Any],
     **setting: Any,
 ) -> None:
     """Price a run of the artifact DIR; exit code 1 if it does not fit the hardware.
@@ -130,71 +116,111 @@ def profile(
     constants it rests on.
     """
     from spikegpt_neuro import api
-    from spikegpt_neuro.cli.profile_bench import Bench, variants
 
-    hw = check_options(setting, compare, loihi, lava_python, dry_run, output)
-    setting["hw"] = hw
+    hw = _checked(backend, hw, options, compare, dry_run, output)
     if text is None and prompt is None:
         corpus = corpus or CORPORA[0]
     exactly_one(**{"--text": text, "--prompt": prompt, "--corpus": corpus})
-    chosen = variants(setting, compare)
-    if placement is not None and any(c.startswith(("embedding=", "head=")) for c in compare):
+    axes = _axes(compare)
+    if placement is not None and {"embedding", "head"} & axes.keys():
         raise UsageError(
             "--placement says where embedding and head are; leave them out of --compare"
         )
-    graph = api.load(artifact)
-    tokens = source_tokens(graph, artifact, unknown, text, prompt)[:count]
+    graph, source = api.load(artifact), source_of(text, prompt)
     if dry_run and output is not None:
-        backend = open_backend("loihi", time_limit=time_limit, **loihi)
-        write_job_folder(out, backend, graph, tokens, hw, output, force)
+        job: dict[str, Any] = {"tokens": count, "unknown": unknown, "force": force, **options}
+        out.result(api.write_job(graph, output, source, backend=backend, hw=hw, **job))
+        out.note("copy the folder to the host and run it there; its README.txt says how")
         return
-    bench = Bench(graph, tokens, artifact, placement, seed, context)
-    options = {"granularity": granularity, "time_limit": time_limit, "lava_python": lava_python}
-    for name in dict.fromkeys(variant.backend for variant in chosen):
-        # The reference's integers need no backend of their own, and the simulator runs them too.
-        own = None if name in ("reference", "cycle") else open_backend(name, **options, **loihi)
-        with out.progress(f"measuring activity on {name}") as progress:
-            bench.measure(name, own, progress)
-    if compare:
-        _side_by_side(out, bench, chosen)
-    else:
-        _one(out, bench, chosen[0])
-        if output is not None:
-            save_record(out, bench.probed, output, force)
+    common: dict[str, Any] = {
+        "backend": backend,
+        "hw": hw,
+        "tokens": count,
+        "placement": placement,
+        "seed": seed,
+        "context": context,
+        "artifact": artifact,
+        "unknown": unknown,
+        "progress": out.stages,
+        **setting,
+    }
+    if axes:
+        _side_by_side(out, api.compare(graph, axes, source, options=options, **common))
+        return
+    found = api.profile(graph, source, **common, **options)
+    _one(out, found)
+    if output is not None:
+        found.save(output, force=force)
+        if not out.as_json:
+            _comparison(found)
 
 
-def _one(out: Output, bench: Bench, variant: Variant) -> None:
-    with out.progress(f"timing on {variant.hw}") as progress:
-        found = bench.figures(variant, progress)
+def _checked(
+    backend: str,
+    hw: str | None,
+    options: dict[str, Any],
+    compare: Sequence[str],
+    dry_run: bool,
+    output: str | None,
+) -> str:
+    """The hardware profile; raises before anything starts if options do not go together."""
+    from spikegpt_neuro.api.profiling import check_ready
+    from spikegpt_neuro.descriptions import describe
+
+    measures = describe(backend).measure is not None
+    if hw is None and not measures:
+        raise UsageError("--hw is missing: name a hardware profile")
+    if not measures and (dry_run or output is not None):
+        raise UsageError(f"--dry-run and -o are for backends that measure; {backend} does not")
+    if compare and output is not None:
+        raise UsageError("-o saves one record; leave --compare")
+    if dry_run and output is None:
+        raise UsageError("--dry-run writes a job folder; name it with -o")
+    if options.get("rehearse") and output is not None:
+        raise UsageError("a rehearsal measures nothing; leave -o, or rehearse in the job folder")
+    if not dry_run:
+        check_ready(backend, options)
+    return hw or DEFAULT_PROFILE
+
+
+def _axes(compare: Sequence[str]) -> dict[str, list[str]]:
+    """What ``--compare hw=a,b schedule=c,d`` asks for."""
+    axes: dict[str, list[str]] = {}
+    for text in (part for option in compare for part in option.split()):
+        name, _, values = text.partition("=")
+        if not name or not values:
+            raise UsageError(f"--compare {text}: expected NAME=A,B")
+        axes.setdefault(name, []).extend(values.split(","))
+    return axes
+
+
+def _one(out: Output, found: TokenCost) -> None:
     if out.as_json:
-        out.result(found)
+        out.result(found.to_dict())
     else:
         from spikegpt_neuro.cli.profile_view import show
 
-        show(found)
-    if mismatch := found.get("first_mismatch"):
-        raise CheckFailed(f"backend {variant.backend} differs from the reference at {mismatch}")
+        show(found.to_dict())
+    if found.first_mismatch is not None:
+        backend = found.to_dict()["backend"]
+        raise CheckFailed(f"backend {backend} differs from the reference at {found.first_mismatch}")
 
 
-def _side_by_side(out: Output, bench: Bench, chosen: Sequence[Variant]) -> None:
-    """Every variant; one that does not fit keeps its place, with the reason."""
-    found: list[dict[str, Any]] = []
-    for variant in chosen:
-        with out.progress(f"timing on {variant.hw}") as progress:
-            found.append(_figures_or_reason(bench, variant, progress))
+def _side_by_side(out: Output, found: Compared) -> None:
+    """Every profile; one that does not fit keeps its place, with the reason."""
+    profiles = found.to_dict()["profiles"]
     if out.as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        click.echo(json.dumps(profiles, ensure_ascii=False))
     else:
         from spikegpt_neuro.cli.profile_view import show_side_by_side
 
-        show_side_by_side(found)
-    for figures in found:
+        show_side_by_side(profiles)
+    for figures in profiles:
         if "error" in figures:
             raise CheckFailed(f"{figures['hardware']}: {figures['error']}")
 
 
-def _figures_or_reason(bench: Bench, variant: Variant, progress: Progress | None) -> dict[str, Any]:
-    try:
-        return bench.figures(variant, progress)
-    except CheckFailed as error:
-        return variant.named() | {"error": str(error)}
+def _comparison(found: TokenCost) -> None:
+    from spikegpt_neuro.cli.profile_view import show_comparison
+
+    show_comparison(found.to_dict()["comparison"])

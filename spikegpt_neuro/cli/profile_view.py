@@ -45,6 +45,23 @@ def show_side_by_side(found: Sequence[Figures]) -> None:
         click.echo(reason)
 
 
+def show_comparison(rows: Sequence[Figures]) -> None:
+    """Measured beside estimated, category by category."""
+    table = _table("category", "quantity", "measured", "estimated", "range", "ratio", right_from=2)
+    for row in rows:
+        unit = f" {row['unit']}" if row["unit"] else ""
+        ratio, estimated = row["ratio"], row["estimated"]
+        table.add_row(
+            row["category"],
+            row["quantity"],
+            f"{row['measured']:.4g}{unit}",
+            f"{estimated['value']:.4g}{unit}",
+            f"{estimated['low']:.3g} .. {estimated['high']:.3g}",
+            "-" if ratio is None else f"{ratio:.3g}",
+        )
+    Console().print(table)
+
+
 def scaled(value: float, unit: str) -> str:
     """A figure in the unit that a person would choose: ``12.3 uJ``."""
     for factor, prefix in PREFIXES:

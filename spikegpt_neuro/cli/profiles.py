@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from spikegpt_neuro.cli.common import Output, verb
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.hardware.profile import Constant, Profile
+    from spikegpt_neuro.hardware.profile import Profile
 
 
 @click.command(short_help="List hardware profiles, or show one with its sources.")
@@ -17,30 +17,15 @@ if TYPE_CHECKING:
 @verb
 def profiles(out: Output, name: str | None) -> None:
     """List the hardware profiles; with PROFILE (a name or a .toml file), its constants."""
-    from spikegpt_neuro.hardware.profile import load_profile, profile_names
+    from spikegpt_neuro import api
 
-    if name is None:
-        found = {profile: load_profile(profile).title for profile in profile_names()}
-        out.result({"profiles": found} if out.as_json else found)
-        return
-    profile = load_profile(name)
+    found = api.profiles(name)
     if out.as_json:
-        constants = {key: _constant(c) for key, c in profile.constants.items()}
-        out.result({"name": profile.name, "title": profile.title, "constants": constants})
-        return
-    _table(profile)
-
-
-def _constant(constant: Constant) -> dict[str, Any]:
-    return {
-        "value": constant.value,
-        "unit": constant.unit,
-        "kind": constant.kind,
-        "source": constant.source,
-        "low": constant.low,
-        "high": constant.high,
-        "note": constant.note or None,
-    }
+        out.result(found.to_dict())
+    elif isinstance(found, api.ProfileList):
+        out.result(found.profiles)
+    else:
+        _table(found.profile)
 
 
 def _table(profile: Profile) -> None:

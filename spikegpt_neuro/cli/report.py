@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from spikegpt_neuro.api.choices import DEFAULT_PROFILE, DEFAULT_TIMING
 from spikegpt_neuro.cli.common import (
     CORPORA,
     PROGRAM,
-    TIMINGS,
     Output,
-    backend_option,
+    backend_options,
     exactly_one,
-    lava_python_option,
-    open_backend,
     place_options,
+    source_of,
     source_options,
-    source_tokens,
-    time_limit_option,
+    timing_choice,
     unknown_option,
     verb,
 )
-from spikegpt_neuro.errors import UsageError
 
 if TYPE_CHECKING:
-    from spikegpt_neuro.backends.cycle.timing.names import Timing
+    from spikegpt_neuro.api.choices import Timing
     from spikegpt_neuro.mapping.requirements import Where
     from spikegpt_neuro.vocabulary import Unknown
 
@@ -36,8 +33,10 @@ if TYPE_CHECKING:
 @click.command(short_help="One HTML file: fidelity, spikes, operations, energy, comparisons.")
 @click.argument("artifact", metavar="DIR")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The HTML file to write.")
-@click.option("--hw", default="loihi2", show_default=True, metavar="PROFILE", help="As in profile.")
-@backend_option
+@click.option(
+    "--hw", default=DEFAULT_PROFILE, show_default=True, metavar="PROFILE", help="As in profile."
+)
+@backend_options("report")
 @source_options
 @click.option(
     "--tokens",
@@ -51,8 +50,8 @@ if TYPE_CHECKING:
 @click.option("--against", metavar="CKPT", help="The float checkpoint to compare with.")
 @click.option(
     "--timing",
-    type=click.Choice(TIMINGS),
-    default="bound",
+    type=timing_choice,
+    default=DEFAULT_TIMING,
     show_default=True,
     help="As in profile.",
 )
@@ -66,8 +65,6 @@ if TYPE_CHECKING:
 )
 @place_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@time_limit_option
-@lava_python_option
 @unknown_option
 @verb
 def report(
@@ -87,9 +84,8 @@ def report(
     head: Where,
     seed: int,
     force: bool,
-    time_limit: float | None,
-    lava_python: str | None,
     unknown: Unknown,
+    options: dict[str, Any],
 ) -> None:
     """Run the artifact DIR, price the run in both schedules, and write what there is to say.
 
@@ -97,42 +93,31 @@ def report(
     code 1 if the model does not fit the hardware.
     """
     from spikegpt_neuro import api
-    from spikegpt_neuro.cli.reporting import Hardware, Origin, gather
-    from spikegpt_neuro.files import check_output_file, write_atomically
-    from spikegpt_neuro.hardware.profile import load_profile
-    from spikegpt_neuro.report.page import check_installed, render
 
     if text is None and prompt is None:
         corpus = corpus or CORPORA[0]
     exactly_one(**{"--text": text, "--prompt": prompt, "--corpus": corpus})
-    if backend == "loihi":
-        raise UsageError(
-            "report prices a run that it times itself; profile --backend loihi measures"
-        )
-    check_installed()
-    check_output_file(Path(output), force)
-    profile, graph = load_profile(hw), api.load(artifact)
-    tokens = source_tokens(graph, artifact, unknown, text, prompt)[:count]
-    given = {"time_limit": time_limit, "lava_python": lava_python}
-    # The reference's integers need no backend of their own, and the simulator runs them too.
-    runner = None if backend in ("reference", "cycle") else open_backend(backend, **given)
-    source = text or ("a prompt" if prompt is not None else f"built-in text {corpus}")
-    material = gather(
-        out,
-        graph,
-        tokens,
-        (backend, runner),
-        Hardware(profile, embedding, head, seed, timing),
-        against,
-        Origin(
-            title=Path(artifact).resolve().name,
-            text=f"{source}, {len(tokens):,} tokens",
-            command=_command(),
-            context=context,
-        ),
+    found = api.report(
+        api.load(artifact),
+        output,
+        source_of(text, prompt),
+        hw=hw,
+        backend=backend,
+        tokens=count,
+        against=against,
+        timing=timing,
+        embedding=embedding,
+        head=head,
+        seed=seed,
+        context=context,
+        title=Path(artifact).resolve().name,
+        command=_command(),
+        unknown=unknown,
+        force=force,
+        progress=out.stages,
+        **options,
     )
-    write_atomically(Path(output), render(material))
-    out.result({"path": output})
+    out.result(found.to_dict())
 
 
 def _command() -> str:

@@ -10,8 +10,9 @@ scored once:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,15 @@ from numpy.typing import NDArray
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel, FloatRun
+from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress, Run, check_tokens, get_backend
 
 WINDOW = 256
 ROWS = 64  # logits in double precision at a time: 26 MB at 50,277 tokens
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Result):
     """Figures of one evaluation; those that need a float model or a vocabulary may be None.
 
     ``tokens``          positions scored.
@@ -47,6 +49,18 @@ class Evaluation:
     clipped: int
     tokens: int
     protocol: str
+
+    UNITS: ClassVar[Mapping[str, str]] = {
+        "bits_per_token": "bit",
+        "bits_per_byte": "bit",
+        "float_bits_per_token": "bit",
+    }
+    HEADLINE: ClassVar[tuple[str, ...]] = (
+        "bits_per_token",
+        "perplexity",
+        "delta_bits_per_token",
+        "tokens",
+    )
 
 
 def evaluate(

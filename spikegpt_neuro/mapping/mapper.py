@@ -56,6 +56,21 @@ class Refused:
     cores: int | None = None
     chips: int | None = None
 
+    def error(self, profile: Profile) -> DoesNotFit:
+        """The same as an error; its text is the first violation."""
+        first, *more = self.violations
+        figures = {
+            "hardware": profile.name,
+            "chips": self.chips,
+            "cores": self.cores,
+            "neurons": self.load.neurons,
+            "synapses": self.load.dense_synapses,
+            "synaptic_memory_used": None,
+            "utilization": None,
+        }
+        others = f" (and {len(more)} more, see violations)" if more else ""
+        return DoesNotFit(f"{first}{others}", self.violations, figures)
+
 
 def measured_rates(graph: SpikingGraph, run: Run) -> Rates:
     """Events per token of every neuron, from a run that recorded every population's events."""
@@ -136,7 +151,7 @@ def place_by_activity(
         graph, profile, rates, embedding=embedding, head=head, seed=seed, artifact=artifact
     )
     if isinstance(found, Refused):
-        raise DoesNotFit(str(found.violations[0]), found.violations)
+        raise found.error(profile)
     return found
 
 

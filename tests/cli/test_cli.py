@@ -202,7 +202,10 @@ def test_a_backend_that_differs_is_named_and_ends_with_1(
             run.events["blocks.0.lif1"][3, 2] ^= 1
             return run
 
-    monkeypatch.setattr("spikegpt_neuro.cli.simulate.open_backend", lambda *_, **__: Wrong())
+    def made(name: str, **options: Any) -> ReferenceBackend:
+        return ReferenceBackend(**options) if options else Wrong()
+
+    monkeypatch.setattr("spikegpt_neuro.api.running.get_backend", made)
     done = cli("simulate", small / "model.sgn", "--prompt", "The quick", "--verify", "--json")
     assert done.code == 1
     assert done.json["matches_reference"] is False
@@ -287,7 +290,7 @@ def test_an_error_of_the_program_is_one_line_too(cli: Cli, monkeypatch: pytest.M
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("spikegpt_neuro.api.read_model", broken)
+    monkeypatch.setattr("spikegpt_neuro.api.models.read_model", broken)
     line = one_error_line(cli("info", "model.pth"), 70)
     assert "ZeroDivisionError: by zero" in line
     assert "--debug" in line

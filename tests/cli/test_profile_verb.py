@@ -179,7 +179,7 @@ def test_a_placement_is_used_and_checked(call: Call, artifact: Path, tmp_path: P
         (("--hw", "nothing"), 2, "no hardware profile named"),
         (("--hw", "spinnaker2"), 3, "latency"),
         (("--hw", "loihi2", "--accounting", "wishes"), 2, "no accounting named 'wishes'"),
-        (("--hw", "loihi2", "--compare", "colour=red"), 2, "with NAME one of backend, hw"),
+        (("--hw", "loihi2", "--compare", "colour=red"), 2, "expected one of backend, hw"),
         (("--hw", "loihi2", "--compare", "schedule=never"), 2, "expected one of pipelined"),
         (("--hw", "loihi2", "--backend", "wishes"), 2, "no backend named"),
         (("--hw", "loihi2", "--text", "nowhere.txt"), 2, "give one of"),

@@ -1,7 +1,7 @@
 """From a run to records: one measurement of activity, priced on as many settings as asked for.
 
-This is where backends and the energy room meet: a backend gives events, the simulator of the
-``cycle`` backend gives time, and :mod:`spikegpt_neuro.energy.estimators` makes a record of both.
+This is where backends and energy meet: a backend gives events, the cycle-level simulator gives
+time, and :mod:`spikegpt_neuro.energy.estimators` makes a record of both.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from spikegpt_neuro.energy.estimators import Timed, estimate
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.pricing import time_constants
 from spikegpt_neuro.energy.record import Estimate, Range
-from spikegpt_neuro.errors import CheckFailed
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
-from spikegpt_neuro.mapping.mapper import Mapped, Refused, place
+from spikegpt_neuro.mapping.mapper import Mapped, place_by_activity
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.mapping.requirements import Where
+from spikegpt_neuro.mapping.traffic import Rates
 from spikegpt_neuro.running import Backend, Progress, Run
 from spikegpt_neuro.schedules import Schedule
 
@@ -86,18 +86,6 @@ def _chunks(
     yield Chunk(rows, None), run
 
 
-def placement_of(
-    measured: Measured,
-    profile: Profile,
-    embedding: Where,
-    head: Where,
-    seed: int,
-    artifact: str | None = None,
-) -> Placement:
-    """Place the graph as :func:`mapped_of` does; the placement alone."""
-    return mapped_of(measured, profile, embedding, head, seed, artifact).placement
-
-
 def mapped_of(
     measured: Measured,
     profile: Profile,
@@ -108,11 +96,14 @@ def mapped_of(
 ) -> Mapped:
     """Place the graph, its traffic weighed by the measured activity.
 
-    Raises :class:`CheckFailed` naming the first limit that does not hold.
+    Raises :class:`DoesNotFit` naming the first limit that does not hold.
     """
     activity = measured.activity
-    rates = {name: counts / activity.tokens for name, counts in activity.per_neuron.items()}
-    found = place(
+
+    def rates() -> Rates:
+        return {name: counts / activity.tokens for name, counts in activity.per_neuron.items()}
+
+    return place_by_activity(
         measured.graph,
         profile,
         rates,
@@ -121,10 +112,6 @@ def mapped_of(
         seed=seed,
         artifact=artifact,
     )
-    if isinstance(found, Refused):
-        first, *more = found.violations
-        raise CheckFailed(str(first) + (f" (and {len(more)} more, see map)" if more else ""))
-    return found
 
 
 @dataclass(frozen=True)
@@ -159,7 +146,7 @@ class Site:
         timed: Timed,
         events: Mapping[str, HardwareEvents] | None = None,
     ) -> Estimate:
-        """The record; ``cycle`` prices what its simulation counted, others what they work out."""
+        """The record, priced by ``events`` that a simulation counted; None: worked out here."""
         measured = self.measured
         return estimate(
             estimator,
@@ -168,7 +155,7 @@ class Site:
             self.profile,
             self.placement,
             timed,
-            events if estimator == "cycle" else None,
+            events,
         )
 
 

@@ -1,17 +1,15 @@
-"""The public face in Python: checkpoint to graph, graph to run.
-
-Everything here is one or two calls into the rooms of the house; this module and the command
-line are the only ones in the core that know readers and backends.
-"""
+"""Checkpoints and graphs: convert, save, load, describe; the float reference."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.api.inputs import PathLike
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
@@ -19,12 +17,11 @@ from spikegpt_neuro.evaluation.corpus import python_documentation, training_part
 from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
-from spikegpt_neuro.model.spikegpt import Compat, SpikeGPT
-from spikegpt_neuro.running import Progress, Record, Run, get_backend
+from spikegpt_neuro.model.spikegpt import Compat, ModelShape, SpikeGPT
+from spikegpt_neuro.results import Result
+from spikegpt_neuro.running import Progress
 from spikegpt_neuro.text import read_text
-from spikegpt_neuro.vocabulary import Unknown, check_token_ids
-
-PathLike = str | Path
+from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
 
 
 def convert(
@@ -94,7 +91,7 @@ def calibration_tokens(
     if model.vocabulary is None:
         raise UnsupportedInput(
             f"{model.provenance.file}: no vocabulary in or beside it for "
-            f"{model.shape.vocab_size} token ids; give one (--vocab)"
+            f"{model.shape.vocab_size} token ids; give one (vocab=...)"
         )
     if calibration is None:
         return model.vocabulary.encode(training_part(python_documentation()), unknown="replace")
@@ -112,32 +109,14 @@ def load(path: PathLike) -> SpikingGraph:
     return artifact.load(str(path))
 
 
-def run(
-    graph: SpikingGraph,
-    tokens: NDArray[np.integer],
-    backend: str = "reference",
-    *,
-    record: Record = "spikes",
-    progress: Progress | None = None,
-    **options: Any,
-) -> Run:
-    """Run token ids (T,) from the initial state; ``options`` go to the backend.
+def save(graph: SpikingGraph, path: PathLike, *, force: bool = False) -> Path:
+    """Write the artifact directory ``path``, whole or not at all; returns its path.
 
-    ``record`` chooses what the run keeps: ``"logits"``, also ``"spikes"`` (every binary
-    population), or also every population's ``"events"``.
-
-    Raises
-    ------
-    UsageError
-        No backend has this name.
-    MissingBackend
-        Its packages are not installed; the text names the install line.
-    UnsupportedInput
-        A token id is out of range, or the backend cannot run this graph.
+    ``force`` replaces an artifact that exists. Raises :class:`CannotWrite` where something else
+    is there, or it cannot be written.
     """
-    runner = get_backend(backend, **options)
-    ids = check_token_ids(tokens, graph.shape.vocab_size)
-    return runner.run(graph, ids, record=record, progress=progress)
+    artifact.save(graph, path, force=force)
+    return Path(path)
 
 
 def float_model(
@@ -149,3 +128,91 @@ def float_model(
 ) -> FloatModel:
     """The float reference of a checkpoint: ``float_model(path).logits(tokens)`` is (T, V)."""
     return FloatModel(read_model(checkpoint, vocab=vocab, compat=compat), dtype=dtype)
+
+
+@dataclass(frozen=True, repr=False)
+class Described(Result):
+    """What an artifact or a checkpoint holds; what a kind does not have is None.
+
+    ``kind``  ``"artifact"`` or ``"checkpoint"``. ``embedding``: ``"binary"`` or ``"real"``.
+    """
+
+    kind: str
+    layers: int
+    width: int
+    vocab_size: int
+    parameters: int
+    embedding: str
+    vocabulary: str | None
+    source_sha256: str | None
+    source_file: str | None
+    source_format: str | None
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    populations: int | None = None
+    neurons: int | None = None
+    synapses: int | None = None
+    tool_version: str | None = None
+
+    HEADLINE: ClassVar[tuple[str, ...]] = ("kind", "layers", "width", "vocab_size", "parameters")
+
+    def to_dict(self) -> dict[str, object]:
+        """The figures that its kind has."""
+        found = super().to_dict()
+        graph_only = ("weight_bits", "activation_bits", "populations", "neurons", "synapses")
+        if self.kind == "checkpoint":
+            found = {k: v for k, v in found.items() if k not in (*graph_only, "tool_version")}
+        return found
+
+
+def describe(
+    source: PathLike | SpikingGraph | SpikeGPT, *, vocab: PathLike | None = None
+) -> Described:
+    """What an artifact or a checkpoint is; an artifact's checksums are verified.
+
+    >>> import spikegpt_neuro as sgn
+    >>> sgn.describe("examples/pydoc-4x128.pth").layers
+    4
+
+    Raises :class:`UnsupportedInput` where it is neither, or damaged.
+    """
+    if isinstance(source, (str, Path)):
+        is_graph = artifact.is_artifact(Path(source))
+        source = load(source) if is_graph else read_model(source, vocab=vocab)
+    return _of_graph(source) if isinstance(source, SpikingGraph) else _of_checkpoint(source)
+
+
+def _of_graph(graph: SpikingGraph) -> Described:
+    origin = graph.provenance
+    return Described(
+        "artifact",
+        *_of_shape(graph.shape, graph.vocabulary),
+        source_sha256=origin.get("source_sha256"),
+        source_file=origin.get("source_file"),
+        source_format=origin.get("source_format"),
+        weight_bits=graph.weight_bits,
+        activation_bits=graph.activation_bits,
+        populations=len(graph.populations),
+        neurons=sum(population.size for population in graph.populations),
+        synapses=sum(projection.synapses for projection in graph.projections),
+        tool_version=origin.get("tool_version"),
+    )
+
+
+def _of_checkpoint(model: SpikeGPT) -> Described:
+    origin = model.provenance
+    shape = _of_shape(model.shape, model.vocabulary)
+    return Described("checkpoint", *shape, origin.sha256, origin.file, origin.format)
+
+
+def _of_shape(
+    shape: ModelShape, vocabulary: Vocabulary | None
+) -> tuple[int, int, int, int, str, str | None]:
+    return (
+        shape.layers,
+        shape.width,
+        shape.vocab_size,
+        shape.parameters,
+        "binary" if shape.spike_embedding else "real",
+        vocabulary.kind if vocabulary else None,
+    )

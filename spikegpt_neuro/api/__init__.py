@@ -1,0 +1,107 @@
+"""The public face: every verb as a function, results as small frozen records.
+
+The command line is thin over these functions; whatever it prints comes from here. The names load
+on first use, since most of what they need is slow to import.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikegpt_neuro.api.doctoring import Environment, doctor
+    from spikegpt_neuro.api.evaluating import evaluate
+    from spikegpt_neuro.api.exporting import export
+    from spikegpt_neuro.api.fitting import Fitted, fit
+    from spikegpt_neuro.api.generating import Generated, generate
+    from spikegpt_neuro.api.models import (
+        Described,
+        calibration_tokens,
+        convert,
+        describe,
+        float_model,
+        load,
+        read_model,
+        save,
+    )
+    from spikegpt_neuro.api.placing import Placed, place
+    from spikegpt_neuro.api.profiles import ProfileList, ProfileTable, profiles
+    from spikegpt_neuro.api.profiling import Compared, TokenCost, compare, profile, write_job
+    from spikegpt_neuro.api.reporting import report
+    from spikegpt_neuro.api.running import Simulated, run, simulate
+
+HOME = {
+    "Compared": "profiling",
+    "Described": "models",
+    "Environment": "doctoring",
+    "Fitted": "fitting",
+    "Generated": "generating",
+    "Placed": "placing",
+    "ProfileList": "profiles",
+    "ProfileTable": "profiles",
+    "Simulated": "running",
+    "TokenCost": "profiling",
+    "calibration_tokens": "models",
+    "compare": "profiling",
+    "convert": "models",
+    "describe": "models",
+    "doctor": "doctoring",
+    "evaluate": "evaluating",
+    "export": "exporting",
+    "fit": "fitting",
+    "float_model": "models",
+    "generate": "generating",
+    "load": "models",
+    "place": "placing",
+    "profile": "profiling",
+    "profiles": "profiles",
+    "read_model": "models",
+    "report": "reporting",
+    "run": "running",
+    "save": "models",
+    "simulate": "running",
+    "write_job": "profiling",
+}
+"""Public name -> its module here."""
+
+__all__ = [
+    "Compared",
+    "Described",
+    "Environment",
+    "Fitted",
+    "Generated",
+    "Placed",
+    "ProfileList",
+    "ProfileTable",
+    "Simulated",
+    "TokenCost",
+    "calibration_tokens",
+    "compare",
+    "convert",
+    "describe",
+    "doctor",
+    "evaluate",
+    "export",
+    "fit",
+    "float_model",
+    "generate",
+    "load",
+    "place",
+    "profile",
+    "profiles",
+    "read_model",
+    "report",
+    "run",
+    "save",
+    "simulate",
+    "write_job",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{HOME[name]}"), name)
+    globals()[name] = value
+    return value

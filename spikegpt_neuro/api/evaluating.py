@@ -1,0 +1,55 @@
+"""Bits per token of a graph, beside its float original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
+from spikegpt_neuro.api.models import float_model
+from spikegpt_neuro.evaluation.evaluate import WINDOW, Evaluation
+from spikegpt_neuro.evaluation.evaluate import evaluate as score
+from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.model.float_forward import FloatModel
+from spikegpt_neuro.model.spikegpt import Compat
+from spikegpt_neuro.running import Progress
+from spikegpt_neuro.vocabulary import Unknown
+
+
+def evaluate(
+    graph: SpikingGraph,
+    text: Text | None = None,
+    *,
+    against: PathLike | FloatModel | None = None,
+    window: int = WINDOW,
+    limit: int | None = None,
+    unknown: Unknown = "error",
+    progress: Progress | None = None,
+) -> Evaluation:
+    r"""Score a text or token ids (T,); None: the built-in text, which the example never saw.
+
+    .. math::
+        bits\_per\_token = -\frac{1}{T - 1} \sum_{t=1}^{T-1} \log_2 \mathrm{softmax}(z[t-1])_{x[t]}
+
+    Parameters
+    ----------
+    against
+        The float checkpoint (or model) of the graph, run over the same windows.
+    window
+        Tokens per window, W >= 1; the state is reset at each.
+    limit
+        Use only the first ``limit`` tokens.
+
+    Raises
+    ------
+    UnsupportedInput
+        Fewer than two tokens, ids out of range, or ``against`` has another shape.
+    """
+    floating = float_model_for(graph, against) if isinstance(against, (str, Path)) else against
+    tokens = tokens_of(graph, text, unknown=unknown)
+    return score(graph, tokens, window=window, against=floating, limit=limit, progress=progress)
+
+
+def float_model_for(graph: SpikingGraph, checkpoint: PathLike) -> FloatModel:
+    """The float model, under the semantics that the graph was converted with."""
+    compat: Compat = "upstream-run" if graph.shape.rescale_every else "training"
+    return float_model(checkpoint, compat=compat)

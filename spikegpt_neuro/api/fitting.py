@@ -1,0 +1,92 @@
+"""A hardware profile from runs measured on Loihi."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from spikegpt_neuro.api.choices import DEFAULT_PROFILE
+from spikegpt_neuro.api.inputs import PathLike
+from spikegpt_neuro.backends.loihi import fitting
+from spikegpt_neuro.energy.record import Estimate, from_json
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.files import check_output_file
+from spikegpt_neuro.hardware.profile import load_profile
+from spikegpt_neuro.results import Result
+
+
+@dataclass(frozen=True, repr=False)
+class Fitted(Result):
+    """Energies per operation, in picojoules, and how far the fit is off.
+
+    ``residuals_joules``    (runs,) measured minus fitted. ``relative_residual``: their norm over
+                            that of the measured energies.
+    """
+
+    profile: Path
+    base: str
+    runs: int
+    picojoules: Mapping[str, float]
+    residuals_joules: tuple[float, ...]
+    relative_residual: float
+    static_watts_per_chip: float
+    static_watts_range: tuple[float, float]
+
+    UNITS: ClassVar[Mapping[str, str]] = {"static_watts_per_chip": "W"}
+    HEADLINE: ClassVar[tuple[str, ...]] = (
+        "profile",
+        "runs",
+        "relative_residual",
+        "static_watts_per_chip",
+    )
+
+
+def fit(
+    records: Sequence[PathLike | Estimate],
+    path: PathLike,
+    *,
+    base: PathLike = DEFAULT_PROFILE,
+    powered_chips: int | None = None,
+    force: bool = False,
+) -> Fitted:
+    """Fit energies per operation to measured records, and write them as a profile to ``path``.
+
+    ``base``           the profile to build on.
+    ``powered_chips``  chips that share the measured static power; None: those that the run used.
+
+    Raises :class:`UnsupportedInput` for records that are damaged, not measured, or too few to
+    determine the constants; :class:`CannotWrite` for the output.
+    """
+    target = Path(path)
+    check_output_file(target, force)
+    profile = load_profile(base)
+    read = [r if isinstance(r, Estimate) else read_record(Path(r)) for r in records]
+    found = fitting.fit(read, powered_chips)
+    names = [r.estimator if isinstance(r, Estimate) else Path(r).name for r in records]
+    fitting.save_profile(target, found, profile, names, force)
+    load_profile(target.resolve())
+    low, mean, high = found.static
+    return Fitted(
+        profile=target,
+        base=profile.name,
+        runs=found.runs,
+        picojoules={key: joules * 1e12 for key, joules in found.joules.items()},
+        residuals_joules=tuple(found.residuals.tolist()),
+        relative_residual=found.relative,
+        static_watts_per_chip=mean,
+        static_watts_range=(low, high),
+    )
+
+
+def read_record(path: Path) -> Estimate:
+    """An energy record that :func:`profile` saved."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnsupportedInput(f"{path}: cannot be read as a record: {error}") from error
+    if not isinstance(content, dict):
+        raise UnsupportedInput(f"{path}: not an energy record")
+    return from_json(content)

@@ -1,0 +1,23 @@
+"""Progress of work in several parts."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, runtime_checkable
+
+from spikegpt_neuro.running import Progress
+
+
+@runtime_checkable
+class Stages(Protocol):
+    """Something that shows each part of a long work under its own label."""
+
+    def stage(self, label: str) -> AbstractContextManager[Progress | None]:
+        """Begin a part; it ends with the context."""
+
+
+def stage(
+    progress: Progress | Stages | None, label: str
+) -> AbstractContextManager[Progress | None]:
+    """A part of the work: under its label where ``progress`` knows labels, else just counted."""
+    return progress.stage(label) if isinstance(progress, Stages) else nullcontext(progress)
