@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.reference.executor import TOKEN, Executor, GraphState
-from spikegpt_neuro.backends.reference.stepper import Stepper, can_step
+from spikegpt_neuro.backends.reference.stepper import Stepper, obstacle
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray
@@ -27,9 +28,11 @@ from spikegpt_neuro.running import (
 
 CHUNK_TOKENS = 512
 
+LOG = logging.getLogger(__name__)
+
 
 class ExecutorSession:
-    """Token by token through the executor, for programs that the stepper does not know."""
+    """Token by token through the executor, for graphs that the stepper cannot take."""
 
     def __init__(self, graph: SpikingGraph) -> None:
         self._graph = graph
@@ -112,11 +115,13 @@ class ReferenceBackend:
 
     @contextmanager
     def session(self, graph: SpikingGraph) -> Iterator[Session]:
-        """Token mode, for generation."""
-        if can_step(graph):
+        """Token mode, for generation; logged where it has to take the slow way."""
+        reason = obstacle(graph)
+        if reason is None:
             with closing(StepperSession(graph, self.threads)) as session:
                 yield session
         else:
+            LOG.info("%s: the session runs through the executor, generation is slower", reason)
             yield ExecutorSession(graph)
 
 

@@ -16,14 +16,13 @@ the lowering chooses by the share of events that calibration saw. Weights of 4 b
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 from weakref import finalize
 
 import numpy as np
-from numba import int8
+from numba import int8, njit
 from numba.typed import List
 from numpy.typing import NDArray
 
@@ -41,95 +40,46 @@ from spikegpt_neuro.backends.reference.team import (
 )
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.tensors import let_go
-from spikegpt_neuro.neurons.embedding import Embedding
-from spikegpt_neuro.neurons.gate import Gate, advance_gate
-from spikegpt_neuro.neurons.layer_norm import NORMALIZED_FRACTION, LayerNorm, advance_layer_norm
-from spikegpt_neuro.neurons.lif import LIF, advance_lif
-from spikegpt_neuro.neurons.program import IntArray, Program
-from spikegpt_neuro.neurons.requantize import Requantize, advance_requantize
-from spikegpt_neuro.neurons.residual import Residual, advance_residual
-from spikegpt_neuro.neurons.squared_relu import SquaredReLU, advance_squared_relu
-from spikegpt_neuro.neurons.token_mix import TokenMix, advance_token_mix
-from spikegpt_neuro.neurons.wkv import WKV, advance_wkv
+from spikegpt_neuro.neurons import PROGRAMS
+from spikegpt_neuro.neurons.program import PORTS_MAX, IntArray, Kernel, Program
 
 # Columns of the table of operations.
-KIND, SHARED, SIZE, EVENTS, PORT_0, PORT_1, PORT_2, STATE, PARAMETERS, SCALAR = range(10)
-SCALARS = 7
+KIND, SHARED, SIZE, EVENTS, PORT_0, PORT_1, PORT_2 = range(7)
+STATE, STATES, PARAMETERS, VECTORS, SCALAR = range(7, 12)
 
-# Kinds of operation; a projection's SCALAR is its matrix, or the shift.
+# Kinds of operation; a projection's SCALAR is its matrix, or the shift. Programs follow.
 BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED, SHIFT = range(5)
-NORM, MIX, TIME_MIX, REQUANTIZE, FIRE, JOIN, HIDDEN, GATE = range(5, 13)
+FIRST_PROGRAM = SHIFT + 1
+
+KERNELS: dict[type[Program], Kernel] = {
+    program: program.kernel for program in PROGRAMS.values() if program.kernel is not None
+}
+"""The programs that can be stepped; others (from outside this package) the executor runs."""
+
+KINDS = {program: kind for kind, program in enumerate(KERNELS, FIRST_PROGRAM)}
 
 CACHE_LINE = 64
 LINE_SUMS = CACHE_LINE // 4
 LARGE_BYTES = 1 << 16  # sharing a smaller product costs more than it gains
 NARROW_LIMIT = 1 << 15  # events must fit 16 bits
+NO_ROWS = (0, 0, 0, 0)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How a program becomes an operation: its kind, parameter vectors and scalars."""
-
-    kind: int
-    vectors: Callable[[Any], tuple[IntArray, ...]]
-    scalars: Callable[[Any], tuple[int, ...]]
-
-
-LAYOUTS: dict[type[Program], _Layout] = {
-    LayerNorm: _Layout(
-        NORM,
-        lambda p: (p.weight, p.bias),
-        lambda p: (
-            NORMALIZED_FRACTION + p.weight_fraction - p.output_fraction,
-            p.mean_mantissa,
-            p.mean_shift,
-            p.root_mantissa,
-            p.root_shift,
-            p.epsilon,
-        ),
-    ),
-    TokenMix: _Layout(
-        MIX, lambda p: (p.coefficient, p.mantissa, p.shift), lambda p: (p.events.high,)
-    ),
-    WKV: _Layout(
-        TIME_MIX,
-        lambda p: (
-            p.decay,
-            p.first,
-            p.key_mantissa,
-            p.key_shift,
-            p.value_mantissa,
-            p.value_shift,
-            p.receptance_mantissa,
-            p.receptance_shift,
-            p.output_mantissa,
-            p.output_shift,
-        ),
-        lambda p: (p.events.high,),
-    ),
-    Requantize: _Layout(
-        REQUANTIZE, lambda p: (p.mantissa, p.shift), lambda p: (p.events.high, int(p.quantizer))
-    ),
-    LIF: _Layout(FIRE, lambda _: (), lambda p: (p.du, p.dv, p.vth)),
-    Residual: _Layout(JOIN, lambda _: (), lambda p: (p.halve,)),
-    SquaredReLU: _Layout(
-        HIDDEN,
-        lambda p: (p.mantissa, p.shift),
-        lambda p: (p.square_mantissa, p.square_shift, p.events.high),
-    ),
-    Gate: _Layout(
-        GATE,
-        lambda p: (p.value_mantissa, p.value_shift, p.receptance_mantissa, p.receptance_shift),
-        lambda p: (p.events.high,),
-    ),
-}
+def obstacle(graph: SpikingGraph) -> str | None:
+    """Why the graph cannot be stepped, in a few words; None if it can."""
+    for population in graph.populations[1:]:
+        if type(population.program) not in KINDS:
+            return f"program {population.program.kind} ({population.name}) has no compiled step"
+    for projection in graph.projections:
+        events = graph.by_name[projection.source].events
+        if projection.is_dense and events.high >= NARROW_LIMIT:
+            return f"{projection.source} sends events of {events.bits} bits to synapses"
+    return None
 
 
 def can_step(graph: SpikingGraph) -> bool:
-    """True if every program has a layout and every dense projection gets narrow events."""
-    return all(type(p.program) in LAYOUTS for p in graph.populations[1:]) and all(
-        graph.by_name[q.source].events.high < NARROW_LIMIT for q in graph.projections if q.is_dense
-    )
+    """True if every program has a compiled step and every dense projection gets narrow events."""
+    return obstacle(graph) is None
 
 
 class Stepper:
@@ -143,7 +93,9 @@ class Stepper:
     def __init__(self, graph: SpikingGraph, threads: int = 1) -> None:
         plan = _Plan(graph)
         shared = any(operation[SHARED] for operation in plan.operations)
-        self._table = plan.embedding.table
+        table = graph.input.program.lookup
+        assert table is not None
+        self._table = table
         self._size = graph.input.size
         output = plan.events[graph.output.name]
         self._output = slice(output, output + graph.output.size)
@@ -152,7 +104,7 @@ class Stepper:
         self.threads = min(threads, most_threads()) if shared else 1
         self._board = new_board(self.threads)
         self._buffers = (
-            np.array(plan.operations, np.int64),
+            plan.table(),
             self._words,
             np.concatenate([np.zeros(0, np.int32), *plan.state]),
             np.concatenate([np.zeros(0, np.int32), *plan.parameters]),
@@ -200,11 +152,10 @@ class _Plan:
         for population in self.graph.populations[1:]:
             self._population(population)
 
-    @property
-    def embedding(self) -> Embedding:
-        program = self.graph.input.program
-        assert isinstance(program, Embedding)
-        return program
+    def table(self) -> NDArray[np.int64]:
+        """The operations, one per row."""
+        width = max(map(len, self.operations), default=0)
+        return np.array([row + [0] * (width - len(row)) for row in self.operations], np.int64)
 
     def _words(self, size: int) -> int:
         begin = self.words
@@ -212,21 +163,20 @@ class _Plan:
         return begin
 
     def _population(self, population: Population) -> None:
-        program, layout = population.program, LAYOUTS[type(population.program)]
+        program = population.program
         ports = [self._projection(q) for q in self.graph.incoming[population.name]]
         self.events[population.name] = self._words(population.size)
-        state = _total(self.state)
-        self.state += program.initial_state(population.size)
-        parameters = _total(self.parameters)
-        self.parameters += layout.vectors(program)
+        initial, vectors = program.initial_state(population.size), program.vectors()
+        rows = (_total(self.state), len(initial), _total(self.parameters), len(vectors))
+        self.state += initial
+        self.parameters += vectors
         self._operation(
-            layout.kind,
+            KINDS[type(program)],
             population.size,
             self.events[population.name],
-            [*ports, 0, 0][:3],
-            state,
-            parameters,
-            layout.scalars(program),
+            ports,
+            rows,
+            program.scalars(),
         )
 
     def _projection(self, projection: Projection) -> int:
@@ -237,7 +187,7 @@ class _Plan:
             if projection.shift == 0:
                 return begin
             sums = self._words(target.size)
-            self._operation(SHIFT, target.size, sums, [begin, 0, 0], 0, 0, (projection.shift,))
+            self._operation(SHIFT, target.size, sums, [begin], NO_ROWS, (projection.shift,))
             return sums
         kind = BY_SOURCE if projection.by_source else BY_TARGET
         if self.graph.weight_bits == PACKED_BITS:
@@ -246,7 +196,7 @@ class _Plan:
         self.widest = max(self.widest, source.size)
         sums = self._words(target.size)
         matrix_index = len(self.matrices) - 1
-        self._operation(kind, source.size, sums, [begin, 0, 0], 0, 0, (matrix_index,))
+        self._operation(kind, source.size, sums, [begin], NO_ROWS, (matrix_index,))
         return sums
 
     def _operation(
@@ -255,15 +205,13 @@ class _Plan:
         size: int,
         events: int,
         ports: list[int],
-        state: int,
-        parameters: int,
+        rows: tuple[int, int, int, int],
         scalars: tuple[int, ...],
     ) -> None:
-        padding = [0] * (SCALARS - len(scalars))
+        """``rows``: where the rows of state begin and how many they are; so for the vectors."""
+        ports = [*ports, *ports[:1] * PORTS_MAX][:PORTS_MAX]
         shared = int(kind < SHIFT and self.matrices[-1].nbytes >= LARGE_BYTES)
-        self.operations.append(
-            [kind, shared, size, events, *ports, state, parameters, *scalars, *padding]
-        )
+        self.operations.append([kind, shared, size, events, *ports, *rows, *scalars])
 
 
 def _total(arrays: list[IntArray]) -> int:
@@ -408,8 +356,29 @@ def _share(lines: int, thread: int, threads: int) -> int:
 
 
 @kernel
-def _row(words: IntArray, begin: int, size: int) -> IntArray:
-    return words[begin : begin + size].reshape(1, size)
+def _rows(words: IntArray, begin: int, rows: int, size: int) -> IntArray:
+    return words[begin : begin + rows * size].reshape(rows, size)
+
+
+def _chain(kinds: list[int], kernels: list[Kernel]) -> Any:
+    """A compiled function: of ``kernels``, the one whose number of ``kinds`` is given.
+
+    A chain of comparisons, compiled into the kernels that use it and cached with them; a tuple
+    of kernels with an index would be calls through pointers.
+    """
+    (here, *kinds), (run, *kernels) = kinds, kernels
+    if not kinds:
+        return njit(lambda _kind, *arguments: run(*arguments))
+    rest = _chain(kinds, kernels)
+
+    @njit
+    def link(kind: int, *arguments: Any) -> Any:
+        return run(*arguments) if kind == here else rest(kind, *arguments)
+
+    return link
+
+
+_run = _chain(list(KINDS.values()), list(KERNELS.values()))
 
 
 @kernel
@@ -417,56 +386,20 @@ def _advance(
     o: NDArray[np.int64], words: IntArray, state: IntArray, parameters: IntArray
 ) -> tuple[int, int]:
     """Advance one population by one token; (saturations, clipped)."""
-    n = o[SIZE]
-    events = _row(words, o[EVENTS], n)
-    x = _row(words, o[PORT_0], n)
-    q = parameters[o[PARAMETERS] :]
-    s = o[SCALAR:]
+    n, x = o[SIZE], o[PORT_0]
+    events = _rows(words, o[EVENTS], 1, n)
     if o[KIND] == SHIFT:
         for i in range(n):
-            events[0, i] = x[0, i] << s[0]
+            events[0, i] = words[x + i] << o[SCALAR]
         return 0, 0
-    if o[KIND] == NORM:
-        lost = advance_layer_norm(
-            x, q[:n], q[n : 2 * n], s[0], s[1], s[2], s[3], s[4], s[5], events
-        )
-        return lost, 0
-    if o[KIND] == MIX:
-        previous = state[o[STATE] : o[STATE] + n]
-        return advance_token_mix(previous, x, q[:n], q[n : 2 * n], q[2 * n : 3 * n], s[0], events)
-    if o[KIND] == REQUANTIZE:
-        lost, beyond = advance_requantize(x, q[:n], q[n : 2 * n], s[0], events)
-        return (lost, beyond) if s[1] else (lost + beyond, 0)
-    if o[KIND] == HIDDEN:
-        return advance_squared_relu(x, q[:n], q[n : 2 * n], s[0], s[1], s[2], events)
-    if o[KIND] == FIRE:
-        u, v = state[o[STATE] : o[STATE] + n], state[o[STATE] + n : o[STATE] + 2 * n]
-        return advance_lif(u, v, x, s[0], s[1], s[2], events), 0
-    y = _row(words, o[PORT_1], n)
-    if o[KIND] == JOIN:
-        return advance_residual(x, y, s[0], events), 0
-    v4 = q[: 4 * n].reshape(4, n)
-    if o[KIND] == GATE:
-        return advance_gate(x, y, v4[0], v4[1], v4[2], v4[3], s[0], events), 0
-    v10 = q[: 10 * n].reshape(10, n)
-    abp = state[o[STATE] : o[STATE] + 3 * n].reshape(3, n)
-    return advance_wkv(
-        abp[0],
-        abp[1],
-        abp[2],
-        x,
-        y,
-        _row(words, o[PORT_2], n),
-        v10[0],
-        v10[1],
-        v10[2],
-        v10[3],
-        v10[4],
-        v10[5],
-        v10[6],
-        v10[7],
-        v10[8],
-        v10[9],
-        s[0],
+    lost: tuple[int, int] = _run(
+        o[KIND],
+        _rows(words, x, 1, n),
+        _rows(words, o[PORT_1], 1, n),
+        _rows(words, o[PORT_2], 1, n),
+        _rows(state, o[STATE], o[STATES], n),
+        _rows(parameters, o[PARAMETERS], o[VECTORS], n),
+        o[SCALAR:],
         events,
     )
+    return lost

@@ -46,8 +46,7 @@ from spikegpt_neuro.neurons import (
     SquaredReLU,
     TokenMix,
 )
-from spikegpt_neuro.neurons.layer_norm import NORMALIZED_FRACTION
-from spikegpt_neuro.neurons.program import Program
+from spikegpt_neuro.neurons.program import Program, declared
 
 KIND = "integer-step"
 Vectors = dict[str, NDArray[np.int64]]
@@ -181,8 +180,7 @@ def _scales(program: Program, where: str, *ports: str) -> Vectors:
 
 
 def _layer_norm(program: LayerNorm, where: str) -> tuple[Vectors, Scalars]:
-    shift = NORMALIZED_FRACTION + program.weight_fraction - program.output_fraction
-    weight, weight_divisor = _scale(program.weight, shift, where)
+    weight, weight_divisor = _scale(program.weight, program.weight_shift, where)
     mean_mantissa, mean_divisor = _scale(program.mean_mantissa, program.mean_shift, where)
     return {"weight": weight, "bias": program.bias.astype(np.int64)}, {
         "weight_divisor": int(weight_divisor),
@@ -209,7 +207,8 @@ def _wkv(program: WKV, where: str) -> tuple[Vectors, Scalars]:
 
 
 def _lif(program: LIF, _where: str) -> tuple[Vectors, Scalars]:
-    return {}, {"du": program.du, "dv": program.dv, "vth": program.vth}
+    names = [parameter.name for parameter in declared(LIF)]
+    return {}, dict(zip(names, program.scalars(), strict=True))
 
 
 def _residual(program: Residual, _where: str) -> tuple[Vectors, Scalars]:

@@ -20,6 +20,7 @@ from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.errors import UnsupportedInput
 
 MANTISSA_BITS = 15
+MANTISSA_MAX = (1 << MANTISSA_BITS) - 1
 SHIFT_MAX = 46  # |x| < 2**31 times a 15-bit mantissa is below 2**46: a larger shift gives 0
 
 ACCUMULATOR_LIMIT = (1 << 23) - 1

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +39,8 @@ from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.tensors import let_go, map_tensors
 from spikegpt_neuro.graph.weights import PackedWeights
 from spikegpt_neuro.model.spikegpt import LIFParameters, ModelShape
-from spikegpt_neuro.neurons import PROGRAMS, Program
+from spikegpt_neuro.neurons import Program, program_class
+from spikegpt_neuro.neurons.program import declared
 from spikegpt_neuro.vocabulary import Vocabulary, vocabulary_from_files
 
 FORMAT = "spikegpt-neuro"
@@ -134,7 +135,7 @@ def _tensors(graph: SpikingGraph) -> dict[str, NDArray[Any]]:
 
 
 def _parameters(program: Program) -> dict[str, Any]:
-    return {field.name: getattr(program, field.name) for field in fields(program)}  # type: ignore[arg-type]
+    return {field.name: getattr(program, field.name) for field in declared(type(program))}
 
 
 def _graph_to_json(graph: SpikingGraph) -> dict[str, Any]:
@@ -282,16 +283,18 @@ def _population_from_json(entry: object, tensors: Tensors) -> Population:
     name = _item(entry, "name", str, f"{GRAPH}, populations")
     where = f"{GRAPH}, population {name}"
     kind = _item(entry, "program", str, where)
-    if kind not in PROGRAMS:
-        raise UnsupportedInput(f"{where}: unknown program {kind!r}; a newer version wrote this")
+    program = program_class(kind)
+    if program is None:
+        raise UnsupportedInput(
+            f"{where}: unknown program {kind!r}; a newer version wrote this, "
+            "or the package that registers the program is not installed"
+        )
     parameters = _item(entry, "parameters", dict, where)
-    program = PROGRAMS[kind]
     arguments: dict[str, Any] = {}
-    for field in fields(program):  # type: ignore[arg-type]
+    for field in declared(program):
         tensor = tensors.get(f"populations/{name}/{field.name}")
-        if field.type in ("int", "bool"):
-            kinds: dict[str, type] = {"int": int, "bool": bool}
-            arguments[field.name] = _item(parameters, field.name, kinds[field.type], where)
+        if field.type is not np.ndarray:
+            arguments[field.name] = _item(parameters, field.name, field.type, where)
         elif tensor is None:
             raise UnsupportedInput(f"{WEIGHTS}: no tensor populations/{name}/{field.name}")
         elif tensor.dtype == np.int32:

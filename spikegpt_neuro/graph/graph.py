@@ -182,10 +182,12 @@ def _problems(graph: SpikingGraph) -> Iterator[str]:
     if duplicates := {name for name in names if names.count(name) > 1}:
         yield f"population name used twice: {sorted(duplicates)[0]}"
     yield from _shape_problems(graph)
+    for population in graph.populations:  # first: event formats follow from parameters
+        yield from _parameter_problems(population)
     for projection in graph.projections:
         yield from _endpoint_problems(graph, projection)
     for population in graph.populations:
-        yield from _population_problems(graph, population)
+        yield from _port_problems(graph, population)
     yield from _order_problems(graph)
 
 
@@ -243,7 +245,7 @@ def _weight_problems(
         yield f"{where}: {source.size} inputs of {source.events.bits} bits overflow int32"
 
 
-def _population_problems(graph: SpikingGraph, population: Population) -> Iterator[str]:
+def _parameter_problems(population: Population) -> Iterator[str]:
     where = f"population {population.name}"
     if population.size < 1:
         yield f"{where} has {population.size} neurons"
@@ -251,6 +253,10 @@ def _population_problems(graph: SpikingGraph, population: Population) -> Iterato
         yield f"{where}: payload of {population.events.bits} bits exceeds {PAYLOAD_BITS_MAX}"
     for problem in population.program.problems(population.size):
         yield f"{where}: {problem}"
+
+
+def _port_problems(graph: SpikingGraph, population: Population) -> Iterator[str]:
+    where = f"population {population.name}"
     if population is graph.input:
         return
     for port in population.program.ports:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import groupby
 
 from spikegpt_neuro.hardware.events import EVENTS, EnergyEvent
-from spikegpt_neuro.neurons import PROGRAMS
+from spikegpt_neuro.neurons import PROGRAMS, program_class
 
 KINDS = ("measured", "pre-silicon", "fitted", "scaled", "assumed")
 
@@ -86,7 +86,7 @@ def _whole(smallest: int) -> Callable[[object], Value | None]:
 def _programs(value: object) -> Value | None:
     if not isinstance(value, list) or not all(isinstance(kind, str) for kind in value):
         return None
-    return tuple(value) if value and set(value) <= set(PROGRAMS) else None
+    return tuple(value) if value and all(map(program_class, value)) else None
 
 
 def _bits(value: object) -> Value | None:
@@ -137,7 +137,10 @@ _PLACEMENT: dict[str, Spec] = {
     "encoding.list_word": _capacity(MEMORY, "lists fill up words of this size"),
     "encoding.state_word": _capacity(MEMORY, "one state variable or parameter of a neuron"),
     "support.programs": Spec(
-        PROGRAM, "neuron programs", f"a list of {', '.join(sorted(PROGRAMS))}", _programs
+        PROGRAM,
+        "neuron programs",
+        f"a list of {', '.join(sorted(PROGRAMS))} and installed programs",
+        _programs,
     ),
     "support.weight_bits": Spec(BIT, "storable weights", "a list of whole numbers 1..32", _bits),
     "support.payload_bits": _capacity(BIT, "largest payload of an event; 1: binary spikes only"),

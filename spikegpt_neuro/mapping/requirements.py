@@ -13,18 +13,9 @@ F is the fan-in. A one-to-one connection is a list of one weight.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from spikegpt_neuro.arithmetic.tables import (
-    EXP2_TABLE,
-    RECIPROCAL_SQRT_TABLE,
-    RECIPROCAL_TABLE,
-    SIGMOID_TABLE,
-)
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, delays
 from spikegpt_neuro.hardware.profile import Encoding, Profile, Support
@@ -34,13 +25,6 @@ Where = Literal["chip", "host"]
 
 TOKENS = "token ids"
 """The source of an embedding on the chip: one axon from the host per token id."""
-
-TABLES: Mapping[str, tuple[NDArray[np.int32], ...]] = {
-    "wkv": (EXP2_TABLE, SIGMOID_TABLE, RECIPROCAL_TABLE),
-    "gate": (SIGMOID_TABLE,),
-    "layer_norm": (RECIPROCAL_SQRT_TABLE,),
-}
-"""Function tables that a core holds once for each population of a program."""
 
 
 @dataclass(frozen=True)
@@ -185,28 +169,24 @@ def _input(projection: Projection, graph: SpikingGraph, bits: int) -> Input:
 
 
 def _tokens(population: Population, support: Support) -> Input:
-    assert isinstance(population.program, Embedding)
+    table = population.program.lookup  # its entries are synapses
+    assert table is not None
     bits = stored_bits(population.events.bits, support)
-    return Input(TOKENS, len(population.program.table), bits, dense=True)
+    return Input(TOKENS, len(table), bits, dense=True)
 
 
 def _demand(
     population: Population, inputs: tuple[Input, ...], waits: list[int], word: int
 ) -> Demand:
     program = population.program
-    values = [getattr(program, field.name) for field in fields(program)]  # type: ignore[arg-type]
-    arrays = 0
-    if not isinstance(program, Embedding):  # whose table is its synapses
-        arrays = sum(isinstance(v, np.ndarray) for v in values)
     accumulators = sum(1 + wait for wait in waits) or 1
-    scalars = sum(not isinstance(v, np.ndarray) for v in values)
     return Demand(
         name=population.name,
         size=population.size,
         program=program.kind,
         inputs=inputs,
-        neuron_bytes=word * (len(program.state_names) + arrays + accumulators),
-        shared_bytes=word * (scalars + sum(map(len, TABLES.get(program.kind, ())))),
+        neuron_bytes=word * (program.words_per_neuron() + accumulators),
+        shared_bytes=word * program.words_per_core(),
         whole=program.population_wide,
     )
 
@@ -258,7 +238,7 @@ def _population_refusals(
         known = ", ".join(sorted(support.programs))
         problem = f"runs the program {population.program.kind}, cores of {name} run {known}"
         yield problem, "map to a programmable chip, for example --hw loihi2"
-    if isinstance(population.program, Embedding):
+    if population.program.lookup is not None:
         bits = population.events.bits
         if bits > support.weight_bits[-1]:
             problem = f"its table has {bits} bits, cores of {name} store {support.weight_bits[-1]}"

@@ -22,7 +22,11 @@ from spikegpt_neuro.neurons.program import (
     IntArray,
     Program,
     State,
+    lookup_table,
 )
+
+GRADED = EventFormat(16, signed=True)
+PAYLOAD_LIMIT = GRADED.high
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,23 +36,15 @@ class Embedding(Program):
     kind: ClassVar[str] = "embedding"
     ports: ClassVar[tuple[str, ...]] = ("token",)
 
-    table: NDArray[np.uint8] | NDArray[np.int16]
+    table: NDArray[np.uint8] | NDArray[np.int16] = lookup_table(
+        uint8=(0, 1), int16=(-PAYLOAD_LIMIT, PAYLOAD_LIMIT)
+    )
 
     @property
     def events(self) -> EventFormat:
-        return BINARY if self.table.dtype == np.uint8 else EventFormat(16, signed=True)
+        return BINARY if self.table.dtype == np.uint8 else GRADED
 
     def advance(self, state: State, *inputs: IntArray) -> Advance:
         """``inputs`` is one (T, 1) array of token ids."""
         (tokens,) = inputs
         return Advance(state, self.table[tokens[:, 0]].astype(np.int32), Counts())
-
-    def _array_problems(self, name: str, array: NDArray[np.integer], size: int) -> list[str]:
-        if array.dtype not in (np.uint8, np.int16):
-            return [f"{name} is {array.dtype}, expected uint8 or int16"]
-        if array.ndim != 2 or array.shape[1] != size:
-            return [f"{name} has shape {array.shape}, expected (V, {size})"]
-        limit = self.events.high
-        if array.size and max(int(array.max()), -int(array.min())) > limit:
-            return [f"{name} exceeds +-{limit}"]
-        return []

@@ -12,16 +12,26 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.fixed_point import (
     ACCUMULATOR_LIMIT,
+    MANTISSA_MAX,
+    SHIFT_MAX,
     rescale,
     round_shift,
     saturate,
 )
-from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.arithmetic.tables import UNIT_FRACTION, sigmoid
-from spikegpt_neuro.neurons.program import Advance, Counts, EventFormat, IntArray, Program, State
+from spikegpt_neuro.arithmetic.tables import SIGMOID_TABLE, UNIT_FRACTION, sigmoid
+from spikegpt_neuro.neurons.program import (
+    PAYLOAD_BITS_MAX,
+    EventFormat,
+    IntArray,
+    Program,
+    kernel_of,
+    scalar,
+    vector,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,45 +40,36 @@ class Gate(Program):
 
     kind: ClassVar[str] = "gate"
     ports: ClassVar[tuple[str, ...]] = ("value", "receptance")
+    tables: ClassVar[tuple[IntArray, ...]] = (SIGMOID_TABLE,)
 
-    value_mantissa: IntArray
-    value_shift: IntArray
-    receptance_mantissa: IntArray
-    receptance_shift: IntArray
-    bits: int
+    value_mantissa: IntArray = vector(0, MANTISSA_MAX)
+    value_shift: IntArray = vector(0, SHIFT_MAX)
+    receptance_mantissa: IntArray = vector(0, MANTISSA_MAX)
+    receptance_shift: IntArray = vector(0, SHIFT_MAX)
+    bits: int = scalar(2, PAYLOAD_BITS_MAX)
 
     @property
     def events(self) -> EventFormat:
         return EventFormat(self.bits, signed=True)
 
-    def advance(self, state: State, *inputs: IntArray) -> Advance:
-        value, receptance = inputs
-        payloads = np.empty_like(value)
-        saturations = advance_gate(
-            value,
-            receptance,
-            self.value_mantissa,
-            self.value_shift,
-            self.receptance_mantissa,
-            self.receptance_shift,
-            self.events.high,
-            payloads,
-        )
-        return Advance(state, payloads, Counts(saturations))
+    def scalars(self) -> tuple[int, ...]:
+        return (self.events.high,)
 
 
-@kernel
+@kernel_of(Gate)
 def advance_gate(
     value: IntArray,
     receptance: IntArray,
-    value_mantissa: IntArray,
-    value_shift: IntArray,
-    receptance_mantissa: IntArray,
-    receptance_shift: IntArray,
-    high: int,
-    payloads: IntArray,
-) -> int:
-    """Fill ``payloads`` (T, n); returns saturations."""
+    _: IntArray,
+    __: IntArray,
+    vectors: IntArray,
+    scalars: NDArray[np.int64],
+    events: IntArray,
+) -> tuple[int, int]:
+    """Fill ``events`` (T, n); see :func:`kernel_of`."""
+    value_mantissa, value_shift = vectors[0], vectors[1]
+    receptance_mantissa, receptance_shift = vectors[2], vectors[3]
+    high = scalars[0]
     saturations = 0
     for t in range(value.shape[0]):
         for i in range(value.shape[1]):
@@ -79,5 +80,5 @@ def advance_gate(
             v = saturate(scaled, high)
             r = rescale(bounded_r, receptance_mantissa[i], receptance_shift[i])
             saturations += (bounded_v != a_v) + (bounded_r != a_r) + (v != scaled)
-            payloads[t, i] = round_shift(sigmoid(r) * v, UNIT_FRACTION)
-    return saturations
+            events[t, i] = round_shift(sigmoid(r) * v, UNIT_FRACTION)
+    return saturations, 0

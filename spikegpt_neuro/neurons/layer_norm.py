@@ -14,13 +14,17 @@ Fractions: x ``input_fraction``; normalized value 13; y ``output_fraction``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.fixed_point import (
     ACCUMULATOR_LIMIT,
+    MANTISSA_MAX,
+    SHIFT_MAX,
     rescale,
     round_shift,
     saturate,
@@ -28,23 +32,29 @@ from spikegpt_neuro.arithmetic.fixed_point import (
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.arithmetic.tables import (
     RECIPROCAL_FRACTION,
+    RECIPROCAL_SQRT_TABLE,
     SQUARE_FRACTION,
     bit_length,
     reciprocal_sqrt,
 )
 from spikegpt_neuro.neurons.program import (
     STATE_BITS_MAX,
-    Advance,
-    Counts,
     EventFormat,
     IntArray,
     Program,
-    State,
+    kernel_of,
+    scalar,
+    vector,
 )
 
 NORMALIZED_FRACTION = 13
 CENTERED_LIMIT = (1 << 19) - 1  # |c|: its square times 1024 neurons fits 48 bits
 WEIGHT_BITS = 16
+WEIGHT_LIMIT = (1 << (WEIGHT_BITS - 1)) - 1
+FRACTION_MAX = 15
+WEIGHT_FRACTION_MIN = -16  # |normalized| < 2**29 times a weight, shifted left by 18, fits int64
+MEAN_MANTISSA_MAX = 1 << 23
+EPSILON_MAX = (1 << 48) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,46 +67,44 @@ class LayerNorm(Program):
 
     kind: ClassVar[str] = "layer_norm"
     ports: ClassVar[tuple[str, ...]] = ("input",)
+    tables: ClassVar[tuple[IntArray, ...]] = (RECIPROCAL_SQRT_TABLE,)
     population_wide: ClassVar[bool] = True
 
-    weight: IntArray
-    bias: IntArray
-    weight_fraction: int
-    output_fraction: int
-    mean_mantissa: int
-    mean_shift: int
-    root_mantissa: int
-    root_shift: int
-    epsilon: int
+    weight: IntArray = vector(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+    bias: IntArray = vector(-ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT)
+    weight_fraction: int = scalar(WEIGHT_FRACTION_MIN, FRACTION_MAX)
+    output_fraction: int = scalar(0, FRACTION_MAX)
+    mean_mantissa: int = scalar(1, MEAN_MANTISSA_MAX)
+    mean_shift: int = scalar(0, SHIFT_MAX)
+    root_mantissa: int = scalar(0, MANTISSA_MAX)
+    root_shift: int = scalar(0, SHIFT_MAX)
+    epsilon: int = scalar(1, EPSILON_MAX)
 
     @property
     def events(self) -> EventFormat:
         return EventFormat(STATE_BITS_MAX, signed=True)
 
-    def advance(self, state: State, *inputs: IntArray) -> Advance:
-        (x,) = inputs
-        y = np.empty_like(x)
-        saturations = advance_layer_norm(
-            x,
-            self.weight,
-            self.bias,
-            NORMALIZED_FRACTION + self.weight_fraction - self.output_fraction,
+    @property
+    def weight_shift(self) -> int:
+        """From normalized value times weight to the output's fraction."""
+        return NORMALIZED_FRACTION + self.weight_fraction - self.output_fraction
+
+    def scalars(self) -> tuple[int, ...]:
+        return (
+            self.weight_shift,
             self.mean_mantissa,
             self.mean_shift,
             self.root_mantissa,
             self.root_shift,
             self.epsilon,
-            y,
         )
-        return Advance(state, y, Counts(saturations))
 
-    def problems(self, size: int) -> list[str]:
-        found = super().problems(size)
-        if self.epsilon < 1:
-            found.append(f"epsilon is {self.epsilon}, expected at least 1")
+    def _problems(self, size: int) -> Iterator[str]:
+        yield from super()._problems(size)
         if size * CENTERED_LIMIT**2 + self.epsilon >= 1 << 62:
-            found.append(f"{size} neurons: the sum of squares does not fit")
-        return found
+            yield f"{size} neurons: the sum of squares does not fit"
+        if size * ACCUMULATOR_LIMIT * self.mean_mantissa >= 1 << 62:
+            yield f"{size} neurons: their sum times 1/n does not fit"
 
 
 @kernel
@@ -109,20 +117,20 @@ def inverse_root(v: int, root_mantissa: int, root_shift: int) -> tuple[int, int]
     return g, root_shift + (SQUARE_FRACTION + even) // 2
 
 
-@kernel
+@kernel_of(LayerNorm)
 def advance_layer_norm(
     x: IntArray,
-    weight: IntArray,
-    bias: IntArray,
-    weight_shift: int,
-    mean_mantissa: int,
-    mean_shift: int,
-    root_mantissa: int,
-    root_shift: int,
-    epsilon: int,
-    y: IntArray,
-) -> int:
-    """Fill y (T, n) from x (T, n); returns saturations."""
+    _: IntArray,
+    __: IntArray,
+    ___: IntArray,
+    vectors: IntArray,
+    scalars: NDArray[np.int64],
+    events: IntArray,
+) -> tuple[int, int]:
+    """Fill ``events`` (T, n); see :func:`kernel_of`."""
+    weight, bias = vectors[0], vectors[1]
+    weight_shift, mean_mantissa, mean_shift = scalars[0], scalars[1], scalars[2]
+    root_mantissa, root_shift, epsilon = scalars[3], scalars[4], scalars[5]
     saturations = 0
     for t in range(x.shape[0]):
         total = 0
@@ -142,5 +150,5 @@ def advance_layer_norm(
             value = round_shift(normalized * int(weight[i]), weight_shift) + int(bias[i])
             bounded = saturate(value, ACCUMULATOR_LIMIT)
             saturations += bounded != value
-            y[t, i] = bounded
-    return saturations
+            events[t, i] = bounded
+    return saturations, 0

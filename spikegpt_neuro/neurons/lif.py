@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.fixed_point import ACCUMULATOR_LIMIT, saturate
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.neurons.program import (
     BINARY,
-    Advance,
-    Counts,
     EventFormat,
     IntArray,
     Program,
-    State,
+    kernel_of,
+    scalar,
 )
 
 DECAY_ONE = 1 << 12
@@ -44,29 +44,15 @@ class LIF(Program):
     kind: ClassVar[str] = "lif"
     ports: ClassVar[tuple[str, ...]] = ("current",)
     state_names: ClassVar[tuple[str, ...]] = ("u", "v")
+    is_stock: ClassVar[bool] = True
 
-    du: int
-    dv: int
-    vth: int
+    du: int = scalar(0, DECAY_ONE - 1)
+    dv: int = scalar(0, DECAY_ONE)
+    vth: int = scalar(0, MEMBRANE_LIMIT >> CURRENT_SHIFT)
 
     @property
     def events(self) -> EventFormat:
         return BINARY
-
-    def advance(self, state: State, *inputs: IntArray) -> Advance:
-        (current,) = inputs
-        u, v = (vector.copy() for vector in state)
-        spikes = np.empty_like(current)
-        saturations = advance_lif(u, v, current, self.du, self.dv, self.vth, spikes)
-        return Advance((u, v), spikes, Counts(saturations))
-
-    def problems(self, size: int) -> list[str]:
-        limits = {"du": DECAY_ONE - 1, "dv": DECAY_ONE, "vth": MEMBRANE_LIMIT >> CURRENT_SHIFT}
-        return [
-            f"{name} {getattr(self, name)} is outside 0..{limit}"
-            for name, limit in limits.items()
-            if not 0 <= getattr(self, name) <= limit
-        ]
 
 
 @kernel
@@ -90,11 +76,19 @@ def lif_step(u: int, v: int, a: int, du: int, dv: int, vth: int) -> tuple[int, i
     return u, h, 1 if h > vth << CURRENT_SHIFT else 0
 
 
-@kernel
+@kernel_of(LIF)
 def advance_lif(
-    u: IntArray, v: IntArray, current: IntArray, du: int, dv: int, vth: int, spikes: IntArray
-) -> int:
-    """Step u and v (n,) through ``current`` (T, n), in place; returns saturations of v."""
+    current: IntArray,
+    _: IntArray,
+    __: IntArray,
+    state: IntArray,
+    ___: IntArray,
+    scalars: NDArray[np.int64],
+    events: IntArray,
+) -> tuple[int, int]:
+    """Step u and v through ``current``; see :func:`kernel_of`. v saturates."""
+    u, v = state[0], state[1]
+    du, dv, vth = scalars[0], scalars[1], scalars[2]
     saturations = 0
     for t in range(current.shape[0]):
         for i in range(current.shape[1]):
@@ -103,5 +97,5 @@ def advance_lif(
             saturations += bounded != h
             u[i] = new_u
             v[i] = 0 if spike else bounded
-            spikes[t, i] = spike
-    return saturations
+            events[t, i] = spike
+    return saturations, 0

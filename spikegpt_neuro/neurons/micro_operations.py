@@ -18,7 +18,6 @@ its largest element. Where the way through a program depends on the data, the lo
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
@@ -27,9 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.neurons.embedding import Embedding
-from spikegpt_neuro.neurons.lif import LIF
-from spikegpt_neuro.neurons.program import Program, State
+from spikegpt_neuro.neurons.program import Advance, Program, State, declared
 
 if TYPE_CHECKING:
     from spikegpt_neuro.graph.graph import Population
@@ -47,10 +44,10 @@ def micro_operations(program: Program, size: int) -> int:
     """Micro-operations of a population of ``size`` neurons for one token.
 
     Sums over the population (LayerNorm's) and what is done once for all neurons are included.
-    A LIF is counted like the others, although chips price it as one update of a stock neuron.
+    A stock neuron is counted like the others, although chips price it as one update.
     An embedding on the chip reads one entry of its table per neuron.
     """
-    if isinstance(program, Embedding):
+    if program.lookup is not None:
         return size
     per_neuron, shared = _count(type(program), _typical_parameters(program))
     return size * per_neuron + shared
@@ -59,9 +56,9 @@ def micro_operations(program: Program, size: int) -> int:
 def update_of(population: Population) -> tuple[int, int]:
     """(updates of stock neurons, micro-operations) of the population for one token.
 
-    LIF is the stock neuron: ``size`` updates and no micro-operation; all others the reverse.
+    A stock neuron (LIF): ``size`` updates and no micro-operation; all others the reverse.
     """
-    if isinstance(population.program, LIF):
+    if population.program.is_stock:
         return population.size, 0
     return 0, micro_operations(population.program, population.size)
 
@@ -69,9 +66,8 @@ def update_of(population: Population) -> tuple[int, int]:
 def _typical_parameters(program: Program) -> tuple[tuple[str, int, bool], ...]:
     """(field, value, one per neuron) of every parameter."""
     return tuple(
-        (field.name, int(np.max(value)), isinstance(value, np.ndarray))
-        for field in dataclasses.fields(cast(Any, program))
-        for value in (getattr(program, field.name),)
+        (parameter.name, int(np.max(getattr(program, parameter.name))), parameter.form == "vector")
+        for parameter in declared(type(program))
     )
 
 
@@ -90,13 +86,12 @@ def _longest_token(
     program = kind(
         **{name: _objects([value] * size) if each else value for name, value, each in parameters}
     )
-    advance = tally.counting(kind.advance)
     state = tuple(_objects(map(tally.number, s.tolist())) for s in program.initial_state(size))
     longest = 0
     for level in LEVELS:
         before = tally.operations
         port = _objects([tally.number(level) for _ in range(size)]).reshape(1, size)
-        state = cast(State, advance(program, state, *[port] * len(kind.ports)).state)
+        state = tally.advance(program, state, *[port] * len(kind.ports)).state
         longest = max(longest, tally.operations - before)
     return longest
 
@@ -131,6 +126,13 @@ class _Tally:
             "min": self._function(min),
             "bit_length": self._function(int.bit_length),
         }
+
+    def advance(self, program: Program, state: State, *inputs: NDArray[Any]) -> Advance:
+        """The program's ``advance`` on numbers of this tally."""
+        kind = type(program)
+        if kind.kernel is None:
+            return cast(Advance, self.counting(kind.advance)(program, state, *inputs))
+        return program.advance_with(self.counting(kind.kernel), state, *inputs)
 
     def counting(self, function: Function) -> Function:
         """The function on numbers of this tally, with all kernels and tables that it uses."""

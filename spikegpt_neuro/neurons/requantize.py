@@ -13,10 +13,25 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spikegpt_neuro.arithmetic.fixed_point import ACCUMULATOR_LIMIT, rescale, saturate
-from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.neurons.program import Advance, Counts, EventFormat, IntArray, Program, State
+from spikegpt_neuro.arithmetic.fixed_point import (
+    ACCUMULATOR_LIMIT,
+    MANTISSA_MAX,
+    SHIFT_MAX,
+    rescale,
+    saturate,
+)
+from spikegpt_neuro.neurons.program import (
+    PAYLOAD_BITS_MAX,
+    EventFormat,
+    IntArray,
+    Program,
+    flag,
+    kernel_of,
+    scalar,
+    vector,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,31 +45,32 @@ class Requantize(Program):
     kind: ClassVar[str] = "requantize"
     ports: ClassVar[tuple[str, ...]] = ("input",)
 
-    mantissa: IntArray
-    shift: IntArray
-    bits: int
-    quantizer: bool
+    mantissa: IntArray = vector(0, MANTISSA_MAX)
+    shift: IntArray = vector(0, SHIFT_MAX)
+    bits: int = scalar(2, PAYLOAD_BITS_MAX)
+    quantizer: bool = flag()
 
     @property
     def events(self) -> EventFormat:
         return EventFormat(self.bits, signed=True)
 
-    def advance(self, state: State, *inputs: IntArray) -> Advance:
-        (accumulated,) = inputs
-        payloads = np.empty_like(accumulated)
-        saturations, beyond = advance_requantize(
-            accumulated, self.mantissa, self.shift, self.events.high, payloads
-        )
-        if self.quantizer:
-            return Advance(state, payloads, Counts(saturations, clipped=beyond))
-        return Advance(state, payloads, Counts(saturations + beyond))
+    def scalars(self) -> tuple[int, ...]:
+        return self.events.high, int(self.quantizer)
 
 
-@kernel
+@kernel_of(Requantize)
 def advance_requantize(
-    accumulated: IntArray, mantissa: IntArray, shift: IntArray, high: int, payloads: IntArray
+    accumulated: IntArray,
+    _: IntArray,
+    __: IntArray,
+    ___: IntArray,
+    vectors: IntArray,
+    scalars: NDArray[np.int64],
+    events: IntArray,
 ) -> tuple[int, int]:
-    """Fill ``payloads`` (T, n); returns saturated accumulators and payloads beyond ``high``."""
+    """Fill ``events`` (T, n); see :func:`kernel_of`."""
+    mantissa, shift = vectors[0], vectors[1]
+    high, quantizer = scalars[0], scalars[1]
     saturations = 0
     beyond = 0
     for t in range(accumulated.shape[0]):
@@ -65,5 +81,5 @@ def advance_requantize(
             y = rescale(bounded, mantissa[i], shift[i])
             payload = saturate(y, high)
             beyond += payload != y
-            payloads[t, i] = payload
-    return saturations, beyond
+            events[t, i] = payload
+    return (saturations, beyond) if quantizer else (saturations + beyond, 0)

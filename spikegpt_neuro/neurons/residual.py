@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.fixed_point import ACCUMULATOR_LIMIT, round_shift, saturate
-from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.neurons.program import (
     STATE_BITS_MAX,
-    Advance,
-    Counts,
     EventFormat,
     IntArray,
     Program,
-    State,
+    kernel_of,
+    scalar,
 )
 
 
@@ -33,30 +32,30 @@ class Residual(Program):
     kind: ClassVar[str] = "residual"
     ports: ClassVar[tuple[str, ...]] = ("stream", "branch")
 
-    halve: int = 0
+    halve: int = scalar(0, 1, default=0)
 
     @property
     def events(self) -> EventFormat:
         return EventFormat(STATE_BITS_MAX, signed=True)
 
-    def advance(self, state: State, *inputs: IntArray) -> Advance:
-        stream, branch = inputs
-        payloads = np.empty_like(stream)
-        saturations = advance_residual(stream, branch, self.halve, payloads)
-        return Advance(state, payloads, Counts(saturations))
 
-    def problems(self, size: int) -> list[str]:
-        return [] if self.halve in (0, 1) else [f"halve is {self.halve}, expected 0 or 1"]
-
-
-@kernel
-def advance_residual(stream: IntArray, branch: IntArray, halve: int, payloads: IntArray) -> int:
-    """Fill ``payloads`` (T, n); returns saturations."""
+@kernel_of(Residual)
+def advance_residual(
+    stream: IntArray,
+    branch: IntArray,
+    _: IntArray,
+    __: IntArray,
+    ___: IntArray,
+    scalars: NDArray[np.int64],
+    events: IntArray,
+) -> tuple[int, int]:
+    """Fill ``events`` (T, n); see :func:`kernel_of`."""
+    halve = scalars[0]
     saturations = 0
     for t in range(stream.shape[0]):
         for i in range(stream.shape[1]):
             x = round_shift(int(stream[t, i]) + int(branch[t, i]), halve)
             payload = saturate(x, ACCUMULATOR_LIMIT)
             saturations += payload != x
-            payloads[t, i] = payload
-    return saturations
+            events[t, i] = payload
+    return saturations, 0

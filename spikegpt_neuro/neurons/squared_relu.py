@@ -12,10 +12,24 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spikegpt_neuro.arithmetic.fixed_point import ACCUMULATOR_LIMIT, rescale, saturate
-from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.neurons.program import Advance, Counts, EventFormat, IntArray, Program, State
+from spikegpt_neuro.arithmetic.fixed_point import (
+    ACCUMULATOR_LIMIT,
+    MANTISSA_MAX,
+    SHIFT_MAX,
+    rescale,
+    saturate,
+)
+from spikegpt_neuro.neurons.program import (
+    PAYLOAD_BITS_MAX,
+    EventFormat,
+    IntArray,
+    Program,
+    kernel_of,
+    scalar,
+    vector,
+)
 
 KEY_BITS = 12
 
@@ -27,42 +41,33 @@ class SquaredReLU(Program):
     kind: ClassVar[str] = "squared_relu"
     ports: ClassVar[tuple[str, ...]] = ("key",)
 
-    mantissa: IntArray
-    shift: IntArray
-    square_mantissa: int
-    square_shift: int
-    bits: int
+    mantissa: IntArray = vector(0, MANTISSA_MAX)
+    shift: IntArray = vector(0, SHIFT_MAX)
+    square_mantissa: int = scalar(0, MANTISSA_MAX)
+    square_shift: int = scalar(0, SHIFT_MAX)
+    bits: int = scalar(1, PAYLOAD_BITS_MAX)
 
     @property
     def events(self) -> EventFormat:
         return EventFormat(self.bits, signed=False)
 
-    def advance(self, state: State, *inputs: IntArray) -> Advance:
-        (key,) = inputs
-        payloads = np.empty_like(key)
-        saturations, clipped = advance_squared_relu(
-            key,
-            self.mantissa,
-            self.shift,
-            self.square_mantissa,
-            self.square_shift,
-            self.events.high,
-            payloads,
-        )
-        return Advance(state, payloads, Counts(saturations, clipped))
+    def scalars(self) -> tuple[int, ...]:
+        return self.square_mantissa, self.square_shift, self.events.high
 
 
-@kernel
+@kernel_of(SquaredReLU)
 def advance_squared_relu(
     key: IntArray,
-    mantissa: IntArray,
-    shift: IntArray,
-    square_mantissa: int,
-    square_shift: int,
-    high: int,
-    payloads: IntArray,
+    _: IntArray,
+    __: IntArray,
+    ___: IntArray,
+    vectors: IntArray,
+    scalars: NDArray[np.int64],
+    events: IntArray,
 ) -> tuple[int, int]:
-    """Fill ``payloads`` (T, n); (saturations, clipped)."""
+    """Fill ``events`` (T, n); see :func:`kernel_of`."""
+    mantissa, shift = vectors[0], vectors[1]
+    square_mantissa, square_shift, high = scalars[0], scalars[1], scalars[2]
     saturations = 0
     clipped = 0
     for t in range(key.shape[0]):
@@ -75,5 +80,5 @@ def advance_squared_relu(
             square = rescale(k * k, square_mantissa, square_shift)
             payload = min(high, square)
             clipped += payload != square
-            payloads[t, i] = payload
+            events[t, i] = payload
     return saturations, clipped

@@ -15,18 +15,30 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.fixed_point import (
     ACCUMULATOR_LIMIT,
+    MANTISSA_MAX,
+    SHIFT_MAX,
     rescale,
     round_shift,
     saturate,
 )
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.neurons.program import Advance, Counts, EventFormat, IntArray, Program, State
+from spikegpt_neuro.neurons.program import (
+    PAYLOAD_BITS_MAX,
+    EventFormat,
+    IntArray,
+    Program,
+    kernel_of,
+    scalar,
+    vector,
+)
 
 COEFFICIENT_FRACTION = 12
 COEFFICIENT_BITS = 16
+COEFFICIENT_LIMIT = (1 << (COEFFICIENT_BITS - 1)) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +49,17 @@ class TokenMix(Program):
     ports: ClassVar[tuple[str, ...]] = ("input",)
     state_names: ClassVar[tuple[str, ...]] = ("previous",)
 
-    coefficient: IntArray
-    mantissa: IntArray
-    shift: IntArray
-    bits: int
+    coefficient: IntArray = vector(-COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)
+    mantissa: IntArray = vector(0, MANTISSA_MAX)
+    shift: IntArray = vector(0, SHIFT_MAX)
+    bits: int = scalar(2, PAYLOAD_BITS_MAX)
 
     @property
     def events(self) -> EventFormat:
         return EventFormat(self.bits, signed=True)
 
-    def advance(self, state: State, *inputs: IntArray) -> Advance:
-        (y,) = inputs
-        previous = state[0].copy()
-        payloads = np.empty_like(y)
-        saturations, clipped = advance_token_mix(
-            previous, y, self.coefficient, self.mantissa, self.shift, self.events.high, payloads
-        )
-        return Advance((previous,), payloads, Counts(saturations, clipped))
+    def scalars(self) -> tuple[int, ...]:
+        return (self.events.high,)
 
 
 @kernel
@@ -63,17 +69,20 @@ def token_mix_step(y: int, previous: int, coefficient: int) -> int:
     return round_shift(y * coefficient + previous * (one - coefficient), COEFFICIENT_FRACTION)
 
 
-@kernel
+@kernel_of(TokenMix)
 def advance_token_mix(
-    previous: IntArray,
     y: IntArray,
-    coefficient: IntArray,
-    mantissa: IntArray,
-    shift: IntArray,
-    high: int,
-    payloads: IntArray,
+    _: IntArray,
+    __: IntArray,
+    state: IntArray,
+    vectors: IntArray,
+    scalars: NDArray[np.int64],
+    events: IntArray,
 ) -> tuple[int, int]:
-    """Fill ``payloads`` (T, n), leave the last y in ``previous``; (saturations, clipped)."""
+    """Fill ``events`` (T, n), leave the last y in ``state``; see :func:`kernel_of`."""
+    previous = state[0]
+    coefficient, mantissa, shift = vectors[0], vectors[1], vectors[2]
+    high = scalars[0]
     saturations = 0
     clipped = 0
     for t in range(y.shape[0]):
@@ -84,6 +93,6 @@ def advance_token_mix(
             unclipped = rescale(bounded, mantissa[i], shift[i])
             payload = saturate(unclipped, high)
             clipped += payload != unclipped
-            payloads[t, i] = payload
+            events[t, i] = payload
             previous[i] = y[t, i]
     return saturations, clipped

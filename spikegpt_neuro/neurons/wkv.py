@@ -24,24 +24,39 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.fixed_point import (
     ACCUMULATOR_LIMIT,
+    MANTISSA_MAX,
+    SHIFT_MAX,
     rescale,
     round_shift,
     saturate,
 )
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.arithmetic.tables import (
+    EXP2_TABLE,
     EXPONENT_FRACTION,
     MANTISSA_FRACTION,
     RECIPROCAL_FRACTION,
+    RECIPROCAL_TABLE,
+    SIGMOID_TABLE,
     UNIT_FRACTION,
     exp2_negative,
     reciprocal,
     sigmoid,
 )
-from spikegpt_neuro.neurons.program import Advance, Counts, EventFormat, IntArray, Program, State
+from spikegpt_neuro.neurons.program import (
+    PAYLOAD_BITS_MAX,
+    EventFormat,
+    IntArray,
+    Program,
+    State,
+    kernel_of,
+    scalar,
+    vector,
+)
 
 VALUE_BITS = 16
 GUARD_BITS = MANTISSA_FRACTION - UNIT_FRACTION  # a and b carry 6 bits below v and the powers
@@ -64,18 +79,19 @@ class WKV(Program):
     kind: ClassVar[str] = "wkv"
     ports: ClassVar[tuple[str, ...]] = ("key", "value", "receptance")
     state_names: ClassVar[tuple[str, ...]] = ("a", "b", "p")
+    tables: ClassVar[tuple[IntArray, ...]] = (EXP2_TABLE, SIGMOID_TABLE, RECIPROCAL_TABLE)
 
-    decay: IntArray
-    first: IntArray
-    key_mantissa: IntArray
-    key_shift: IntArray
-    value_mantissa: IntArray
-    value_shift: IntArray
-    receptance_mantissa: IntArray
-    receptance_shift: IntArray
-    output_mantissa: IntArray
-    output_shift: IntArray
-    bits: int
+    decay: IntArray = vector(-ACCUMULATOR_LIMIT, 0)
+    first: IntArray = vector(-ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT)
+    key_mantissa: IntArray = vector(0, MANTISSA_MAX)
+    key_shift: IntArray = vector(0, SHIFT_MAX)
+    value_mantissa: IntArray = vector(0, MANTISSA_MAX)
+    value_shift: IntArray = vector(0, SHIFT_MAX)
+    receptance_mantissa: IntArray = vector(0, MANTISSA_MAX)
+    receptance_shift: IntArray = vector(0, SHIFT_MAX)
+    output_mantissa: IntArray = vector(0, MANTISSA_MAX)
+    output_shift: IntArray = vector(0, SHIFT_MAX)
+    bits: int = scalar(2, PAYLOAD_BITS_MAX)
 
     @property
     def events(self) -> EventFormat:
@@ -86,37 +102,8 @@ class WKV(Program):
         zero = np.zeros(size, np.int32)
         return zero, zero.copy(), np.full(size, -ACCUMULATOR_LIMIT, np.int32)
 
-    def advance(self, state: State, *inputs: IntArray) -> Advance:
-        key, value, receptance = inputs
-        a, b, p = (vector.copy() for vector in state)
-        payloads = np.empty_like(key)
-        saturations, clipped = advance_wkv(
-            a,
-            b,
-            p,
-            key,
-            value,
-            receptance,
-            self.decay,
-            self.first,
-            self.key_mantissa,
-            self.key_shift,
-            self.value_mantissa,
-            self.value_shift,
-            self.receptance_mantissa,
-            self.receptance_shift,
-            self.output_mantissa,
-            self.output_shift,
-            self.events.high,
-            payloads,
-        )
-        return Advance((a, b, p), payloads, Counts(saturations, clipped))
-
-    def problems(self, size: int) -> list[str]:
-        found = super().problems(size)
-        if not found and int(self.decay.max()) > 0:
-            found.append("decay is positive")
-        return found
+    def scalars(self) -> tuple[int, ...]:
+        return (self.events.high,)
 
 
 @kernel
@@ -151,28 +138,24 @@ def wkv_update(k: int, v: int, a: int, b: int, p: int, decay: int) -> tuple[int,
     return a, b, q
 
 
-@kernel
+@kernel_of(WKV)
 def advance_wkv(
-    a: IntArray,
-    b: IntArray,
-    p: IntArray,
     key: IntArray,
     value: IntArray,
     receptance: IntArray,
-    decay: IntArray,
-    first: IntArray,
-    key_mantissa: IntArray,
-    key_shift: IntArray,
-    value_mantissa: IntArray,
-    value_shift: IntArray,
-    receptance_mantissa: IntArray,
-    receptance_shift: IntArray,
-    output_mantissa: IntArray,
-    output_shift: IntArray,
-    high: int,
-    payloads: IntArray,
+    state: IntArray,
+    vectors: IntArray,
+    scalars: NDArray[np.int64],
+    events: IntArray,
 ) -> tuple[int, int]:
-    """Step a, b, p (n,) through the sums (T, n) in place; returns (saturations, clipped)."""
+    """Fill ``events`` (T, n), step a, b and p; see :func:`kernel_of`."""
+    a, b, p = state[0], state[1], state[2]
+    decay, first = vectors[0], vectors[1]
+    key_mantissa, key_shift = vectors[2], vectors[3]
+    value_mantissa, value_shift = vectors[4], vectors[5]
+    receptance_mantissa, receptance_shift = vectors[6], vectors[7]
+    output_mantissa, output_shift = vectors[8], vectors[9]
+    high = scalars[0]
     saturations = 0
     clipped = 0
     for t in range(key.shape[0]):
@@ -199,7 +182,7 @@ def advance_wkv(
             new_a, new_b, new_p = wkv_update(k, v, old_a, old_b, old_p, int(decay[i]))
             bounded = min(ACCUMULATOR_LIMIT, new_p)
             a[i], b[i], p[i] = new_a, new_b, bounded
-            payloads[t, i] = payload
+            events[t, i] = payload
             saturations += k_lost + v_lost + (bounded != new_p)
             clipped += payload != gated
     return saturations, clipped

@@ -128,7 +128,9 @@ def test_a_bad_parameter_is_named(graph: SpikingGraph) -> None:
         Population(p.name, p.size, LIF(4095, 9999, 2040)) if p.name == "blocks.0.lif1" else p
         for p in graph.populations
     )
-    with pytest.raises(UnsupportedInput, match=r"population blocks\.0\.lif1: dv 9999"):
+    with pytest.raises(
+        UnsupportedInput, match=r"population blocks\.0\.lif1: dv is 9999, expected 0\.\.4096"
+    ):
         replace(graph, populations=populations).validate()
 
 

@@ -263,5 +263,5 @@ def test_wrong_parameters_are_named() -> None:
     assert "int64" in Requantize(np.ones(3, np.int64), np.ones(3, np.int32), 8, True).problems(3)[0]
     assert "vth" in LIF(4095, 2048, 1 << 20).problems(3)[0]
     assert "halve" in Residual(5).problems(3)[0]
-    assert "decay is positive" in wkv(decay=0.5).problems(N)
+    assert wkv(decay=0.5).problems(N) == ["decay[0] is 32768, expected -8388607..0"]
     assert not any(program.problems(N) for program in EXAMPLES.values())
