@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -20,11 +22,12 @@ from spikegpt_neuro.files import write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Indices
-from spikegpt_neuro.mapping.requirements import Where
+from spikegpt_neuro.mapping.requirements import Where, on_host
 from spikegpt_neuro.mapping.traffic import Piece
 
 FORMAT = "spikegpt-neuro placement"
 SCHEMA_VERSION = 1
+WHERES: tuple[Where, ...] = get_args(Where)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,21 @@ class Placement:
         write_atomically(Path(path), json.dumps(_to_json(self), indent=None) + "\n")
 
     def check(self, graph: SpikingGraph, profile: Profile) -> Placement:
-        """Raise :class:`UnsupportedInput` if it was made for another graph or other hardware."""
+        """Raise :class:`UnsupportedInput` unless it places this graph on this hardware.
+
+        Its neurons stand on cores that exist, every neuron of a population on the chip once, none
+        of the host's. Compiled code trusts that, so whatever takes a placement asks here first.
+        """
+        self.check_origin(graph, profile)
+        for problem in _problems(self, graph, profile):
+            raise UnsupportedInput(f"the placement: {problem}; map the model again")
+        return self
+
+    def check_origin(self, graph: SpikingGraph, profile: Profile) -> Placement:
+        """Raise :class:`UnsupportedInput` if it was made for another graph or other hardware.
+
+        All that can be asked of a packing of a part of the graph (a Loihi job's).
+        """
         if self.graph != structure_of(graph):
             raise UnsupportedInput("the placement is of another model; map this one again")
         if self.hardware_sha256 != profile.sha256:
@@ -107,7 +124,7 @@ def load_placement(path: str | Path) -> Placement:
         placement = _from_json(content)
     except (KeyError, TypeError, ValueError) as error:
         raise UnsupportedInput(f"{file}: damaged ({error!r}); map the model again") from error
-    for problem in _problems(placement):
+    for problem in (*_site_problems(placement), *_piece_problems(placement)):
         raise UnsupportedInput(f"{file}: {problem}; map the model again")
     return placement
 
@@ -149,19 +166,60 @@ def _from_json(content: Mapping[str, Any]) -> Placement:
     )
 
 
-def _problems(placement: Placement) -> list[str]:
-    """What is wrong with a file that somebody may have edited."""
-    problems = []
-    if len(set(placement.sites)) != len(placement.sites):
-        problems.append("a core is used twice")
+def _problems(placement: Placement, graph: SpikingGraph, profile: Profile) -> Iterator[str]:
+    """Why it does not place ``graph`` on ``profile``, the first reason first."""
+    for name, where in (("embedding", placement.embedding), ("head", placement.head)):
+        if where not in WHERES:
+            yield f"{name} is {where!r}, expected {' or '.join(map(repr, WHERES))}"
+            return
+    usable, most = profile.count("chip.usable_cores"), profile.count("system.chips")
+    if placement.usable_cores != usable:
+        yield f"usable_cores is {placement.usable_cores}, chips of {profile.name} have {usable}"
+    if not 0 < placement.chips <= most:
+        yield f"chips is {placement.chips}, {profile.name} has 1 to {most}"
+    yield from _site_problems(placement)
+    away = on_host(graph, placement.embedding, placement.head)
+    for piece in placement.pieces:
+        if piece.population not in graph.by_name:
+            yield f"{_neurons(piece)}: the graph has no such population"
+        elif piece.population in away:
+            yield f"{_neurons(piece)}: are on core {piece.core}, this population is on the host"
+    sizes = {p.name: p.size for p in graph.populations if p.name not in away}
+    yield from _piece_problems(placement, sizes)
+
+
+def _site_problems(placement: Placement) -> Iterator[str]:
+    """Cores that do not exist, or are named twice."""
     for chip, core in placement.sites:
         if not (0 <= chip < placement.chips and 0 <= core < placement.usable_cores):
-            problems.append(f"core {core} of chip {chip} does not exist")
-    covered: dict[str, int] = {}
-    for piece in sorted(placement.pieces, key=lambda p: (p.population, p.start)):
-        if piece.start != covered.get(piece.population, 0) or piece.stop <= piece.start:
-            problems.append(f"population {piece.population} is not covered once")
-        if not 0 <= piece.core < len(placement.sites):
-            problems.append(f"population {piece.population} stands on no core")
+            yield f"core {core} of chip {chip} does not exist"
+    if len(set(placement.sites)) != len(placement.sites):
+        (chip, core), _ = Counter(placement.sites).most_common(1)[0]
+        yield f"a core is used twice: core {core} of chip {chip}"
+
+
+def _piece_problems(placement: Placement, sizes: Mapping[str, int] | None = None) -> Iterator[str]:
+    """Neurons without a core, or with two; up to ``sizes`` of the populations where given."""
+    cores, covered = len(placement.sites), dict.fromkeys(sizes or {}, 0)
+    for piece in sorted(placement.pieces, key=attrgetter("population", "start")):
+        if piece.core not in range(cores):
+            yield f"{_neurons(piece)}: on core {piece.core} of {cores}, stands on no core"
+        begin = covered.get(piece.population, 0)
+        if piece.stop <= piece.start:
+            yield f"{_neurons(piece)}: not covered once, the piece is empty"
+        elif piece.start != begin:
+            wrong = "are on no core" if piece.start > begin else "are on two cores"
+            first, last = sorted((begin, piece.start))
+            yield f"population {piece.population} is not covered once: {first} to {last} {wrong}"
         covered[piece.population] = piece.stop
-    return problems
+    for name, size in (sizes or {}).items():
+        if covered[name] < size:
+            lost = f"{covered[name]} to {size} are on no core"
+            yield f"population {name} is not covered once: {lost}"
+        elif covered[name] > size:
+            excess = f"{size} to {covered[name]} do not exist"
+            yield f"population {name} is not covered once: {excess}, it has {size} neurons"
+
+
+def _neurons(piece: Piece) -> str:
+    return f"population {piece.population}, {piece.start} to {piece.stop}"

@@ -56,7 +56,7 @@ def test_the_folder_holds_everything(folder: Path) -> None:
         *("lib", "placement.json", "run.sh", "tokens.npy"),
     }
     graph, profile = load(str(folder / "graph.sgn")), load_profile("loihi2-1")
-    assert load_placement(folder / "placement.json").check(graph, profile).chips == 1
+    assert load_placement(folder / "placement.json").check_origin(graph, profile).chips == 1
     script = (folder / "job.slurm").read_text()
     assert "#SBATCH --partition=oheogulch\n#SBATCH --nodelist=ncl-og-05\n" in script
     assert "#SBATCH --time=10\n" in script  # three probes of 200 s
