@@ -26,7 +26,7 @@ else:
 CORE = ROOT / "spikegpt_neuro"
 OUTSIDE = {name: ROOT / name for name in ("backends", "converters", "hw_profiles")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-HEAVY = {"numpy", "numba", "torch", "lava", "rich", "tokenizers", "safetensors"}
+HEAVY = {"msgspec", "numpy", "numba", "torch", "lava", "rich", "tokenizers", "safetensors"}
 
 
 def _imports(file: Path) -> set[str]:

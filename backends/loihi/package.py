@@ -68,7 +68,7 @@ README = """A measured run of a SpikeGPT on Loihi 2, written by spikegpt-neuro.
   sh run.sh               the measured run: time, energy, activity; writes record.json
   sbatch job.slurm        the same through SLURM
 
-Needs Python 3.10 or later, numpy, numba, safetensors, tokenizers (and tomli on 3.10), Lava
+Needs Python 3.10 or later, msgspec, numpy, numba, safetensors, tokenizers (and tomli on 3.10), Lava
 (pip install lava-nc==0.10.0 on 3.10), and for the measured run Lava's Loihi extension.
 PYTHON names another interpreter. job.json may be edited: slurm, host, chip_generation.
 """

@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
+from spikegpt_neuro.documents import MEGABYTE, Kind, decode_json, one_line, read_bytes
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -28,6 +29,9 @@ from spikegpt_neuro.mapping.traffic import Piece
 FORMAT = "spikegpt-neuro placement"
 SCHEMA_VERSION = 1
 WHERES: tuple[Where, ...] = get_args(Where)
+FILE_LIMIT = 512 * MEGABYTE
+DAMAGED = "map the model again"
+ANOTHER_FILE = "write one with map -o"
 
 
 @dataclass(frozen=True)
@@ -104,29 +108,53 @@ def structure_of(graph: SpikingGraph) -> str:
 def load_placement(path: str | Path) -> Placement:
     """Read a placement file.
 
-    Raises :class:`UnsupportedInput` naming the file and what is wrong with it.
+    Raises :class:`UnsupportedInput` naming the file, the place in it and what is wrong there.
     """
     file = Path(path)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnsupportedInput(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UnsupportedInput(f"{file} is not a placement: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UnsupportedInput(f"{file} is not a placement; write one with map -o")
-    if content.get("schema_version") != SCHEMA_VERSION:
+    data = read_bytes(file, limit=FILE_LIMIT)
+    kind = decode_json(data, Kind, where=str(file), remedy=ANOTHER_FILE)
+    if kind.format != FORMAT:
+        raise UnsupportedInput(f"{file} is not a placement; {ANOTHER_FILE}")
+    if kind.schema_version != SCHEMA_VERSION:
         raise UnsupportedInput(
-            f"{file}: schema version {content.get('schema_version')!r}, this version reads "
-            f"{SCHEMA_VERSION}; map the model again"
+            f"{file}: schema version {kind.schema_version!r}, this version reads "
+            f"{SCHEMA_VERSION}; {DAMAGED}"
         )
-    try:
-        placement = _from_json(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnsupportedInput(f"{file}: damaged ({error!r}); map the model again") from error
+    placement = _from_document(decode_json(data, _Document, where=str(file), remedy=DAMAGED))
     for problem in (*_site_problems(placement), *_piece_problems(placement)):
-        raise UnsupportedInput(f"{file}: {problem}; map the model again")
+        raise UnsupportedInput(one_line(f"{file}: {problem}; {DAMAGED}"))
     return placement
+
+
+class _Row(NamedTuple):
+    """A piece as the file has it."""
+
+    population: str
+    start: int
+    stop: int
+    core: int
+
+
+@dataclass(frozen=True)
+class _Hardware:
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What a placement's file holds, beside its format and schema version."""
+
+    hardware: _Hardware
+    graph: str
+    artifact: str | None
+    embedding: Where
+    head: Where
+    seed: int
+    chips: int
+    usable_cores: int
+    sites: tuple[tuple[int, int], ...]
+    pieces: tuple[_Row, ...]
 
 
 def _to_json(placement: Placement) -> dict[str, Any]:
@@ -146,23 +174,15 @@ def _to_json(placement: Placement) -> dict[str, Any]:
     }
 
 
-def _from_json(content: Mapping[str, Any]) -> Placement:
-    hardware = content["hardware"]
+def _from_document(document: _Document) -> Placement:
+    plain = {f.name: getattr(document, f.name) for f in fields(document)}
     return Placement(
-        hardware=str(hardware["name"]),
-        hardware_sha256=str(hardware["sha256"]),
-        graph=str(content["graph"]),
-        artifact=content["artifact"],
-        embedding=content["embedding"],
-        head=content["head"],
-        seed=int(content["seed"]),
-        chips=int(content["chips"]),
-        usable_cores=int(content["usable_cores"]),
-        sites=tuple((int(chip), int(core)) for chip, core in content["sites"]),
-        pieces=tuple(
-            Piece(str(name), int(start), int(stop), int(core))
-            for name, start, stop, core in content["pieces"]
-        ),
+        **plain
+        | {
+            "hardware": document.hardware.name,
+            "hardware_sha256": document.hardware.sha256,
+            "pieces": tuple(Piece(*row) for row in document.pieces),
+        }
     )
 
 
