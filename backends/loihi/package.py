@@ -36,6 +36,7 @@ from spikegpt_neuro.backends.loihi.backend import LoihiBackend
 from spikegpt_neuro.backends.loihi.capacity import capacity
 from spikegpt_neuro.backends.loihi.job import PROBES, Probe
 from spikegpt_neuro.backends.loihi.outcome import measured_profile, rehearsal
+from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.energy.record import to_json
 from spikegpt_neuro.errors import CheckFailed, SpikeGPTError, UnsupportedInput
 from spikegpt_neuro.files import atomic_directory, check_output_directory, write_atomically
@@ -49,6 +50,7 @@ OWN_PROFILE = "profile.toml"
 LIBRARY = ("spikegpt_neuro", "spikegpt_neuro.backends", "spikegpt_neuro.hw_profiles")
 KEPT = (".py", ".toml", ".typed")
 DEFAULT_MINUTES = 20
+ANOTHER_JOB = "write one with profile --dry-run -o"
 
 RUN = """#!/bin/sh
 # sh run.sh              measure on Loihi 2
@@ -183,12 +185,11 @@ def run_package(folder: Path, rehearse: bool) -> Mapping[str, Any]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / JOB).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnsupportedInput(f"{folder / JOB} cannot be read: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UnsupportedInput(f"{folder / JOB} is not a job; write one with profile --dry-run -o")
+    content: dict[str, Any] = read_json(
+        folder / JOB, dict[str, Any], limit=MEGABYTE, remedy=ANOTHER_JOB
+    )
+    if content.get("format") != FORMAT:
+        raise UnsupportedInput(f"{folder / JOB} is not a job; {ANOTHER_JOB}")
     return content
 
 
