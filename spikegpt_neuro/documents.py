@@ -39,6 +39,8 @@ NAMES = {
     "object": "an object",
     "null": "null",
 }
+LOST = object()
+"""Stands for values that cannot be read."""
 STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -170,13 +172,13 @@ def _malformed(message: str, data: bytes) -> str:
 
 
 def _plain(data: bytes) -> object:
-    """The document without a type; None where it has none."""
+    """The document without a type; :data:`LOST` where it is damaged further on."""
     import msgspec
 
     try:
         return msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
+        return LOST
 
 
 # msgspec's messages in our own words.
@@ -188,10 +190,11 @@ def _explained(message: str, type_: Any, content: object, source: Source) -> Uns
     place, kind, value = _located(at.rstrip("`"), type_, content)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", text):
         return source.error("is missing", f"{place}.{missing[1]}")
-    if wrong := re.fullmatch(r"Expected `(.*?)`(?: of length (\d+))?(?:, got .*)?", text):
+    if wrong := re.fullmatch(r"Expected `(.*?)`(?: of length (\d+))?(?:, got `?(.*?)`?)?", text):
         expected = " or ".join(NAMES.get(n, n) for n in wrong[1].split(" | "))
         length = f" of {wrong[2]}" if wrong[2] else ""
-        return source.error(f"expected {expected}{length}, found {_shown(value)}", place)
+        found = NAMES.get(wrong[3], wrong[3]) if value is LOST else _shown(value)
+        return source.error(f"expected {expected}{length}, found {found}", place)
     if text.startswith("Invalid enum value"):
         known = " or ".join(map(repr, _literals(kind)))
         return source.error(f"expected {known}, found {_shown(value)}", place)
@@ -234,6 +237,8 @@ def _fits(value: object, type_: Any) -> bool:
 
 
 def _item(value: Any, key: str | int) -> object:
+    if value is LOST:
+        return LOST
     try:
         return value[key]
     except (KeyError, IndexError, TypeError):
@@ -264,8 +269,8 @@ def _literals(type_: Any) -> tuple[object, ...]:
 
 
 def _shown(value: object) -> str:
-    if value is None:
-        return "nothing"
+    if value is None or value is LOST:
+        return "nothing" if value is None else "another text"
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, (list, tuple)):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.graph import writer
 from spikegpt_neuro.graph.weights import PackedWeights, WeightsField, given_weights
 from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.neurons.embedding import Embedding
@@ -169,9 +170,7 @@ class SpikingGraph:
 
     def save(self, path: str, *, force: bool = False) -> None:
         """Write the artifact directory; see :mod:`spikegpt_neuro.graph.artifact`."""
-        from spikegpt_neuro.graph.artifact import save
-
-        save(self, path, force=force)
+        writer.save(self, path, force=force)
 
 
 def _problems(graph: SpikingGraph) -> Iterator[str]:

@@ -293,7 +293,7 @@ def test_a_failed_save_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("spikegpt_neuro.graph.artifact._write_json", full)
+    monkeypatch.setattr("spikegpt_neuro.graph.writer._write_json", full)
     for target in (artifact, artifact.parent / "new"):
         with pytest.raises(UnsupportedInput, match="No space left on device"):
             graph.save(str(target), force=True)
@@ -340,8 +340,16 @@ def test_a_damaged_file_is_named(artifact: Path) -> None:
 DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "schema": ("config.json", lambda c: c.update(schema_version=99), "schema version 99"),
     "format": ("config.json", lambda c: c.update(format="other"), "not a spikegpt-neuro artifact"),
-    "shape": ("config.json", lambda c: c["shape"].update(layers="4"), "'layers' is '4'"),
-    "bool for int": ("config.json", lambda c: c["shape"].update(layers=True), "'layers' is True"),
+    "shape": (
+        "config.json",
+        lambda c: c["shape"].update(layers="4"),
+        "shape.layers: expected a whole number, found '4'",
+    ),
+    "bool for int": (
+        "config.json",
+        lambda c: c["shape"].update(layers=True),
+        "shape.layers: expected a whole number, found True",
+    ),
     "no checksum": ("config.json", lambda c: c["files"].pop("graph.json"), "no checksum of graph"),
     "outside": (
         "config.json",
@@ -357,7 +365,7 @@ DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "parameter": (
         "graph.json",
         lambda c: c["populations"][1]["parameters"].pop("epsilon"),
-        "'epsilon' is None, expected int",
+        "epsilon: expected a whole number, found nothing",
     ),
     "tensor": (
         "graph.json",
@@ -369,7 +377,11 @@ DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
         lambda c: c["projections"][0].update(target="nowhere"),
         "no population nowhere",
     ),
-    "entry": ("graph.json", lambda c: c["populations"].append(7), "'name' is None"),
+    "entry": (
+        "graph.json",
+        lambda c: c["populations"].append(7),
+        r"populations\[\d+\]: expected an object, found 7",
+    ),
 }
 
 
@@ -388,7 +400,7 @@ def test_files_that_are_no_json_or_no_tensors_are_named(artifact: Path) -> None:
     with pytest.raises(UnsupportedInput, match=r"weights.safetensors cannot be read"):
         load(artifact)
     (artifact / "config.json").write_text("[" * 100_000)
-    with pytest.raises(UnsupportedInput, match=r"config.json is not valid JSON"):
+    with pytest.raises(UnsupportedInput, match=r"config.json: expected an object, found a list"):
         load(artifact)
     with pytest.raises(UnsupportedInput, match="cannot be read"):
         load(artifact / "nothing")
