@@ -154,7 +154,7 @@ def _unexported(shape: ModelShape) -> Iterator[str]:
 
 def _of_graph(graph: SpikingGraph) -> _Content:
     linears: dict[str, NDArray[Any]] = {
-        q.name: q.weights for q in graph.projections if q.weights is not None
+        q.name: weights for q in graph.projections if (weights := q.weights) is not None
     }
     lifs = {
         p.name: (p.size, _in_current_units(p.program))

@@ -43,6 +43,9 @@ class Population:
     def events(self) -> EventFormat:
         return self.program.events
 
+    def __repr__(self) -> str:
+        return f"Population({self.name}, {self.size} neurons of {self.program.kind})"
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -116,6 +119,12 @@ class Projection:
         matrix = np.ascontiguousarray(weights.T if self.by_source else weights)
         return pack(matrix) if bits == PACKED_BITS else matrix
 
+    def __repr__(self) -> str:
+        what = f"one-to-one, shift {self.shift}"
+        if self.shape is not None:
+            what = f"{' x '.join(map(str, self.shape))} synapses"
+        return f"Projection({self.name}, {self.source} -> {self.target}.{self.port}, {what})"
+
 
 @dataclass(frozen=True)
 class SpikingGraph:
@@ -171,6 +180,28 @@ class SpikingGraph:
     def save(self, path: str, *, force: bool = False) -> None:
         """Write the artifact directory; see :mod:`spikegpt_neuro.graph.artifact`."""
         writer.save(self, path, force=force)
+
+    def __repr__(self) -> str:
+        shape, synapses = self.shape, sum(q.synapses for q in self.projections)
+        return (
+            f"SpikingGraph({shape.layers} layer{'s' * (shape.layers != 1)}, width {shape.width}, "
+            f"{shape.vocab_size} token ids, {self.weight_bits}-bit weights, "
+            f"{len(self.populations)} populations, {_short(synapses)} synapses)"
+        )
+
+    def _repr_html_(self) -> str:
+        """A small table, which notebooks show."""
+        rows = (("spiking graph", ""), *writer.facts(self))
+        cells = "".join(f"<tr><td>{what}</td><td>{figure}</td></tr>" for what, figure in rows)
+        return f"<table>{cells}</table>"
+
+
+def _short(count: int) -> str:
+    """1.1 M for 1,100,000."""
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return str(count)
 
 
 def _problems(graph: SpikingGraph) -> Iterator[str]:

@@ -172,8 +172,22 @@ def _config_to_json(graph: Graph, checksums: Mapping[str, str]) -> dict[str, Any
     }
 
 
-def _card(graph: Graph) -> str:
+def facts(graph: Graph) -> list[tuple[str, str]]:
+    """What people are told about a graph: what it is, and the figure."""
     shape = graph.shape
+    return [
+        ("layers, width, vocabulary", f"{shape.layers}, {shape.width}, {shape.vocab_size}"),
+        ("parameters of the checkpoint", f"{shape.parameters:,}"),
+        ("weight bits, activation bits", f"{graph.weight_bits}, {graph.activation_bits}"),
+        (
+            "populations, neurons",
+            f"{len(graph.populations)}, {sum(p.size for p in graph.populations):,}",
+        ),
+        ("dense synapses", f"{sum(q.synapses for q in graph.projections):,}"),
+    ]
+
+
+def _card(graph: Graph) -> str:
     lines = [
         "# SpikeGPT as an integer spiking graph",
         "",
@@ -181,12 +195,7 @@ def _card(graph: Graph) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| layers, width, vocabulary | {shape.layers}, {shape.width}, {shape.vocab_size} |",
-        f"| parameters of the checkpoint | {shape.parameters:,} |",
-        f"| weight bits, activation bits | {graph.weight_bits}, {graph.activation_bits} |",
-        f"| populations, neurons | {len(graph.populations)}, "
-        f"{sum(p.size for p in graph.populations):,} |",
-        f"| dense synapses | {sum(q.synapses for q in graph.projections):,} |",
+        *(f"| {what} | {figure} |" for what, figure in facts(graph)),
         "",
         "Run it with `spikegpt-neuro generate` or `spikegpt-neuro simulate --backend lava`.",
         "",

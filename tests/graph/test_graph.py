@@ -14,9 +14,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from spikegpt_neuro.backends.lava.limits import check_stock_arithmetic
+from spikegpt_neuro.backends.loihi.deployment import deploy
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.benchmark.memory import weight_bytes
+from spikegpt_neuro.converters.exporters.pairs import linear_lif_pairs
 from spikegpt_neuro.converters.lowering import lower
+from spikegpt_neuro.energy.activity import activity_of
+from spikegpt_neuro.energy.counts import arrivals_of
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph import weights
@@ -222,6 +227,53 @@ def test_packed_weights_stay_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     first, second = dense[0].weights, dense[0].weights
     assert first is not second
     assert np.array_equal(first, second)
+
+
+def test_one_look_at_packed_weights_unpacks_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(1, 16, 40)
+    lower(model, random_tokens(model, 300), weight_bits=4).save(str(tmp_path / "model"))
+    graph = load(tmp_path / "model")
+    activity = activity_of(graph, ReferenceBackend().run(graph, np.arange(9), record="events"))
+    unpacked: list[int] = []
+    plain = weights.unpack
+    monkeypatch.setattr(
+        weights, "unpack", lambda rows, columns: unpacked.append(rows.size) or plain(rows, columns)
+    )
+    dense = [q for q in graph.projections if q.is_dense]
+    for look in (
+        lambda: arrivals_of(graph, activity),
+        lambda: check_stock_arithmetic(graph),
+        lambda: deploy(graph).trips,
+        lambda: [pair.current_weights for pair in linear_lif_pairs(graph)],
+    ):
+        unpacked.clear()
+        look()
+        assert len(unpacked) <= len(dense)
+
+
+# What people see
+
+
+def test_a_graph_and_its_parts_are_shown_in_one_line(graph: SpikingGraph) -> None:
+    assert repr(graph) == (
+        "SpikingGraph(1 layer, width 16, 256 token ids, 8-bit weights, "
+        f"{len(graph.populations)} populations, 7.4 k synapses)"
+    )
+    assert repr(graph.by_name["blocks.0.lif1"]) == "Population(blocks.0.lif1, 16 neurons of lif)"
+    dense, one = (next(q for q in graph.projections if q.is_dense is d) for d in (True, False))
+    assert repr(dense) == (
+        f"Projection({dense.name}, {dense.source} -> {dense.target}.{dense.port}, 16 x 16 synapses)"
+    )
+    assert repr(one) == (
+        f"Projection({one.name}, {one.source} -> {one.target}.{one.port}, "
+        f"one-to-one, shift {one.shift})"
+    )
+    table = graph._repr_html_()
+    assert table.count("<tr>") == table.count("</tr>") == 6
+    assert "<td>dense synapses</td><td>7,424</td>" in table
+    assert "1, 16, 256" in table
 
 
 def test_a_packed_weight_beyond_4_bits_is_named(tmp_path: Path) -> None:
