@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.converters.exporters.exported import Exported, atomic_file, need
+from spikegpt_neuro.converters.exporters.exported import Exported, need
 from spikegpt_neuro.converters.exporters.pairs import linear_lif_pairs
+from spikegpt_neuro.files import atomic_file
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.spikegpt import LIFParameters, ModelShape, SpikeGPT
 from spikegpt_neuro.neurons.lif import CURRENT_SHIFT, DECAY_ONE, LIF

@@ -22,7 +22,7 @@ from spikegpt_neuro.converters.exporters.pairs import linear_lif_pairs
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.energy.activity import activity_of
 from spikegpt_neuro.energy.counts import arrivals_of
-from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.errors import CannotWrite, UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph import weights
 from spikegpt_neuro.graph.artifact import load
@@ -327,12 +327,12 @@ def test_saving_twice_gives_the_same_files(graph: SpikingGraph, artifact: Path) 
 
 
 def test_an_existing_directory_is_kept(graph: SpikingGraph, artifact: Path) -> None:
-    with pytest.raises(UnsupportedInput, match="exists; choose another output or pass --force"):
+    with pytest.raises(CannotWrite, match="exists; choose another output or pass force=True"):
         graph.save(str(artifact))
     foreign = artifact.parent / "photos"
     foreign.mkdir()
     (foreign / "holiday.jpg").write_text("sun")
-    with pytest.raises(UnsupportedInput, match="something else than an artifact"):
+    with pytest.raises(CannotWrite, match="something else than an artifact"):
         graph.save(str(foreign), force=True)
     assert (foreign / "holiday.jpg").read_text() == "sun"
 
@@ -347,14 +347,14 @@ def test_a_failed_save_leaves_nothing(
 
     monkeypatch.setattr("spikegpt_neuro.graph.writer._write_json", full)
     for target in (artifact, artifact.parent / "new"):
-        with pytest.raises(UnsupportedInput, match="No space left on device"):
+        with pytest.raises(CannotWrite, match="No space left on device"):
             graph.save(str(target), force=True)
     assert [path.name for path in artifact.parent.iterdir()] == ["model"]
     assert before == {file.name: sha256_of(file) for file in artifact.iterdir()}
 
 
 def test_a_parent_that_does_not_exist_is_named(graph: SpikingGraph, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedInput, match="does not exist"):
+    with pytest.raises(CannotWrite, match="does not exist"):
         graph.save(str(tmp_path / "no" / "where"))
 
 
@@ -362,7 +362,7 @@ def test_a_parent_that_cannot_be_written_is_named(
     graph: SpikingGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)  # root may write anywhere
-    with pytest.raises(UnsupportedInput, match="cannot be written"):
+    with pytest.raises(CannotWrite, match="cannot be written"):
         graph.save(str(tmp_path / "model"))
 
 
