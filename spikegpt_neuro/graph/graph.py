@@ -211,6 +211,11 @@ def _problems(graph: SpikingGraph) -> Iterator[str]:
         return
     if duplicates := {name for name in names if names.count(name) > 1}:
         yield f"population name used twice: {sorted(duplicates)[0]}"
+    for population in graph.populations:  # first: everything else asks for the events' range
+        if (bits := population.events.bits) > PAYLOAD_BITS_MAX:
+            yield f"population {population.name}: payload of {bits} bits exceeds {PAYLOAD_BITS_MAX}"
+        elif bits < 1:
+            yield f"population {population.name}: payload of {bits} bits, expected at least 1"
     yield from _shape_problems(graph)
     for projection in graph.projections:
         yield from _endpoint_problems(graph, projection)
@@ -277,8 +282,6 @@ def _population_problems(graph: SpikingGraph, population: Population) -> Iterato
     where = f"population {population.name}"
     if population.size < 1:
         yield f"{where} has {population.size} neurons"
-    if population.events.bits > PAYLOAD_BITS_MAX:
-        yield f"{where}: payload of {population.events.bits} bits exceeds {PAYLOAD_BITS_MAX}"
     for problem in population.program.problems(population.size):
         yield f"{where}: {problem}"
     if population is graph.input:

@@ -389,6 +389,11 @@ def test_a_damaged_file_is_named(artifact: Path) -> None:
         load(artifact)
 
 
+def mixing(content: dict[str, Any]) -> dict[str, Any]:
+    """The first population that mixes tokens."""
+    return next(p for p in content["populations"] if p["program"] == "token_mix")
+
+
 DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "schema": ("config.json", lambda c: c.update(schema_version=99), "schema version 99"),
     "format": ("config.json", lambda c: c.update(format="other"), "not a spikegpt-neuro artifact"),
@@ -418,6 +423,16 @@ DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
         "graph.json",
         lambda c: c["populations"][1]["parameters"].pop("epsilon"),
         "epsilon: expected a whole number, found nothing",
+    ),
+    "many bits": (
+        "graph.json",
+        lambda c: mixing(c)["parameters"].update(bits=1 << 40),
+        "payload of 1099511627776 bits exceeds 24",
+    ),
+    "no bits": (
+        "graph.json",
+        lambda c: mixing(c)["parameters"].update(bits=0),
+        "payload of 0 bits, expected at least 1",
     ),
     "tensor": (
         "graph.json",
