@@ -1,11 +1,10 @@
-"""Files: checksums, and directories that appear whole or not at all."""
+"""Files: checksums, and files and directories that appear whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.errors import CannotWrite
 
 BLOCK_BYTES = 1 << 20
+DATA_SUFFIX = ".data"
 SAFETENSORS_TYPES = {"i1": "I8", "u1": "U8", "i2": "I16", "i4": "I32"}  # all little-endian
 
 
@@ -38,86 +38,102 @@ def check_output_directory(path: Path, force: bool, is_ours: Callable[[Path], bo
     """
     if path.is_symlink() or path.exists():
         if not path.is_dir():
-            raise UnsupportedInput(f"{path} exists and is not a directory; choose another output")
+            raise CannotWrite(f"{path} exists and is not a directory; choose another output")
         if not force:
-            raise UnsupportedInput(f"{path} exists; choose another output or pass --force")
+            raise CannotWrite(f"{path} exists; choose another output or pass force=True")
         if any(path.iterdir()) and not is_ours(path):
-            raise UnsupportedInput(f"{path} holds something else than an artifact; not replaced")
+            raise CannotWrite(f"{path} holds something else than an artifact; not replaced")
     _check_parent(path)
 
 
 def check_output_file(path: Path, force: bool) -> None:
     """Raise unless a file may be written at ``path``: before any long work."""
     if path.is_dir():
-        raise UnsupportedInput(f"{path} is a directory; choose another output")
+        raise CannotWrite(f"{path} is a directory; choose another output")
     if (path.exists() or path.is_symlink()) and not force:
-        raise UnsupportedInput(f"{path} exists; choose another output or pass --force")
+        raise CannotWrite(f"{path} exists; choose another output or pass force=True")
     _check_parent(path)
 
 
 def _check_parent(path: Path) -> None:
     parent = path.resolve().parent
     if not parent.is_dir():
-        raise UnsupportedInput(f"{parent} does not exist; create it first")
+        raise CannotWrite(f"{parent} does not exist; create it first")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise UnsupportedInput(f"{parent} cannot be written; choose another output")
+        raise CannotWrite(f"{parent} cannot be written; choose another output")
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory beside ``path`` that takes its name when the body succeeds.
+    """A temporary directory that takes ``path``'s name when the body succeeds.
 
     What was at ``path`` stays until then, and stays for good if the body raises.
     """
-    parent = path.resolve().parent
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=parent))
-    except OSError as error:
-        raise UnsupportedInput(f"{parent} cannot be written: {error.strerror}") from error
-    try:
-        yield temporary
-        _take_place(temporary, path)
-    except OSError as error:
-        raise UnsupportedInput(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _beside(path) as partial:
+        new, old = partial / "new", partial / "old"
+        new.mkdir()
+        yield new
+        new.chmod(0o777 & ~_umask())
+        if not path.exists():
+            new.rename(path)
+            return
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
 
 
-def _take_place(temporary: Path, path: Path) -> None:
-    temporary.chmod(0o777 & ~umask())
-    if not path.exists():
-        temporary.rename(path)
-        return
-    replaced = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=temporary.parent))
-    path.rename(replaced / path.name)
-    temporary.rename(path)
-    shutil.rmtree(replaced, ignore_errors=True)
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A path in a temporary directory; what is there takes ``path``'s place if the body succeeds.
 
-
-def umask() -> int:
-    """The process's file mode creation mask."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    A second file of the same name and ``.data`` goes along. It comes first and the old ``path``
+    goes before it, so that no model ever stands beside another model's data.
+    """
+    target = path.resolve()
+    with _beside(path) as partial:
+        new = partial / target.name
+        yield new
+        data = new.with_name(new.name + DATA_SUFFIX)
+        if data.exists():
+            target.unlink(missing_ok=True)
+            _move(data, target.with_name(data.name))
+        _move(new, target)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` to ``path``; the file appears whole or stays as it was."""
-    parent = path.resolve().parent
+    with atomic_file(path) as new, new.open("w", encoding="utf-8") as file:
+        file.write(text)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary directory on the disk of ``path``; what the disk refuses is ours to say."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=parent)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{path.name}.",
+            suffix=".partial",
+            dir=path.resolve().parent,
+            ignore_cleanup_errors=True,
+        ) as partial:
+            yield Path(partial)
     except OSError as error:
-        raise UnsupportedInput(f"{path} cannot be written: {error.strerror}") from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.chmod(0o666 & ~umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise UnsupportedInput(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _move(file: Path, target: Path) -> None:
+    file.chmod(0o666 & ~_umask())
+    file.replace(target)
+
+
+def _umask() -> int:
+    """The process's file mode creation mask."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:

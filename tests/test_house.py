@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ else:
 CORE = ROOT / "spikegpt_neuro"
 OUTSIDE = {name: ROOT / name for name in ("backends", "converters", "hw_profiles")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-HEAVY = {"numpy", "numba", "torch", "lava", "rich", "tokenizers", "safetensors"}
+HEAVY = {"msgspec", "numpy", "numba", "torch", "lava", "rich", "tokenizers", "safetensors"}
 
 
 def _imports(file: Path) -> set[str]:
@@ -79,6 +80,27 @@ def test_the_command_line_names_no_backend() -> None:
             if isinstance(text, str):
                 assert text not in names, (file, text)
                 assert not re.search(r"lava_|loihi_|(?i:loihi:)|(?i:lava:)", text), (file, text)
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """No circle, be it at the top of a module, inside functions or for types only."""
+    files = {_module(file): file for file in _package_files()}
+    imports = {
+        name: {_loaded(wanted, files) for wanted in _imports(file)} & set(files) - {name}
+        for name, file in files.items()
+    }
+    TopologicalSorter(imports).prepare()
+
+
+def _module(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    name = ".".join(parts if parts[0] == "spikegpt_neuro" else ("spikegpt_neuro", *parts))
+    return name.removesuffix(".__init__")
+
+
+def _loaded(wanted: str, files: dict[str, Path]) -> str:
+    """The module that an import of ``wanted`` loads: itself, or what it is a name of."""
+    return wanted if wanted in files else wanted.rpartition(".")[0]
 
 
 def test_torch_is_imported_only_to_unpickle_and_to_race_against() -> None:

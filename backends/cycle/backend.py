@@ -112,12 +112,13 @@ class CycleBackend:
     def placement_of(self, graph: SpikingGraph, tokens: NDArray[np.int64]) -> Placement:
         """The given placement, or one that is made here.
 
-        Raises :class:`DoesNotFit` naming the limits that do not hold.
+        Raises :class:`DoesNotFit` naming the limits that do not hold, and
+        :class:`UnsupportedInput` where the given one is not of this graph and hardware.
         """
-        if isinstance(self._given, Placement):
-            return self._given
         if self._given is not None:
-            return load_placement(self._given)
+            given = self._given
+            placement = given if isinstance(given, Placement) else load_placement(given)
+            return placement.check(graph, self.profile)
         LOG.info("placing the graph on %s; map -o keeps a placement", self.profile.name)
 
         def measure() -> Rates:

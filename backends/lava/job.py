@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.graph.graph import Population, SpikingGraph
 from spikegpt_neuro.neurons.program import Counts
 
@@ -57,8 +58,7 @@ class Job:
 
     @property
     def settings(self) -> Settings:
-        values = json.loads((self.directory / "job.json").read_text("utf-8"))
-        return Settings(**{**values, "recorded": tuple(values["recorded"])})
+        return read_json(self.directory / "job.json", Settings, limit=MEGABYTE, exact=True)
 
     @property
     def tokens(self) -> NDArray[np.int64]:

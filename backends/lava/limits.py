@@ -62,9 +62,10 @@ def lif_problems(graph: SpikingGraph, name: str, program: LIF) -> Iterator[str]:
 def _largest_sum(graph: SpikingGraph, projection: Projection) -> int:
     """Largest magnitude that can arrive over ``projection``."""
     high = graph.by_name[projection.source].events.high
-    if projection.weights is None:
+    weights = projection.weights
+    if weights is None:
         return high << projection.shift
-    return int(np.abs(projection.weights.astype(np.int64)).sum(axis=1).max()) * high
+    return int(np.abs(weights.astype(np.int64)).sum(axis=1).max()) * high
 
 
 @dataclass(frozen=True)

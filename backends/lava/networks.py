@@ -117,9 +117,10 @@ def stock_dense(projection: Projection, source: Population) -> Any:
     Its fixed-point model drops the lowest bit of signed weights and shifts the sum by
     ``weight_exp``: twice the weights, shifted right by one, loses nothing.
     """
-    assert projection.weights is not None
+    weights = projection.weights
+    assert weights is not None
     return Dense(
-        weights=projection.weights.astype(np.int32) * 2,
+        weights=weights.astype(np.int32) * 2,
         weight_exp=-1,
         num_message_bits=0 if source.events.is_binary else source.events.bits,
     )

@@ -14,14 +14,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from spikegpt_neuro.backends.loihi.access import HOW_TO_GET_IT, is_installed
 from spikegpt_neuro.descriptions import Diagnosis
+from spikegpt_neuro.documents import read_toml
 from spikegpt_neuro.errors import (
     CheckFailed,
     MissingBackend,
@@ -29,11 +28,6 @@ from spikegpt_neuro.errors import (
     UnsupportedInput,
     UsageError,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 PREFIX = "SPIKEGPT_NEURO_LOIHI_"
 KEYS = ("slurm", "host", "chip_generation")
@@ -130,12 +124,7 @@ def _of_lava(environment: Mapping[str, str]) -> Mapping[str, str | None]:
 
 
 def _read(path: Path) -> Mapping[str, str | None]:
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnsupportedInput(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnsupportedInput(f"{path}: not a TOML file: {error}") from error
+    values = read_toml(path)
     for key, value in values.items():
         if key not in KEYS:
             expected = ", ".join(KEYS)

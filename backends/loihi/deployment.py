@@ -21,6 +21,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.lava.parts import BLOCK
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
@@ -158,9 +159,15 @@ class Deployment:
 
 def _cuts(projection: Projection, source: Population) -> list[int]:
     """Where the sources of a projection are cut so that every sum fits a message."""
+    weights = projection.weights
+    assert weights is not None
+    magnitudes = np.abs(weights.astype(np.int32))
     for count in range(1, source.size + 1):
         cuts = [source.size * k // count for k in range(count + 1)]
-        if max(_largest_sum(source, projection, *pair) for pair in pairwise(cuts)) <= MESSAGE_LIMIT:
+        if (
+            max(_largest_sum(source, magnitudes[:, slice(*pair)]) for pair in pairwise(cuts))
+            <= MESSAGE_LIMIT
+        ):
             return cuts
     raise UnsupportedInput(
         f"projection {projection.name}: one weight times a payload of {source.events.bits} bits "
@@ -168,11 +175,9 @@ def _cuts(projection: Projection, source: Population) -> list[int]:
     )
 
 
-def _largest_sum(source: Population, projection: Projection, first: int, last: int) -> int:
-    """Largest magnitude that the sources ``first`` to ``last`` can add up to."""
-    assert projection.weights is not None
-    weights = np.abs(projection.weights[:, first:last].astype(np.int32))
-    return int(weights.sum(axis=1, dtype=np.int64).max()) * source.events.high
+def _largest_sum(source: Population, magnitudes: NDArray[np.int32]) -> int:
+    """Largest magnitude that some sources can add up to; (targets, sources) of their weights."""
+    return int(magnitudes.sum(axis=1, dtype=np.int64).max()) * source.events.high
 
 
 def deploy(

@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 
-PACKAGES = ("numpy", "numba", "safetensors", "tokenizers", "lava")
+PACKAGES = ("msgspec", "numpy", "numba", "safetensors", "tokenizers", "lava")
 OLDEST = (3, 10)
 TOMLLIB_SINCE = (3, 11)
 MISSING = 4

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from spikegpt_neuro.backends.loihi.connection import Connection
 from spikegpt_neuro.backends.loihi.deployment import Crossing, Deployment, deploy
+from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.graph.graph import SpikingGraph
 
 Probe = Literal["time", "energy", "activity"]
@@ -47,16 +48,7 @@ class Settings:
     @classmethod
     def read(cls, directory: Path) -> Settings:
         """The settings of a job directory."""
-        values = json.loads((directory / SETTINGS).read_text("utf-8"))
-        connection = values["connection"]
-        return cls(
-            **{
-                **values,
-                "only": tuple(values["only"]),
-                "crossing": Crossing(**values["crossing"]),
-                "connection": None if connection is None else Connection(**connection),
-            }
-        )
+        return read_json(directory / SETTINGS, cls, limit=MEGABYTE, exact=True)
 
 
 def write_measured(directory: Path, values: Mapping[str, Any]) -> None:

@@ -77,9 +77,10 @@ def _stock(trip: Trip) -> tuple[Any, Any]:
     if trip.lif is not None:
         one = identity(trip.lif.size, dtype=np.int32, format="csr")
         return Sparse(weights=one, num_message_bits=trip.leaving_bits), stock_lif(trip.lif)
-    assert trip.projection.weights is not None
-    weights = trip.projection.weights[:, trip.first : trip.last].astype(np.int32) * 2
-    dense = Dense(weights=weights, weight_exp=-1, num_message_bits=trip.leaving_bits)
+    weights = trip.projection.weights
+    assert weights is not None
+    doubled = weights[:, trip.first : trip.last].astype(np.int32) * 2
+    dense = Dense(weights=doubled, weight_exp=-1, num_message_bits=trip.leaving_bits)
     return dense, GradedVec(shape=(trip.target.size,), vth=0)
 
 

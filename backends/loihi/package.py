@@ -36,6 +36,7 @@ from spikegpt_neuro.backends.loihi.backend import LoihiBackend
 from spikegpt_neuro.backends.loihi.capacity import capacity
 from spikegpt_neuro.backends.loihi.job import PROBES, Probe
 from spikegpt_neuro.backends.loihi.outcome import measured_profile, rehearsal
+from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.energy.record import to_json
 from spikegpt_neuro.errors import CheckFailed, SpikeGPTError, UnsupportedInput
 from spikegpt_neuro.files import atomic_directory, check_output_directory, write_atomically
@@ -49,6 +50,7 @@ OWN_PROFILE = "profile.toml"
 LIBRARY = ("spikegpt_neuro", "spikegpt_neuro.backends", "spikegpt_neuro.hw_profiles")
 KEPT = (".py", ".toml", ".typed")
 DEFAULT_MINUTES = 20
+ANOTHER_JOB = "write one with profile --dry-run -o"
 
 RUN = """#!/bin/sh
 # sh run.sh              measure on Loihi 2
@@ -68,7 +70,7 @@ README = """A measured run of a SpikeGPT on Loihi 2, written by spikegpt-neuro.
   sh run.sh               the measured run: time, energy, activity; writes record.json
   sbatch job.slurm        the same through SLURM
 
-Needs Python 3.10 or later, numpy, numba, safetensors, tokenizers (and tomli on 3.10), Lava
+Needs Python 3.10 or later, msgspec, numpy, numba, safetensors, tokenizers (and tomli on 3.10), Lava
 (pip install lava-nc==0.10.0 on 3.10), and for the measured run Lava's Loihi extension.
 PYTHON names another interpreter. job.json may be edited: slurm, host, chip_generation.
 """
@@ -183,12 +185,11 @@ def run_package(folder: Path, rehearse: bool) -> Mapping[str, Any]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / JOB).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnsupportedInput(f"{folder / JOB} cannot be read: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UnsupportedInput(f"{folder / JOB} is not a job; write one with profile --dry-run -o")
+    content: dict[str, Any] = read_json(
+        folder / JOB, dict[str, Any], limit=MEGABYTE, remedy=ANOTHER_JOB
+    )
+    if content.get("format") != FORMAT:
+        raise UnsupportedInput(f"{folder / JOB} is not a job; {ANOTHER_JOB}")
     return content
 
 

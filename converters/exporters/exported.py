@@ -1,19 +1,13 @@
-"""What every exporter shares: its result, and files that appear whole or not at all."""
+"""What every exporter shares: its result, and the packages that it needs."""
 
 from __future__ import annotations
 
 import importlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
-from spikegpt_neuro.files import umask
-
-DATA_SUFFIX = ".data"
+from spikegpt_neuro.errors import MissingBackend
 
 
 @dataclass(frozen=True)
@@ -36,28 +30,3 @@ def need(module: str, extra: str) -> ModuleType:
         raise MissingBackend(
             f"{module} is not installed; pip install 'spikegpt-neuro[{extra}]'"
         ) from error
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A path in a temporary directory; what is there takes ``path``'s place if the body succeeds.
-
-    A second file of the same name and ``.data`` goes along. It comes first and the old ``path``
-    goes before it, so that no model ever stands beside another model's data.
-    """
-    target = path.resolve()
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{path.name}.", suffix=".partial", dir=target.parent
-        ) as directory:
-            temporary = Path(directory) / target.name
-            yield temporary
-            data = temporary.with_name(temporary.name + DATA_SUFFIX)
-            if data.exists():
-                target.unlink(missing_ok=True)
-                data.chmod(0o666 & ~umask())
-                data.replace(target.with_name(data.name))
-            temporary.chmod(0o666 & ~umask())
-            temporary.replace(target)
-    except OSError as error:
-        raise UnsupportedInput(f"{path} cannot be written: {error.strerror or error}") from error

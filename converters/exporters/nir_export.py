@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.converters.exporters.exported import Exported, atomic_file, need
+from spikegpt_neuro.converters.exporters.exported import Exported, need
 from spikegpt_neuro.converters.exporters.pairs import linear_lif_pairs
+from spikegpt_neuro.files import atomic_file
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.spikegpt import LIFParameters, ModelShape, SpikeGPT
 from spikegpt_neuro.neurons.lif import CURRENT_SHIFT, DECAY_ONE, LIF
@@ -154,7 +155,7 @@ def _unexported(shape: ModelShape) -> Iterator[str]:
 
 def _of_graph(graph: SpikingGraph) -> _Content:
     linears: dict[str, NDArray[Any]] = {
-        q.name: q.weights for q in graph.projections if q.weights is not None
+        q.name: weights for q in graph.projections if (weights := q.weights) is not None
     }
     lifs = {
         p.name: (p.size, _in_current_units(p.program))

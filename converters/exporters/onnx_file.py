@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from spikegpt_neuro.converters.exporters.exported import DATA_SUFFIX, atomic_file
 from spikegpt_neuro.converters.exporters.onnx_body import IR_VERSION, OPSET, Body, Domain
+from spikegpt_neuro.files import DATA_SUFFIX, atomic_file
 from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.version import __version__
 from spikegpt_neuro.vocabulary import Vocabulary

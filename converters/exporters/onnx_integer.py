@@ -129,16 +129,17 @@ class _Writing:
     def accumulated(self, projection: Projection, graph: SpikingGraph) -> Value:
         """What the synapses of ``projection`` add up to."""
         events = self.events[projection.source]
-        if projection.weights is None:
+        weights = projection.weights
+        if weights is None:
             return events * (1 << projection.shift) if projection.shift else events
-        stored = (projection.weights.astype(np.int16) + WEIGHT_ZERO).astype(np.uint8)
-        weights = self.tensor(f"projections/{projection.name}", np.ascontiguousarray(stored.T))
+        unsigned = (weights.astype(np.int16) + WEIGHT_ZERO).astype(np.uint8)
+        stored = self.tensor(f"projections/{projection.name}", np.ascontiguousarray(unsigned.T))
         payload = graph.by_name[projection.source].events
         if payload.low >= 0 and payload.high < BYTE:
-            return INTEGER.call("Dense", events, weights, offset=0)
+            return INTEGER.call("Dense", events, stored, offset=0)
         if payload.high < SIGN:
-            return INTEGER.call("Dense", events, weights, offset=SIGN)
-        return INTEGER.call("DenseWide", events, weights)
+            return INTEGER.call("Dense", events, stored, offset=SIGN)
+        return INTEGER.call("DenseWide", events, stored)
 
     def state_inputs(self, population: Population) -> list[Value]:
         initial = population.program.initial_state(population.size)

@@ -38,9 +38,10 @@ class Pair:
     @property
     def current_weights(self) -> NDArray[np.float64]:
         """Weights (out, in) in units of the LIF's current, not rounded: W m 2^-s, exact."""
-        assert self.projection.weights is not None
+        weights = self.projection.weights
+        assert weights is not None
         factor = self.scale.mantissa * 2.0 ** -self.scale.shift.astype(np.float64)
-        return self.projection.weights * factor[:, None]
+        return weights * factor[:, None]
 
 
 def linear_lif_pairs(graph: SpikingGraph) -> tuple[Pair, ...]:

@@ -58,7 +58,7 @@ def check_export(to: str, kind: type, path: Path, force: bool) -> Format:
     """Raise before any long work where an export cannot succeed; returns the format.
 
     Raises :class:`UsageError` for an unknown format or a source it does not take,
-    :class:`MissingBackend` for a missing package, :class:`UnsupportedInput` for the output.
+    :class:`MissingBackend` for a missing package, :class:`CannotWrite` for the output.
     """
     if to not in FORMATS:
         raise UsageError(f"no export format {to!r}; known: {', '.join(FORMATS)}")

@@ -88,8 +88,8 @@ def _arrivals(graph: SpikingGraph, activity: Activity, projection: Projection) -
     source = graph.by_name[projection.source]
     per_neuron = activity.per_neuron[source.name]
     nonzero = int(per_neuron.sum())
-    if projection.weights is not None:
-        nonzero = int(per_neuron @ np.count_nonzero(projection.weights, axis=0))
+    if (weights := projection.weights) is not None:
+        nonzero = int(per_neuron @ np.count_nonzero(weights, axis=0))
     return Arrivals(
         name=projection.name,
         source=projection.source,

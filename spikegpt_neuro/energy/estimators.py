@@ -59,11 +59,13 @@ def estimate(
 ) -> Estimate:
     """Price a run; ``events`` are those that a simulation counted, else they are worked out.
 
-    Accesses are those of ``timed.steps`` steps, whoever counted the events.
+    Accesses are those of ``timed.steps`` steps, whoever counted the events. Raises
+    :class:`UnsupportedInput` where the placement is not one of this graph on this hardware.
     """
     if events is None:
         events = hardware_events(graph, activity, profile, placement, timed.steps)
     else:
+        placement.check(graph, profile)
         events = _accessed(graph, events, placement, timed.steps)
     time = Time(timed.seconds, timed.constants)
     found = price(events, time, placement.chips, profile)

@@ -40,8 +40,10 @@ def hardware_events(
     """Sender -> what the chips did for it in ``steps`` steps, messages of the host included.
 
     Senders are the populations and, for an embedding on the chip, the token ids; those for which
-    nothing happened are left out.
+    nothing happened are left out. Raises :class:`UnsupportedInput` where the placement is not one
+    of this graph on this hardware.
     """
+    placement.check(graph, profile)
     load = with_one_token_id(workload(graph, profile, placement.embedding, placement.head))
     mesh = Mesh.of(Topology.of(profile, placement.chips), placement.slots)
     routes = routes_of(load, placement.pieces, mesh.cores)

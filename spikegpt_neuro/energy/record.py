@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from spikegpt_neuro.documents import converted
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.hardware import events
 
+WHERE = "energy record"
 Category = str
 """A name of :data:`CATEGORIES`."""
 
@@ -133,30 +135,21 @@ def from_json(content: Mapping[str, Any]) -> Estimate:
 
     Raises :class:`UnsupportedInput` naming what is missing or not a record's.
     """
-    names = {f.name for f in fields(Estimate)}
-    if unknown := set(content) - names:
-        raise UnsupportedInput(f"energy record: unknown key {min(unknown)}")
-    try:
-        values = dict(content) | {
-            "joules": _categories(content["joules"]),
-            "by_population": {
-                str(name): _categories(table)
-                for name, table in content.get("by_population", {}).items()
-            },
-            "by_operation": {
-                str(name): Range(**value) for name, value in content.get("by_operation", {}).items()
-            },
-            "constants": tuple(content.get("constants", ())),
-            "not_modelled": tuple(content.get("not_modelled", ())),
-        }
-        ranges = ("seconds", "undivided", "filling_seconds", "filling_joules")
-        values |= {name: Range(**content[name]) for name in ranges if name in content}
-        return Estimate(**values)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UnsupportedInput(f"energy record: damaged ({error!r})") from error
+    found = converted(content, Estimate, where=WHERE, exact=True)
+    tables = {"joules": found.joules} | {
+        f"by_population.{name}": table for name, table in found.by_population.items()
+    }
+    for place, table in tables.items():
+        if unknown := set(table) - set(CATEGORIES):
+            raise UnsupportedInput(
+                f"{WHERE}: {place}: no category {min(unknown)}; there are {', '.join(CATEGORIES)}"
+            )
+    return replace(
+        found,
+        joules=_in_order(found.joules),
+        by_population={name: _in_order(table) for name, table in found.by_population.items()},
+    )
 
 
-def _categories(table: Mapping[str, Any]) -> dict[Category, Range]:
-    if unknown := set(table) - set(CATEGORIES):
-        raise ValueError(f"no category {min(unknown)}")
-    return {name: Range(**table[name]) for name in CATEGORIES if name in table}
+def _in_order(table: Mapping[Category, Range]) -> dict[Category, Range]:
+    return {name: table[name] for name in CATEGORIES if name in table}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.graph import writer
 from spikegpt_neuro.graph.weights import PackedWeights, WeightsField, given_weights
 from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.neurons.embedding import Embedding
@@ -41,6 +42,9 @@ class Population:
     @property
     def events(self) -> EventFormat:
         return self.program.events
+
+    def __repr__(self) -> str:
+        return f"Population({self.name}, {self.size} neurons of {self.program.kind})"
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,12 @@ class Projection:
         matrix = np.ascontiguousarray(weights.T if self.by_source else weights)
         return pack(matrix) if bits == PACKED_BITS else matrix
 
+    def __repr__(self) -> str:
+        what = f"one-to-one, shift {self.shift}"
+        if self.shape is not None:
+            what = f"{' x '.join(map(str, self.shape))} synapses"
+        return f"Projection({self.name}, {self.source} -> {self.target}.{self.port}, {what})"
+
 
 @dataclass(frozen=True)
 class SpikingGraph:
@@ -169,9 +179,29 @@ class SpikingGraph:
 
     def save(self, path: str, *, force: bool = False) -> None:
         """Write the artifact directory; see :mod:`spikegpt_neuro.graph.artifact`."""
-        from spikegpt_neuro.graph.artifact import save
+        writer.save(self, path, force=force)
 
-        save(self, path, force=force)
+    def __repr__(self) -> str:
+        shape, synapses = self.shape, sum(q.synapses for q in self.projections)
+        return (
+            f"SpikingGraph({shape.layers} layer{'s' * (shape.layers != 1)}, width {shape.width}, "
+            f"{shape.vocab_size} token ids, {self.weight_bits}-bit weights, "
+            f"{len(self.populations)} populations, {_short(synapses)} synapses)"
+        )
+
+    def _repr_html_(self) -> str:
+        """A small table, which notebooks show."""
+        rows = (("spiking graph", ""), *writer.facts(self))
+        cells = "".join(f"<tr><td>{what}</td><td>{figure}</td></tr>" for what, figure in rows)
+        return f"<table>{cells}</table>"
+
+
+def _short(count: int) -> str:
+    """1.1 M for 1,100,000."""
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return str(count)
 
 
 def _problems(graph: SpikingGraph) -> Iterator[str]:
@@ -181,6 +211,11 @@ def _problems(graph: SpikingGraph) -> Iterator[str]:
         return
     if duplicates := {name for name in names if names.count(name) > 1}:
         yield f"population name used twice: {sorted(duplicates)[0]}"
+    for population in graph.populations:  # first: everything else asks for the events' range
+        if (bits := population.events.bits) > PAYLOAD_BITS_MAX:
+            yield f"population {population.name}: payload of {bits} bits exceeds {PAYLOAD_BITS_MAX}"
+        elif bits < 1:
+            yield f"population {population.name}: payload of {bits} bits, expected at least 1"
     yield from _shape_problems(graph)
     for population in graph.populations:  # first: event formats follow from parameters
         yield from _parameter_problems(population)
@@ -249,8 +284,6 @@ def _parameter_problems(population: Population) -> Iterator[str]:
     where = f"population {population.name}"
     if population.size < 1:
         yield f"{where} has {population.size} neurons"
-    if population.events.bits > PAYLOAD_BITS_MAX:
-        yield f"{where}: payload of {population.events.bits} bits exceeds {PAYLOAD_BITS_MAX}"
     for problem in population.program.problems(population.size):
         yield f"{where}: {problem}"
 

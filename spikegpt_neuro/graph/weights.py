@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.packing import largest_magnitude, unpack
-
-if TYPE_CHECKING:
-    from spikegpt_neuro.graph.graph import Projection
 
 Weights = NDArray[np.int8]
 
@@ -55,16 +52,16 @@ class WeightsField:
     @overload
     def __get__(self, projection: None, owner: type[Any]) -> None: ...
     @overload
-    def __get__(self, projection: Projection, owner: type[Any]) -> Weights | None: ...
-    def __get__(self, projection: Projection | None, owner: type[Any]) -> Weights | None:
+    def __get__(self, projection: object, owner: type[Any]) -> Weights | None: ...
+    def __get__(self, projection: object, owner: type[Any]) -> Weights | None:
         given = None if projection is None else given_weights(projection)
         return given.unpack() if isinstance(given, PackedWeights) else given
 
-    def __set__(self, projection: Projection, given: Weights | PackedWeights | None) -> None:
-        projection.__dict__["weights"] = given
+    def __set__(self, projection: object, given: Weights | PackedWeights | None) -> None:
+        vars(projection)["weights"] = given
 
 
-def given_weights(projection: Projection) -> Weights | PackedWeights | None:
+def given_weights(projection: object) -> Weights | PackedWeights | None:
     """The weights as the projection was given them."""
-    given: Weights | PackedWeights | None = projection.__dict__["weights"]
+    given: Weights | PackedWeights | None = vars(projection)["weights"]
     return given

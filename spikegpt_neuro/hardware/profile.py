@@ -16,7 +16,6 @@ lists every key.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,13 +23,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+from spikegpt_neuro.documents import read_toml
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.hardware.schema import KINDS, REQUIRED, SECTIONS, SPECS, Spec, Value
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SCHEMA_VERSION = 1
 LIBRARY = "spikegpt_neuro.hw_profiles"  # a folder of data files, nothing to import
@@ -213,7 +208,7 @@ def _find(name: str, beside: Path) -> Path:
 
 def _read(path: Path, seen: tuple[Path, ...]) -> tuple[str, dict[str, Constant]]:
     """Title and constants of a file, those of its base beneath its own."""
-    content = _parse(path)
+    content = read_toml(path)
     unknown = set(content) - set(FILE_KEYS) - set(SECTIONS)
     if unknown:
         expected = ", ".join((*FILE_KEYS, *SECTIONS))
@@ -235,15 +230,6 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[str, dict[str, Constant]]
             name = f"{section}.{key}"
             constants[name] = _constant(path, name, entry, sources)
     return title, constants
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnsupportedInput(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnsupportedInput(f"{path}: not a TOML file: {error}") from error
 
 
 def _table(path: Path, content: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
+from spikegpt_neuro.documents import MEGABYTE, Kind, decode_json, one_line, read_bytes
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Indices
-from spikegpt_neuro.mapping.requirements import Where
+from spikegpt_neuro.mapping.requirements import Where, on_host
 from spikegpt_neuro.mapping.traffic import Piece
 
 FORMAT = "spikegpt-neuro placement"
 SCHEMA_VERSION = 1
+WHERES: tuple[Where, ...] = get_args(Where)
+FILE_LIMIT = 512 * MEGABYTE
+DAMAGED = "map the model again"
+ANOTHER_FILE = "write one with map -o"
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,21 @@ class Placement:
         write_atomically(Path(path), json.dumps(_to_json(self), indent=None) + "\n")
 
     def check(self, graph: SpikingGraph, profile: Profile) -> Placement:
-        """Raise :class:`UnsupportedInput` if it was made for another graph or other hardware."""
+        """Raise :class:`UnsupportedInput` unless it places this graph on this hardware.
+
+        Its neurons stand on cores that exist, every neuron of a population on the chip once, none
+        of the host's. Compiled code trusts that, so whatever takes a placement asks here first.
+        """
+        self.check_origin(graph, profile)
+        for problem in _problems(self, graph, profile):
+            raise UnsupportedInput(f"the placement: {problem}; map the model again")
+        return self
+
+    def check_origin(self, graph: SpikingGraph, profile: Profile) -> Placement:
+        """Raise :class:`UnsupportedInput` if it was made for another graph or other hardware.
+
+        All that can be asked of a packing of a part of the graph (a Loihi job's).
+        """
         if self.graph != structure_of(graph):
             raise UnsupportedInput("the placement is of another model; map this one again")
         if self.hardware_sha256 != profile.sha256:
@@ -87,29 +108,53 @@ def structure_of(graph: SpikingGraph) -> str:
 def load_placement(path: str | Path) -> Placement:
     """Read a placement file.
 
-    Raises :class:`UnsupportedInput` naming the file and what is wrong with it.
+    Raises :class:`UnsupportedInput` naming the file, the place in it and what is wrong there.
     """
     file = Path(path)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnsupportedInput(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UnsupportedInput(f"{file} is not a placement: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UnsupportedInput(f"{file} is not a placement; write one with map -o")
-    if content.get("schema_version") != SCHEMA_VERSION:
+    data = read_bytes(file, limit=FILE_LIMIT)
+    kind = decode_json(data, Kind, where=str(file), remedy=ANOTHER_FILE)
+    if kind.format != FORMAT:
+        raise UnsupportedInput(f"{file} is not a placement; {ANOTHER_FILE}")
+    if kind.schema_version != SCHEMA_VERSION:
         raise UnsupportedInput(
-            f"{file}: schema version {content.get('schema_version')!r}, this version reads "
-            f"{SCHEMA_VERSION}; map the model again"
+            f"{file}: schema version {kind.schema_version!r}, this version reads "
+            f"{SCHEMA_VERSION}; {DAMAGED}"
         )
-    try:
-        placement = _from_json(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnsupportedInput(f"{file}: damaged ({error!r}); map the model again") from error
-    for problem in _problems(placement):
-        raise UnsupportedInput(f"{file}: {problem}; map the model again")
+    placement = _from_document(decode_json(data, _Document, where=str(file), remedy=DAMAGED))
+    for problem in (*_site_problems(placement), *_piece_problems(placement)):
+        raise UnsupportedInput(one_line(f"{file}: {problem}; {DAMAGED}"))
     return placement
+
+
+class _Row(NamedTuple):
+    """A piece as the file has it."""
+
+    population: str
+    start: int
+    stop: int
+    core: int
+
+
+@dataclass(frozen=True)
+class _Hardware:
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What a placement's file holds, beside its format and schema version."""
+
+    hardware: _Hardware
+    graph: str
+    artifact: str | None
+    embedding: Where
+    head: Where
+    seed: int
+    chips: int
+    usable_cores: int
+    sites: tuple[tuple[int, int], ...]
+    pieces: tuple[_Row, ...]
 
 
 def _to_json(placement: Placement) -> dict[str, Any]:
@@ -129,39 +174,72 @@ def _to_json(placement: Placement) -> dict[str, Any]:
     }
 
 
-def _from_json(content: Mapping[str, Any]) -> Placement:
-    hardware = content["hardware"]
+def _from_document(document: _Document) -> Placement:
+    plain = {f.name: getattr(document, f.name) for f in fields(document)}
     return Placement(
-        hardware=str(hardware["name"]),
-        hardware_sha256=str(hardware["sha256"]),
-        graph=str(content["graph"]),
-        artifact=content["artifact"],
-        embedding=content["embedding"],
-        head=content["head"],
-        seed=int(content["seed"]),
-        chips=int(content["chips"]),
-        usable_cores=int(content["usable_cores"]),
-        sites=tuple((int(chip), int(core)) for chip, core in content["sites"]),
-        pieces=tuple(
-            Piece(str(name), int(start), int(stop), int(core))
-            for name, start, stop, core in content["pieces"]
-        ),
+        **plain
+        | {
+            "hardware": document.hardware.name,
+            "hardware_sha256": document.hardware.sha256,
+            "pieces": tuple(Piece(*row) for row in document.pieces),
+        }
     )
 
 
-def _problems(placement: Placement) -> list[str]:
-    """What is wrong with a file that somebody may have edited."""
-    problems = []
-    if len(set(placement.sites)) != len(placement.sites):
-        problems.append("a core is used twice")
+def _problems(placement: Placement, graph: SpikingGraph, profile: Profile) -> Iterator[str]:
+    """Why it does not place ``graph`` on ``profile``, the first reason first."""
+    for name, where in (("embedding", placement.embedding), ("head", placement.head)):
+        if where not in WHERES:
+            yield f"{name} is {where!r}, expected {' or '.join(map(repr, WHERES))}"
+            return
+    usable, most = profile.count("chip.usable_cores"), profile.count("system.chips")
+    if placement.usable_cores != usable:
+        yield f"usable_cores is {placement.usable_cores}, chips of {profile.name} have {usable}"
+    if not 0 < placement.chips <= most:
+        yield f"chips is {placement.chips}, {profile.name} has 1 to {most}"
+    yield from _site_problems(placement)
+    away = on_host(graph, placement.embedding, placement.head)
+    for piece in placement.pieces:
+        if piece.population not in graph.by_name:
+            yield f"{_neurons(piece)}: the graph has no such population"
+        elif piece.population in away:
+            yield f"{_neurons(piece)}: are on core {piece.core}, this population is on the host"
+    sizes = {p.name: p.size for p in graph.populations if p.name not in away}
+    yield from _piece_problems(placement, sizes)
+
+
+def _site_problems(placement: Placement) -> Iterator[str]:
+    """Cores that do not exist, or are named twice."""
     for chip, core in placement.sites:
         if not (0 <= chip < placement.chips and 0 <= core < placement.usable_cores):
-            problems.append(f"core {core} of chip {chip} does not exist")
-    covered: dict[str, int] = {}
-    for piece in sorted(placement.pieces, key=lambda p: (p.population, p.start)):
-        if piece.start != covered.get(piece.population, 0) or piece.stop <= piece.start:
-            problems.append(f"population {piece.population} is not covered once")
-        if not 0 <= piece.core < len(placement.sites):
-            problems.append(f"population {piece.population} stands on no core")
+            yield f"core {core} of chip {chip} does not exist"
+    if len(set(placement.sites)) != len(placement.sites):
+        (chip, core), _ = Counter(placement.sites).most_common(1)[0]
+        yield f"a core is used twice: core {core} of chip {chip}"
+
+
+def _piece_problems(placement: Placement, sizes: Mapping[str, int] | None = None) -> Iterator[str]:
+    """Neurons without a core, or with two; up to ``sizes`` of the populations where given."""
+    cores, covered = len(placement.sites), dict.fromkeys(sizes or {}, 0)
+    for piece in sorted(placement.pieces, key=attrgetter("population", "start")):
+        if piece.core not in range(cores):
+            yield f"{_neurons(piece)}: on core {piece.core} of {cores}, stands on no core"
+        begin = covered.get(piece.population, 0)
+        if piece.stop <= piece.start:
+            yield f"{_neurons(piece)}: not covered once, the piece is empty"
+        elif piece.start != begin:
+            wrong = "are on no core" if piece.start > begin else "are on two cores"
+            first, last = sorted((begin, piece.start))
+            yield f"population {piece.population} is not covered once: {first} to {last} {wrong}"
         covered[piece.population] = piece.stop
-    return problems
+    for name, size in (sizes or {}).items():
+        if covered[name] < size:
+            lost = f"{covered[name]} to {size} are on no core"
+            yield f"population {name} is not covered once: {lost}"
+        elif covered[name] > size:
+            excess = f"{size} to {covered[name]} do not exist"
+            yield f"population {name} is not covered once: {excess}, it has {size} neurons"
+
+
+def _neurons(piece: Piece) -> str:
+    return f"population {piece.population}, {piece.start} to {piece.stop}"

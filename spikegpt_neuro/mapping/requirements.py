@@ -133,7 +133,7 @@ def workload(
     weight_bits: int | None = None,
 ) -> Workload:
     """What of ``graph`` the chip has to hold; ``weight_bits`` asks for another width."""
-    away = _on_host(graph, embedding, head)
+    away = on_host(graph, embedding, head)
     wait = delays(graph, ON_CHIP)
     bits = stored_bits(weight_bits or graph.weight_bits, profile.support)
     demands: list[Demand] = []
@@ -157,7 +157,8 @@ def workload(
     return Workload(tuple(demands), sizes, heard, frozenset(to_host))
 
 
-def _on_host(graph: SpikingGraph, embedding: Where, head: Where) -> set[str]:
+def on_host(graph: SpikingGraph, embedding: Where, head: Where) -> set[str]:
+    """Names of the populations that are not on the chip."""
     away = {graph.input.name} if embedding == "host" else set()
     return away | ({graph.output.name} if head == "host" else set())
 
@@ -203,7 +204,7 @@ def refusals(
     graph: SpikingGraph, profile: Profile, embedding: Where = "host", head: Where = "chip"
 ) -> list[Violation]:
     """Why no number of chips of this kind would do; populations of one reason are named once."""
-    away = _on_host(graph, embedding, head)
+    away = on_host(graph, embedding, head)
     found: dict[tuple[str, str], list[str]] = {}
     for population in graph.populations:
         for problem, remedy in _population_refusals(population, graph, profile, away):

@@ -472,8 +472,8 @@ def test_a_record_survives_json(tmp_path: Path) -> None:
     [
         ({"joules": {"warmth": {"value": 1}}}, "no category warmth"),
         ({"joules": {"static": {"worth": 1}}}, "worth"),
-        ({"seconds": 3}, "damaged"),
-        ({"surprise": 1}, "unknown key surprise"),
+        ({"seconds": 3}, "seconds: expected an object, found 3"),
+        ({"surprise": 1}, "surprise: unknown key"),
     ],
 )
 def test_a_damaged_record_gets_one_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:

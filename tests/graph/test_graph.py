@@ -14,10 +14,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from spikegpt_neuro.backends.lava.limits import check_stock_arithmetic
+from spikegpt_neuro.backends.loihi.deployment import deploy
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.benchmark.memory import weight_bytes
+from spikegpt_neuro.converters.exporters.pairs import linear_lif_pairs
 from spikegpt_neuro.converters.lowering import lower
-from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.energy.activity import activity_of
+from spikegpt_neuro.energy.counts import arrivals_of
+from spikegpt_neuro.errors import CannotWrite, UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph import weights
 from spikegpt_neuro.graph.artifact import load
@@ -226,6 +231,53 @@ def test_packed_weights_stay_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert np.array_equal(first, second)
 
 
+def test_one_look_at_packed_weights_unpacks_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(1, 16, 40)
+    lower(model, random_tokens(model, 300), weight_bits=4).save(str(tmp_path / "model"))
+    graph = load(tmp_path / "model")
+    activity = activity_of(graph, ReferenceBackend().run(graph, np.arange(9), record="events"))
+    unpacked: list[int] = []
+    plain = weights.unpack
+    monkeypatch.setattr(
+        weights, "unpack", lambda rows, columns: unpacked.append(rows.size) or plain(rows, columns)
+    )
+    dense = [q for q in graph.projections if q.is_dense]
+    for look in (
+        lambda: arrivals_of(graph, activity),
+        lambda: check_stock_arithmetic(graph),
+        lambda: deploy(graph).trips,
+        lambda: [pair.current_weights for pair in linear_lif_pairs(graph)],
+    ):
+        unpacked.clear()
+        look()
+        assert len(unpacked) <= len(dense)
+
+
+# What people see
+
+
+def test_a_graph_and_its_parts_are_shown_in_one_line(graph: SpikingGraph) -> None:
+    assert repr(graph) == (
+        "SpikingGraph(1 layer, width 16, 256 token ids, 8-bit weights, "
+        f"{len(graph.populations)} populations, 7.4 k synapses)"
+    )
+    assert repr(graph.by_name["blocks.0.lif1"]) == "Population(blocks.0.lif1, 16 neurons of lif)"
+    dense, one = (next(q for q in graph.projections if q.is_dense is d) for d in (True, False))
+    assert repr(dense) == (
+        f"Projection({dense.name}, {dense.source} -> {dense.target}.{dense.port}, 16 x 16 synapses)"
+    )
+    assert repr(one) == (
+        f"Projection({one.name}, {one.source} -> {one.target}.{one.port}, "
+        f"one-to-one, shift {one.shift})"
+    )
+    table = graph._repr_html_()
+    assert table.count("<tr>") == table.count("</tr>") == 6
+    assert "<td>dense synapses</td><td>7,424</td>" in table
+    assert "1, 16, 256" in table
+
+
 def test_a_packed_weight_beyond_4_bits_is_named(tmp_path: Path) -> None:
     model = random_model(1, 16, 40)
     lower(model, random_tokens(model, 100), weight_bits=4).save(str(tmp_path / "model"))
@@ -277,12 +329,12 @@ def test_saving_twice_gives_the_same_files(graph: SpikingGraph, artifact: Path) 
 
 
 def test_an_existing_directory_is_kept(graph: SpikingGraph, artifact: Path) -> None:
-    with pytest.raises(UnsupportedInput, match="exists; choose another output or pass --force"):
+    with pytest.raises(CannotWrite, match="exists; choose another output or pass force=True"):
         graph.save(str(artifact))
     foreign = artifact.parent / "photos"
     foreign.mkdir()
     (foreign / "holiday.jpg").write_text("sun")
-    with pytest.raises(UnsupportedInput, match="something else than an artifact"):
+    with pytest.raises(CannotWrite, match="something else than an artifact"):
         graph.save(str(foreign), force=True)
     assert (foreign / "holiday.jpg").read_text() == "sun"
 
@@ -295,16 +347,16 @@ def test_a_failed_save_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("spikegpt_neuro.graph.artifact._write_json", full)
+    monkeypatch.setattr("spikegpt_neuro.graph.writer._write_json", full)
     for target in (artifact, artifact.parent / "new"):
-        with pytest.raises(UnsupportedInput, match="No space left on device"):
+        with pytest.raises(CannotWrite, match="No space left on device"):
             graph.save(str(target), force=True)
     assert [path.name for path in artifact.parent.iterdir()] == ["model"]
     assert before == {file.name: sha256_of(file) for file in artifact.iterdir()}
 
 
 def test_a_parent_that_does_not_exist_is_named(graph: SpikingGraph, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedInput, match="does not exist"):
+    with pytest.raises(CannotWrite, match="does not exist"):
         graph.save(str(tmp_path / "no" / "where"))
 
 
@@ -312,7 +364,7 @@ def test_a_parent_that_cannot_be_written_is_named(
     graph: SpikingGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)  # root may write anywhere
-    with pytest.raises(UnsupportedInput, match="cannot be written"):
+    with pytest.raises(CannotWrite, match="cannot be written"):
         graph.save(str(tmp_path / "model"))
 
 
@@ -339,11 +391,24 @@ def test_a_damaged_file_is_named(artifact: Path) -> None:
         load(artifact)
 
 
+def mixing(content: dict[str, Any]) -> dict[str, Any]:
+    """The first population that mixes tokens."""
+    return next(p for p in content["populations"] if p["program"] == "token_mix")
+
+
 DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "schema": ("config.json", lambda c: c.update(schema_version=99), "schema version 99"),
     "format": ("config.json", lambda c: c.update(format="other"), "not a spikegpt-neuro artifact"),
-    "shape": ("config.json", lambda c: c["shape"].update(layers="4"), "'layers' is '4'"),
-    "bool for int": ("config.json", lambda c: c["shape"].update(layers=True), "'layers' is True"),
+    "shape": (
+        "config.json",
+        lambda c: c["shape"].update(layers="4"),
+        "shape.layers: expected a whole number, found '4'",
+    ),
+    "bool for int": (
+        "config.json",
+        lambda c: c["shape"].update(layers=True),
+        "shape.layers: expected a whole number, found True",
+    ),
     "no checksum": ("config.json", lambda c: c["files"].pop("graph.json"), "no checksum of graph"),
     "outside": (
         "config.json",
@@ -359,7 +424,17 @@ DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "parameter": (
         "graph.json",
         lambda c: c["populations"][1]["parameters"].pop("epsilon"),
-        "'epsilon' is None, expected int",
+        "epsilon: expected a whole number, found nothing",
+    ),
+    "many bits": (
+        "graph.json",
+        lambda c: mixing(c)["parameters"].update(bits=1 << 40),
+        "payload of 1099511627776 bits exceeds 24",
+    ),
+    "no bits": (
+        "graph.json",
+        lambda c: mixing(c)["parameters"].update(bits=0),
+        "payload of 0 bits, expected at least 1",
     ),
     "tensor": (
         "graph.json",
@@ -371,7 +446,11 @@ DAMAGE: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
         lambda c: c["projections"][0].update(target="nowhere"),
         "no population nowhere",
     ),
-    "entry": ("graph.json", lambda c: c["populations"].append(7), "'name' is None"),
+    "entry": (
+        "graph.json",
+        lambda c: c["populations"].append(7),
+        r"populations\[\d+\]: expected an object, found 7",
+    ),
 }
 
 
@@ -390,7 +469,7 @@ def test_files_that_are_no_json_or_no_tensors_are_named(artifact: Path) -> None:
     with pytest.raises(UnsupportedInput, match=r"weights.safetensors cannot be read"):
         load(artifact)
     (artifact / "config.json").write_text("[" * 100_000)
-    with pytest.raises(UnsupportedInput, match=r"config.json is not valid JSON"):
+    with pytest.raises(UnsupportedInput, match=r"config.json: expected an object, found a list"):
         load(artifact)
     with pytest.raises(UnsupportedInput, match="cannot be read"):
         load(artifact / "nothing")

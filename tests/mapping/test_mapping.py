@@ -554,10 +554,13 @@ def test_a_placement_is_for_its_own_model_and_hardware(artifact: Path, tmp_path:
 
 
 DAMAGE = {
-    "no JSON": (lambda c: "{", "is not a placement"),
+    "no JSON": (lambda c: "{", "not valid JSON: it ends too early; write one with map -o"),
     "another file": (lambda c: '{"format": "x"}', "write one with map -o"),
     "version": (lambda c: json.dumps(c | {"schema_version": 9}), "schema version 9"),
-    "key": (lambda c: json.dumps({k: v for k, v in c.items() if k != "sites"}), "damaged"),
+    "key": (
+        lambda c: json.dumps({k: v for k, v in c.items() if k != "sites"}),
+        "sites: is missing; map",
+    ),
     "twice": (lambda c: json.dumps(c | {"sites": c["sites"][:1] * 2}), "a core is used twice"),
     "site": (lambda c: json.dumps(c | {"sites": [[0, 999]]}), "does not exist"),
     "piece": (lambda c: json.dumps(c | {"pieces": c["pieces"][1:] * 2}), "not covered once"),

@@ -17,7 +17,7 @@ from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.energy.pricing import CATEGORY_OF
 from spikegpt_neuro.energy.record import Estimate, Range, to_json
-from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
+from spikegpt_neuro.errors import CannotWrite, CheckFailed, UnsupportedInput, UsageError
 from spikegpt_neuro.hardware.profile import load_profile
 
 from toy_graph import VOCABULARY, toy_graph
@@ -109,7 +109,7 @@ def test_the_profile_can_be_loaded_and_says_how_it_was_made(tmp_path: Path) -> N
     assert (static.kind, static.base, static.range) == ("measured", found.static[1], (1.0, 1.1))
     assert 'b "quoted".json' in static.source
     assert profile.limits == base.limits
-    with pytest.raises(UnsupportedInput, match="exists"):
+    with pytest.raises(CannotWrite, match="exists"):
         save_profile(path, found, base, ["a.json"])
     again = tmp_path / "again.toml"
     save_profile(again, found, profile, ["a.json"])

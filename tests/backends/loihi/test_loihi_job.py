@@ -16,7 +16,7 @@ from spikegpt_neuro.backends.loihi import access, environment
 from spikegpt_neuro.backends.loihi.backend import LoihiBackend
 from spikegpt_neuro.backends.loihi.package import run_package, write_package
 from spikegpt_neuro.energy.record import from_json
-from spikegpt_neuro.errors import CheckFailed, UnsupportedInput
+from spikegpt_neuro.errors import CannotWrite, CheckFailed, UnsupportedInput
 from spikegpt_neuro.graph.artifact import load
 from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.mapping.placement import load_placement
@@ -56,7 +56,7 @@ def test_the_folder_holds_everything(folder: Path) -> None:
         *("lib", "placement.json", "run.sh", "tokens.npy"),
     }
     graph, profile = load(str(folder / "graph.sgn")), load_profile("loihi2-1")
-    assert load_placement(folder / "placement.json").check(graph, profile).chips == 1
+    assert load_placement(folder / "placement.json").check_origin(graph, profile).chips == 1
     script = (folder / "job.slurm").read_text()
     assert "#SBATCH --partition=oheogulch\n#SBATCH --nodelist=ncl-og-05\n" in script
     assert "#SBATCH --time=10\n" in script  # three probes of 200 s
@@ -71,15 +71,15 @@ def test_the_folder_holds_everything(folder: Path) -> None:
 
 def test_an_existing_folder_is_not_replaced(folder: Path, tmp_path: Path) -> None:
     backend, profile = LoihiBackend(), load_profile("loihi2")
-    with pytest.raises(UnsupportedInput, match="exists"):
+    with pytest.raises(CannotWrite, match="exists"):
         write_package(folder, backend, toy_graph(), TOKENS, profile)
     write_package(folder, backend, toy_graph(), TOKENS, profile, force=True)
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("years of work", "utf-8")
-    with pytest.raises(UnsupportedInput, match="holds something else"):
+    with pytest.raises(CannotWrite, match="holds something else"):
         write_package(other, backend, toy_graph(), TOKENS, profile, force=True)
-    with pytest.raises(UnsupportedInput, match=r"job\.json cannot be read"):
+    with pytest.raises(UnsupportedInput, match=r"job\.json: "):
         run_package(other, rehearse=True)
 
 

@@ -1,0 +1,295 @@
+"""Structured files (JSON and TOML) as typed values: read, checked and explained in one place.
+
+A type is a dataclass, a ``NamedTuple`` (a JSON array) or what they are made of; msgspec decodes
+it. Whatever is wrong with a file becomes one line of :class:`UnsupportedInput`: the file, the
+place (``pieces[3].start``), what was expected, what was found, and what to do.
+
+Here and nowhere else msgspec is imported, and only when a document is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from spikegpt_neuro.errors import UnsupportedInput
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+MEGABYTE = 1 << 20
+BOM = b"\xef\xbb\xbf"
+SHOWN_CHARACTERS = 60
+NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+LOST = object()
+"""Stands for values that cannot be read."""
+STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a document comes from, and what helps where it is damaged.
+
+    ``where``   the file, or what stands for it.
+    ``remedy``  what the reader of the error can do.
+    ``exact``   unknown keys are errors.
+    """
+
+    where: str
+    remedy: str = ""
+    exact: bool = False
+
+    def error(self, problem: str, place: str = "") -> UnsupportedInput:
+        """The one line."""
+        parts = (self.where, place.lstrip("."), problem)
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return UnsupportedInput(one_line(": ".join(filter(None, parts)) + remedy))
+
+
+def one_line(text: str) -> str:
+    """``text`` with names from files that break lines put right."""
+    return " ".join(text.splitlines())
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a document says that it is; each of its readers asks that first."""
+
+    format: Any = None
+    schema_version: Any = None
+
+
+def read_json(
+    path: Path, type_: type[T], *, limit: int, remedy: str = "", exact: bool = False
+) -> T:
+    """The JSON file ``path`` as a ``type_``.
+
+    ``limit``  bytes: a larger file is refused before it is read.
+
+    Raises :class:`UnsupportedInput`; see the module.
+    """
+    return decode_json(read_bytes(path, limit), type_, where=str(path), remedy=remedy, exact=exact)
+
+
+def decode_json(
+    data: bytes, type_: type[T], *, where: str, remedy: str = "", exact: bool = False
+) -> T:
+    """The JSON text ``data`` (UTF-8, a byte order mark is skipped) as a ``type_``."""
+    import msgspec
+
+    source = Source(where, remedy, exact)
+    data = _text(data, source).encode()
+    try:
+        if exact:
+            return converted(
+                msgspec.json.decode(data), type_, where=where, remedy=remedy, exact=True
+            )
+        return msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), type_, _plain(data), source) from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise source.error(_malformed(str(error), data)) from error
+    except RecursionError as error:
+        raise source.error("not valid JSON: nested too deeply") from error
+
+
+def converted(
+    content: object, type_: type[T], *, where: str, remedy: str = "", exact: bool = False
+) -> T:
+    """Values as JSON or TOML has them, as a ``type_``."""
+    import msgspec
+
+    source = Source(where, remedy, exact)
+    try:
+        if exact:
+            for place, known in _unknown(content, type_, ""):
+                raise source.error(f"unknown key; expected one of {', '.join(known)}", place)
+        return msgspec.convert(content, type_)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), type_, content, source) from error
+    except RecursionError as error:
+        raise source.error("nested too deeply") from error
+
+
+def read_toml(path: Path, *, limit: int = MEGABYTE) -> dict[str, Any]:
+    """The tables of a TOML file; raises :class:`UnsupportedInput` as :func:`read_json` does."""
+    source = Source(str(path))
+    text = _text(read_bytes(path, limit), source)
+    try:
+        return tomllib.loads(text.replace("\r\n", "\n"))
+    except RecursionError as error:
+        raise source.error("not a TOML file: nested too deeply") from error
+    except ValueError as error:  # among them tomllib's own, and integers of 5,000 digits
+        raise source.error(f"not a TOML file: {error}") from error
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The bytes of a file of at most ``limit`` bytes."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size <= limit:
+                data = file.read(limit + 1)  # what is no file says 0
+                if len(data) <= limit:
+                    return data
+    except OSError as error:
+        raise UnsupportedInput(f"{path}: cannot be read: {error.strerror}") from error
+    raise UnsupportedInput(f"{path}: is larger than {limit:,} bytes, more than such a file takes")
+
+
+def _text(data: bytes, source: Source) -> str:
+    try:
+        return data.removeprefix(BOM).decode("utf-8")
+    except UnicodeDecodeError as error:
+        bad = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
+        raise source.error(f"not UTF-8 text: {bad}") from error
+
+
+def _malformed(message: str, data: bytes) -> str:
+    problem = message.removeprefix("JSON is malformed: ")
+    problem = problem.replace("Input data was truncated", "it ends too early")
+    at = re.search(r"\(byte (\d+)\)", message)
+    if at and data[int(at[1]) :].startswith((b"NaN", b"Infinity")):
+        problem += ", JSON has neither NaN nor Infinity"
+    return f"not valid JSON: {problem}"
+
+
+def _plain(data: bytes) -> object:
+    """The document without a type; :data:`LOST` where it is damaged further on."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return LOST
+
+
+# msgspec's messages in our own words.
+
+
+def _explained(message: str, type_: Any, content: object, source: Source) -> UnsupportedInput:
+    """``Expected `int`, got `str` - at `$.pieces[3][1]``` -> the error of one line."""
+    text, _, at = message.partition(" - at `")
+    place, kind, value = _located(at.rstrip("`"), type_, content)
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", text):
+        return source.error("is missing", f"{place}.{missing[1]}")
+    if wrong := re.fullmatch(r"Expected `(.*?)`(?: of length (\d+))?(?:, got `?(.*?)`?)?", text):
+        expected = " or ".join(NAMES.get(n, n) for n in wrong[1].split(" | "))
+        length = f" of {wrong[2]}" if wrong[2] else ""
+        found = NAMES.get(wrong[3], wrong[3]) if value is LOST else _shown(value)
+        return source.error(f"expected {expected}{length}, found {found}", place)
+    if text.startswith("Invalid enum value"):
+        known = " or ".join(map(repr, _literals(kind)))
+        return source.error(f"expected {known}, found {_shown(value)}", place)
+    return source.error(text[:1].lower() + text[1:], place)
+
+
+def _located(at: str, type_: Any, value: Any) -> tuple[str, Any, Any]:
+    """A path of msgspec's in our names, and the type and the value there."""
+    place = ""
+    for name, index in STEP.findall(at):
+        type_ = _without_none(type_)
+        if name:
+            step, type_ = name, _fields(type_).get(name, Any)
+        elif index == "...":  # of an object, msgspec does not tell which key
+            type_ = get_args(type_)[-1] if get_args(type_) else Any
+            step = _misfit(value, type_)
+        else:
+            names = getattr(type_, "_fields", ())
+            step = names[int(index)] if names else f"[{index}]"
+            type_ = _fields(type_).get(step) or _element(type_, int(index))
+        place += step if step.startswith("[") else f".{step}"
+        value = _item(value, int(index) if index.isdecimal() else step)
+    return place, type_, value
+
+
+def _misfit(value: object, type_: Any) -> str:
+    """The first key of an object whose value is not a ``type_``."""
+    items = value.items() if isinstance(value, dict) else ()
+    return next((str(key) for key, each in items if not _fits(each, type_)), "[...]")
+
+
+def _fits(value: object, type_: Any) -> bool:
+    import msgspec
+
+    try:
+        msgspec.convert(value, type_)
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    return True
+
+
+def _item(value: Any, key: str | int) -> object:
+    if value is LOST:
+        return LOST
+    try:
+        return value[key]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _element(type_: Any, index: int) -> Any:
+    """The type of a list's or a tuple's element."""
+    inside = [each for each in get_args(type_) if each is not ...]
+    return inside[min(index, len(inside) - 1)] if inside else Any
+
+
+def _without_none(type_: Any) -> Any:
+    if get_origin(type_) in (Union, types.UnionType):
+        return next(each for each in get_args(type_) if each is not type(None))
+    return type_
+
+
+def _fields(type_: Any) -> Mapping[str, Any]:
+    if is_dataclass(type_) or hasattr(type_, "_fields"):
+        return get_type_hints(type_)
+    return {}
+
+
+def _literals(type_: Any) -> tuple[object, ...]:
+    type_ = _without_none(type_)
+    return get_args(type_) if get_origin(type_) is Literal else ()
+
+
+def _shown(value: object) -> str:
+    if value is None or value is LOST:
+        return "nothing" if value is None else "another text"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def _unknown(content: object, type_: Any, place: str) -> Iterator[tuple[str, list[str]]]:
+    """Place of every key that ``type_`` does not have, and the keys that it has there."""
+    type_ = _without_none(type_)
+    if isinstance(content, dict):
+        known = _fields(type_) if is_dataclass(type_) else None
+        inner = get_args(type_)[-1] if get_args(type_) else Any
+        for key, value in content.items():
+            if known is not None and key not in known:
+                yield f"{place}.{key}", list(known)
+            else:
+                yield from _unknown(value, inner if known is None else known[key], f"{place}.{key}")
+    elif isinstance(content, (list, tuple)) and get_args(type_):
+        for index, value in enumerate(content):
+            yield from _unknown(value, _element(type_, index), f"{place}[{index}]")
