@@ -15,7 +15,7 @@ TYPES := build/types/spikegpt_neuro
 # Other simulators, which the tests compare exports with; where one cannot be had, its tests skip.
 PEERS := sanafe $(if $(TORCH),loguru neurobench nirtorch norse snntorch 'spikingjelly>=2')
 
-.PHONY: venv test test-all lint types demo clean
+.PHONY: venv test test-all coverage lint types demo clean
 
 venv: $(STAMP)
 
@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	  exit 1; }; fi
 	$(PIP) install -q -c constraints.txt numpy scipy networkx asteval scikit-learn
 	$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-nc
-	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,nir,netx,report,cluster,dev]'
+	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,nir,netx,report,cluster,frame,dev]'
 	@for peer in $(PEERS); do $(PIP) install -q -c constraints.txt --no-deps "$$peer" \
 	  || echo "left out: $$peer (its tests skip)" >&2; done
 	@$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-dl \
@@ -43,6 +43,11 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# Which lines the fast suite reaches; shown, no limit. Compiled kernels are not seen.
+coverage: $(STAMP)
+	@mkdir -p build
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' --cov --cov-report=term
 
 lint: $(STAMP) types
 	$(BIN)/ruff check
