@@ -11,6 +11,9 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPES := build/types/spikegpt_neuro
+TESTS_MYPY := --explicit-package-bases --namespace-packages
+# Stands for Lava's Loihi extension: beside the tests it would hide the real lava from mypy.
+DOUBLE := tests/support/loihi_double
 
 # Other simulators, which the tests compare exports with; where one cannot be had, its tests skip.
 PEERS := sanafe $(if $(TORCH),loguru neurobench nirtorch norse snntorch 'spikingjelly>=2')
@@ -53,6 +56,8 @@ lint: $(STAMP) types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	MYPYPATH=build/types $(BIN)/mypy -p spikegpt_neuro
+	MYPYPATH=build/types:tests/support $(BIN)/mypy $(TESTS_MYPY) --exclude /loihi_double/ tests
+	MYPYPATH=$(DOUBLE) $(BIN)/mypy $(TESTS_MYPY) --allow-subclassing-any $(DOUBLE)
 
 # mypy does not follow the editable install's finder: show it the tree as it installs.
 types:
