@@ -11,11 +11,14 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPES := build/types/spikegpt_neuro
+TESTS_MYPY := --explicit-package-bases --namespace-packages
+# Stands for Lava's Loihi extension: beside the tests it would hide the real lava from mypy.
+DOUBLE := tests/support/loihi_double
 
 # Other simulators, which the tests compare exports with; where one cannot be had, its tests skip.
 PEERS := sanafe $(if $(TORCH),loguru neurobench nirtorch norse snntorch 'spikingjelly>=2')
 
-.PHONY: venv test test-all lint types demo clean
+.PHONY: venv test test-all coverage lint types demo clean
 
 venv: $(STAMP)
 
@@ -30,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	  exit 1; }; fi
 	$(PIP) install -q -c constraints.txt numpy scipy networkx asteval scikit-learn
 	$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-nc
-	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,nir,netx,report,cluster,dev]'
+	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,nir,netx,report,cluster,frame,dev]'
 	@for peer in $(PEERS); do $(PIP) install -q -c constraints.txt --no-deps "$$peer" \
 	  || echo "left out: $$peer (its tests skip)" >&2; done
 	@$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-dl \
@@ -44,10 +47,17 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+# Which lines the fast suite reaches; shown, no limit. Compiled kernels are not seen.
+coverage: $(STAMP)
+	@mkdir -p build
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' --cov --cov-report=term
+
 lint: $(STAMP) types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	MYPYPATH=build/types $(BIN)/mypy -p spikegpt_neuro
+	MYPYPATH=build/types:tests/support $(BIN)/mypy $(TESTS_MYPY) --exclude /loihi_double/ tests
+	MYPYPATH=$(DOUBLE) $(BIN)/mypy $(TESTS_MYPY) --allow-subclassing-any $(DOUBLE)
 
 # mypy does not follow the editable install's finder: show it the tree as it installs.
 types:

@@ -198,3 +198,57 @@ def test_the_wheel_brings_one_top_level_name(tmp_path: Path) -> None:
     for room in OUTSIDE:
         assert f"spikegpt_neuro/{room}/__init__.py" in names
     assert "spikegpt_neuro/py.typed" in names
+
+
+def _module_of(file: Path) -> str:
+    """The name that a file of the package is imported by."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    inside = parts if parts[0] == CORE.name else (CORE.name, *parts)
+    return ".".join(part for part in inside if part != "__init__")
+
+
+def _import_graph() -> dict[str, set[str]]:
+    """Module -> modules that it imports: at the top, inside functions, under TYPE_CHECKING."""
+    files = {_module_of(file): file for file in _package_files()}
+
+    def target(name: str) -> str:
+        return name if name in files else name.rpartition(".")[0]
+
+    return {
+        module: {target(name) for name in _imports(file)} & files.keys() - {module}
+        for module, file in files.items()
+    }
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of nodes that all reach each other, each sorted: strongly connected components."""
+    left = {node: set(targets) for node, targets in graph.items()}
+    while ends := {n for n, t in left.items() if not t & left.keys() - {n}}:
+        left = {n: t for n, t in left.items() if n not in ends}  # no circle goes through them
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        ahead = [start]
+        while ahead:
+            new = left[ahead.pop()] & left.keys() - found
+            found |= new
+            ahead += new
+        return found
+
+    reach = {node: reached(node) for node in left}
+    groups = {frozenset(m for m in reach[n] if n in reach[m]) for n in left if n in reach[n]}
+    return sorted(sorted(group) for group in groups)
+
+
+def test_circles_are_found() -> None:
+    ring = {"d": {"e"}, "e": {"f"}, "f": {"d"}}
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "g": {"a"}} | ring
+    assert circles(graph) == [["b", "c"], ["d", "e", "f"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = _import_graph()
+    assert "spikegpt_neuro.graph.graph" in graph["spikegpt_neuro.backends.reference.backend"]
+    found = circles(graph)
+    assert not found, "; ".join(" <-> ".join(circle) for circle in found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,7 +83,7 @@ def test_always_a_distribution_whose_mode_is_the_largest_logit(
     "wrong",
     [{"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0}, {"top_p_newline": 1.5}],
 )
-def test_options_out_of_range_are_named(wrong: dict[str, float]) -> None:
+def test_options_out_of_range_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         SamplerOptions(**wrong)
 

@@ -19,7 +19,7 @@ from spikegpt_neuro.benchmark import speed
 from spikegpt_neuro.benchmark.figures import Figure, table
 from spikegpt_neuro.benchmark.machine import description, thread_environment
 from spikegpt_neuro.benchmark.memory import memory_reader, touched_bytes, weight_bytes
-from spikegpt_neuro.benchmark.rounds import take_turns
+from spikegpt_neuro.benchmark.rounds import Work, take_turns
 from spikegpt_neuro.benchmark.speed import Plan
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.converters.lowering import lower
@@ -176,7 +176,7 @@ def test_an_opponent_that_computes_something_else_is_refused(
 def test_sides_take_turns_and_the_best_slice_counts() -> None:
     calls: list[str] = []
 
-    def side(name: str) -> speed.Work:
+    def side(name: str) -> Work:
         def work() -> float:
             calls.append(name)
             return 3.0

@@ -15,10 +15,12 @@ from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT
+from spikegpt_neuro.neurons import Requantize
 from spikegpt_neuro.neurons.lif import LIF
 from spikegpt_neuro.neurons.residual import Residual
 from spikegpt_neuro.running import Run, first_mismatch
 
+from dense_weights import weights_of
 from random_models import random_model, random_tokens
 
 MYELIN = LIFParameters(tau=4.0, threshold=0.7, decay_input=False)
@@ -87,7 +89,9 @@ def test_products_shared_by_threads_and_packed_weights(weight_bits: int) -> None
 def test_a_program_without_a_layout_runs_through_the_executor() -> None:
     model = VARIANTS["plain"]
     graph = lower(model, random_tokens(model, 300))
-    wide = replace(graph.populations[-1].program, bits=20)
+    program = graph.populations[-1].program
+    assert isinstance(program, Requantize)
+    wide = replace(program, bits=20)
     other = type("Other", (type(wide),), {})(**vars(wide))
     changed = replace(
         graph, populations=(*graph.populations[:-1], replace(graph.populations[-1], program=other))
@@ -119,7 +123,7 @@ def test_fewer_bits_cost_fidelity() -> None:
     for bits in (8, 6, 4):
         graph = lower(model, tokens, weight_bits=bits, activation_bits=bits)
         limit = 2 ** (bits - 1) - 1
-        assert max(np.abs(q.weights).max() for q in graph.projections if q.is_dense) <= limit
+        assert max(np.abs(weights_of(q)).max() for q in graph.projections if q.is_dense) <= limit
         run = ReferenceBackend().run(graph, tokens, record="events")
         assert np.abs(run.events["blocks.0.att.mix_k"]).max() <= limit
         assert run.events["blocks.0.ffn.squared_relu"].max() <= 2**bits - 1

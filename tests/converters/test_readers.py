@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from spikegpt_neuro.converters import reader
-from spikegpt_neuro.converters.checkpoint import Reader
+from spikegpt_neuro.converters.checkpoint import LazyTensors, Reader
 from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.model.float_forward import FloatModel
@@ -507,6 +507,7 @@ def test_a_tensor_survives_that_its_pages_are_dropped(save: Any, tmp_path: Path)
     path = save(tmp_path / "model", model)
     read = read_checkpoint(path)
     head = read.tensors["head.weight"]
+    assert isinstance(read.tensors, LazyTensors)
     raw = read.tensors.raw.values()
     assert any(tensor.mapped for tensor in raw) == Path("/proc/self/maps").exists()
     for _ in range(2):

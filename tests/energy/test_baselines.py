@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from spikegpt_neuro.energy.baselines import (
     ENWIK8,
+    Published,
     Sizes,
     cache_traffic,
     linear_transformer,
@@ -81,7 +84,7 @@ def test_other_models_by_hand() -> None:
 
 
 @pytest.mark.parametrize("row", ENWIK8, ids=lambda row: row.model)
-def test_only_attention_grows_with_the_context(row: object) -> None:
+def test_only_attention_grows_with_the_context(row: Published) -> None:
     grown = row.count(row.sizes._replace(T=4 * row.sizes.T)).total / row.operations.total
     assert (grown > 1) == (row.model in ("Transformer", "Reformer", "Synthesizer"))
     assert row.source
@@ -135,13 +138,13 @@ def test_torch_counts_the_same_for_a_plain_transformer() -> None:
 
 def test_torch_counts_the_same_for_the_products_of_spikegpt() -> None:
     """The training forward itself, its matrix products seen by torch's counter."""
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
 
     from torch_reference import Reference
 
     class Counted(Reference):
-        def matrix(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        def matrix(self, name: str, x: Any) -> Any:
             return (self.w[f"{name}.weight"] @ x[:, None])[
                 :, 0
             ]  # the counter sees no matrix-vector

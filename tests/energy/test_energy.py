@@ -130,7 +130,7 @@ def test_the_documents_joules_are_recomputed(
     *categories, (_, expected) = _rows("category")
     assert sum(float(joules) for _, joules in categories) == float(expected)
     for category, joules in categories:
-        value = found.joules[category].value  # type: ignore[index]
+        value = found.joules[category].value
         assert value == pytest.approx(float(joules) * 1e-12, rel=1e-12)
     assert found.total.value == pytest.approx(float(expected) * 1e-12, rel=1e-12)
 

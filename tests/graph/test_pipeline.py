@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_stages_of_the_toy_graph() -> None:
 
 
 @pytest.mark.parametrize("variant", [{}, {"ffn_pre": True}, {"spike_input": True}])
-def test_a_time_mix_and_a_channel_mix_take_two_steps_each(variant: dict[str, bool]) -> None:
+def test_a_time_mix_and_a_channel_mix_take_two_steps_each(variant: dict[str, Any]) -> None:
     model = random_model(layers=2, width=8, vocab_size=16, **variant)
     graph = lower(model, random_tokens(model, 50))
     assert latency(graph) == 2 * 2 * 2 + 1
@@ -181,5 +182,5 @@ def test_job_directory_round_trip(tmp_path: Path) -> None:
     lif = [p.name for p in graph.populations].index("blocks.0.lif")
     events = job.events(lif)
     assert events is not None
-    assert (events.shape, events.dtype) == ((3, WIDTH), np.uint8)
+    assert (events.shape, events.dtype) == ((3, WIDTH), np.dtype(np.uint8))
     assert job.events(lif + 1) is None

@@ -101,7 +101,8 @@ def _listed(file: Path) -> list[set[str]]:
             words = [ast.Constant(t.id) for t in targets if isinstance(t, ast.Name)]
         else:
             continue
-        found.append({w.value for w in words if isinstance(w, ast.Constant)} & set(NAMES))
+        values = {w.value for w in words if isinstance(w, ast.Constant)}
+        found.append({name for name in NAMES if name in values})
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -309,7 +310,7 @@ def test_what_does_not_fit_is_an_error_with_every_violation() -> None:
     graph = shape_graph(2, 64, 96)
     expected = refused(graph, load_profile("loihi1")).violations
     with pytest.raises(DoesNotFit) as caught:
-        place_by_activity(graph, load_profile("loihi1"), pytest.fail)  # type: ignore[arg-type]
+        place_by_activity(graph, load_profile("loihi1"), pytest.fail)
     assert caught.value.violations == expected
     assert str(caught.value) == str(expected[0])
     rates = uniform_rates(graph)
@@ -382,7 +383,9 @@ def test_an_embedding_that_fits_no_core_belongs_on_the_host() -> None:
 def test_weights_wider_than_the_memory_and_missing_programs() -> None:
     narrow = dict(LOIHI2.constants)
     narrow["support.weight_bits"] = replace(narrow["support.weight_bits"], value=(2, 4))
-    programs = tuple(k for k in narrow["support.programs"].value if k != "wkv")  # type: ignore[union-attr]
+    kinds = narrow["support.programs"].value
+    assert isinstance(kinds, tuple)
+    programs = tuple(str(k) for k in kinds if k != "wkv")
     narrow["support.programs"] = replace(narrow["support.programs"], value=programs)
     narrow["support.delay"] = replace(narrow["support.delay"], value=1)
     found = refused(shape_graph(1, 16, 96), replace(LOIHI2, constants=narrow))
@@ -553,7 +556,7 @@ def test_a_placement_is_for_its_own_model_and_hardware(artifact: Path, tmp_path:
     assert [f.name for f in tmp_path.iterdir()] == ["placement.json"]
 
 
-DAMAGE = {
+DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "no JSON": (lambda c: "{", "not valid JSON: it ends too early; write one with map -o"),
     "another file": (lambda c: '{"format": "x"}', "write one with map -o"),
     "version": (lambda c: json.dumps(c | {"schema_version": 9}), "schema version 9"),

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from spikegpt_neuro.arithmetic.fixed_point import ACCUMULATOR_LIMIT, multiplier, to_fixed
+from spikegpt_neuro.arithmetic.fixed_point import (
+    ACCUMULATOR_LIMIT,
+    multiplier,
+    scalar_multiplier,
+    to_fixed,
+)
 from spikegpt_neuro.neurons import PROGRAMS
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.gate import Gate
@@ -69,7 +74,7 @@ EXAMPLES: dict[str, Program] = {
     "requantize": Requantize(*constant(0.013), bits=8, quantizer=True),
     "lif": LIF(du=4095, dv=2048, vth=2040),
     "residual": Residual(halve=1),
-    "squared_relu": SquaredReLU(*constant(0.001), *(int(a[0]) for a in constant(0.01)), bits=8),
+    "squared_relu": SquaredReLU(*constant(0.001), *scalar_multiplier(0.01), bits=8),
     "gate": Gate(*constant(0.01), *constant(0.02), bits=18),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
@@ -59,11 +60,11 @@ def example_graph() -> SpikingGraph:
 
 def example_run(graph: SpikingGraph) -> Run:
     """Two tokens with the events of the table."""
-    events = {
-        p.name: np.array(EVENTS[p.name], np.uint8 if p.events.is_binary else np.int32)
-        for p in graph.populations
-    }
-    logits = events.pop("logits")
+    events: dict[str, NDArray[np.integer]] = {}
+    for p in graph.populations[:-1]:
+        sent = EVENTS[p.name]
+        events[p.name] = np.array(sent, np.uint8 if p.events.is_binary else np.int32)
+    logits = np.array(EVENTS["logits"], np.int32)
     return Run(np.array([0, 1]), logits, graph.logit_scale, events)
 
 

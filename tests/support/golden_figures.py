@@ -100,9 +100,10 @@ def _run(graph: sgn.SpikingGraph, count: int) -> dict[str, Any]:
     assert graph.vocabulary is not None
     tokens = graph.vocabulary.encode(PROMPT, unknown="replace")[:count]
     run = sgn.run(graph, tokens, record="events")
-    events = {name: np.ascontiguousarray(sent, np.int32) for name, sent in run.events.items()}
+    logits = np.ascontiguousarray(run.logits_int, np.int32).tobytes()
+    events = {n: np.ascontiguousarray(sent, np.int32).tobytes() for n, sent in run.events.items()}
     return {
-        "logits": hashlib.sha256(np.ascontiguousarray(run.logits_int, np.int32)).hexdigest(),
+        "logits": hashlib.sha256(logits).hexdigest(),
         "events": {n: hashlib.sha256(sent).hexdigest()[:16] for n, sent in events.items()},
         "counts": {name: list(count) for name, count in run.counts.items() if any(count)},
         "synaptic_operations": sum(a.synaptic_operations for a in run.activity.values()),

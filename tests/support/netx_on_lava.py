@@ -25,7 +25,8 @@ def load_netx() -> ModuleType:
         sys.modules[module.__name__] = module
     from lava.lib.dl.netx import hdf5
 
-    return hdf5
+    loader: ModuleType = hdf5
+    return loader
 
 
 def run(path: str, events: np.ndarray, message_bits: int) -> np.ndarray:

@@ -111,12 +111,14 @@ def _add_memory(
 def _lists(graph: SpikingGraph, profile: Profile, projection: Projection, length: int) -> int:
     if projection.weights is None:
         return length * _list(profile, 1, graph.weight_bits)
-    return projection.weights.shape[1] * _list(profile, length, graph.weight_bits)
+    return int(projection.weights.shape[1]) * _list(profile, length, graph.weight_bits)
 
 
 def _list(profile: Profile, synapses: int, bits: int) -> int:
     """Bytes of one list, filled up to whole words."""
-    stored = min(b for b in profile["support.weight_bits"].value if b >= bits)  # type: ignore[union-attr]
+    widths = profile["support.weight_bits"].value
+    assert isinstance(widths, tuple)
+    stored = min(b for b in widths if isinstance(b, int) and b >= bits)
     word = int(profile["encoding.list_word"].base)
     size = int(profile["encoding.list_header"].base) + int(np.ceil(synapses * stored / 8))
     return int(np.ceil(size / word)) * word

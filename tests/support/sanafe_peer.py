@@ -164,7 +164,7 @@ def theirs(
         "edges": sorted(borders),
         "projections": [(p.source, p.target) for p in network.projections],
     }
-    weights = {f"weights{k}": p.weights for k, p in enumerate(network.projections)}
+    weights: dict[str, Any] = {f"weights{k}": p.weights for k, p in enumerate(network.projections)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")

@@ -38,7 +38,8 @@ def shape_graph(layers: int, width: int, vocab_size: int, **options: Any) -> Spi
         program: Any = population.program
         values = {f.name: getattr(program, f.name) for f in fields(program)}
         arrays = {name: v for name, v in values.items() if isinstance(v, np.ndarray)}
-        return replace(program, **{name: stretched(array) for name, array in arrays.items()})
+        made: Program = replace(program, **{n: stretched(array) for n, array in arrays.items()})
+        return made
 
     return replace(
         graph,
@@ -88,5 +89,5 @@ def _program(kind: str, size: int) -> Program:
     program: Any = PROGRAMS[kind]
     values: dict[str, Any] = {"int": 1, "bool": False}
     array = np.broadcast_to(np.int32(0), (size,))
-    made: Program = program(**{f.name: values.get(f.type, array) for f in fields(program)})
+    made: Program = program(**{f.name: values.get(str(f.type), array) for f in fields(program)})
     return made

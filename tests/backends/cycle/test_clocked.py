@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,9 +43,8 @@ LOIHI2 = {
 def two_chips(cores_per_router: int = 2, **latencies: float) -> Machine:
     """Two chips of 4 x 2 routers, one above the other."""
     places = [(x, y) for x in range(4) for y in range(4) for _ in range(cores_per_router)]
-    return make_machine(
-        places, columns=4, rows=4, chip=(4, 2), buffer=16, cycle=CYCLE, **LOIHI2 | latencies
-    )
+    times: dict[str, Any] = LOIHI2 | latencies
+    return make_machine(places, columns=4, rows=4, chip=(4, 2), buffer=16, cycle=CYCLE, **times)
 
 
 def square(side: int, cores_per_router: int = 1, **figures: float) -> Machine:

@@ -91,8 +91,8 @@ def test_messages_of_a_step_are_those_of_every_neuron(seed: int, embedding: Any,
     np.testing.assert_array_equal(messages.arrived, arrived)
     np.testing.assert_array_equal(messages.arrived_synapses, arrived_synapses)
     for k, name in enumerate(routes.sources[:-1]):
-        sent = np.count_nonzero(active[name]) if name in active else 0
-        assert counted[routes.population == k].sum() == (sent if k in routes.population else 0)
+        nonzero = np.count_nonzero(active[name]) if name in active else 0
+        assert counted[routes.population == k].sum() == (nonzero if k in routes.population else 0)
 
 
 def pairs_of(routes: Routes, rates: dict[str, Any]) -> tuple[dict[tuple[int, int], float], float]:

@@ -25,6 +25,7 @@ from spikegpt_neuro.backends.cycle.simulator import (
     time_chunks,
 )
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
+from spikegpt_neuro.backends.cycle.timing.models import timing_model
 from spikegpt_neuro.backends.cycle.trace import trace_events, write_trace
 from spikegpt_neuro.backends.cycle.traffic.masks import CHUNK_TOKENS, Layout, random_run
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
@@ -332,7 +333,7 @@ def test_an_interrupt_leaves_whole_steps(
 ) -> None:
     tokens = np.tile(TOKENS, 5)
     _, whole = simulate(two_chips[0], tokens, *two_chips[1:], "bound", schedule)
-    real = simulator.timing_model
+    real = timing_model
 
     class Interrupted:
         """Stops in the middle of a step."""
@@ -404,7 +405,7 @@ def test_nothing_to_simulate_is_refused(two_chips: Case) -> None:
     with pytest.raises(UsageError, match="give at least one setting"):
         simulate_all(two_chips[0], TOKENS, *two_chips[1:], [])
     with pytest.raises(UsageError, match="timing is 'guess', expected one of bound"):
-        simulate(two_chips[0], TOKENS, *two_chips[1:], "guess")  # type: ignore[arg-type]
+        simulate(two_chips[0], TOKENS, *two_chips[1:], "guess")
 
 
 # Without integers.

@@ -155,7 +155,8 @@ def test_bound_is_its_largest_term() -> None:
         (("link_interval", 90 * NS),): 20 * 90,
     }
     for changes, expected in terms.items():
-        chips = machine((0, 0), (3, 1), **dict(changes))
+        latencies: dict[str, Any] = dict(changes)
+        chips = machine((0, 0), (3, 1), **latencies)
         assert BoundTiming(chips).step(step).seconds == pytest.approx((expected + 1000) * NS)
     one_chip = machine((0, 0), (1, 1), interchip_interval=80 * NS)
     assert BoundTiming(one_chip).step(step).seconds == pytest.approx((20 * 52 + 1000) * NS)

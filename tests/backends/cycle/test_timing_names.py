@@ -17,6 +17,7 @@ from spikegpt_neuro.errors import MissingBackend, UnsupportedInput, UsageError
 from spikegpt_neuro.hardware.profile import load_profile
 
 from energy_example import example_graph, example_placement
+from outside_package import write_package
 
 MODEL = """
 from spikegpt_neuro.backends.cycle.timing.bound import BoundTiming
@@ -51,14 +52,10 @@ def a_step(cores: int) -> StepMessages:
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package with entry points for timing models."""
-    (tmp_path / "models_from_elsewhere.py").write_text(MODEL)
-    metadata = tmp_path / "elsewhere-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Name: elsewhere\nVersion: 1.0\n")
     named = {"twice": "Twice", "nameless": "Nameless", "bound": "Nameless", "absent": "Absent"}
-    lines = [f"{name} = models_from_elsewhere:{model}" for name, model in named.items()]
-    lines.append("lost = no_such_package:Model")
-    (metadata / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines]))
+    entries = {name: f"models_from_elsewhere:{model}" for name, model in named.items()}
+    entries["lost"] = "no_such_package:Model"
+    write_package(tmp_path, "models_from_elsewhere", MODEL, {GROUP: entries})
     monkeypatch.syspath_prepend(str(tmp_path))
 
 

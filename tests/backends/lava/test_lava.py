@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ from toy_graph import VOCABULARY, WIDTH, toy_graph, with_other_weight
 
 PATIENCE = 240.0
 GRANULARITIES: tuple[Granularity, ...] = ("population", "block")
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"layers": 3},
     "ffnPre": {"layers": 1, "ffn_pre": True},
     "spike_input": {"layers": 1, "spike_input": True},
@@ -424,12 +426,12 @@ def test_footprint_counts_the_processes_of_both_granularities() -> None:
 
 
 def test_too_many_processes_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (100, 1024))
-    monkeypatch.setattr(limits.resource, "setrlimit", lambda *_: None)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 1024))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     needs = limits.Footprint(processes=300, channels=400)
     with pytest.raises(CheckFailed, match=r"300 Lava processes need about 3842 open files, the"):
         limits.check_machine(needs, recorded=10)
-    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (100, 1 << 20))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 1 << 20))
     monkeypatch.setattr(limits, "available_megabytes", lambda: 4000)
     with pytest.raises(CheckFailed, match=r"need about 4500 MB, 4000 MB .*--granularity block"):
         limits.check_machine(needs, recorded=10)

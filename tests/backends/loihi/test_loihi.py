@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import resource
 import tempfile
 from collections import deque
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ from spikegpt_neuro.neurons.program import EventFormat
 from spikegpt_neuro.running import Run, first_mismatch, get_backend
 
 from children import assert_nothing_left
+from dense_weights import weights_of
 from loihi_setting import PATIENCE
 from places import EXAMPLES
 from random_models import random_model, random_tokens
@@ -170,7 +172,7 @@ class PlayedChip:
         for trip, under_way in zip(self.trips, self.under_way, strict=True):
             events = under_way.popleft().astype(np.int32)
             if trip.lif is None:
-                weights = trip.projection.weights[:, trip.first : trip.last].astype(np.int64)
+                weights = weights_of(trip.projection)[:, trip.first : trip.last].astype(np.int64)
                 sums = weights @ events
                 assert np.abs(sums).max() <= MESSAGE_LIMIT
                 found.append(sums)
@@ -197,10 +199,11 @@ def play(deployment: Deployment, tokens: np.ndarray, directory: Path) -> Job:
         recorded=names,
         artifact="unused",
     )
-    recorders = {
-        p.name: Recorder(job.tallies[i], [job.logits if p is graph.output else job.events(i)])
-        for i, p in enumerate(graph.populations)
-    }
+    recorders = {}
+    for i, p in enumerate(graph.populations):
+        events = job.logits if p is graph.output else job.events(i)
+        assert events is not None
+        recorders[p.name] = Recorder(job.tallies[i], [events])
     host, chip = HostStep(deployment, tokens, recorders), PlayedChip(deployment)
     for step in range(1, len(tokens) + deployment.depth + 1):
         chip.leave(host(step, chip.arrived()))
@@ -314,12 +317,10 @@ def test_what_a_stock_lif_cannot_compute_stays_on_the_host() -> None:
 def test_too_many_processes_for_the_machine(
     example: SpikingGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spikegpt_neuro.backends.lava import limits as machine
-
     whole = deploy(example)
     assert limits.footprint(whole).processes == 4 * (29 + 8) + 2
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (1024, 1024))
-    monkeypatch.setattr(machine.resource, "setrlimit", lambda *_: None)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     with pytest.raises(CheckFailed, match=r"150 Lava processes .* the limit is 1024.*--layers"):
         limits.check_rehearsal(whole, 0)
     limits.check_rehearsal(deploy(example, layers="0"), 0)

@@ -20,6 +20,7 @@ from spikegpt_neuro.energy.record import Estimate, Range, to_json
 from spikegpt_neuro.errors import CannotWrite, CheckFailed, UnsupportedInput, UsageError
 from spikegpt_neuro.hardware.profile import load_profile
 
+from dense_weights import weights_of
 from toy_graph import VOCABULARY, toy_graph
 
 TRUE = np.array([7e-12, 3e-12, 20e-12, 11e-12])  # in the order of COUNTED
@@ -144,7 +145,7 @@ def test_the_comparison_prices_what_the_chip_part_did() -> None:
     assert events["value"].synaptic_operation == by_projection["value"].synaptic_operations
     assert events["head"].synaptic_operation == by_projection["head"].synaptic_operations
     assert events["head"].axon_out == np.count_nonzero(
-        reference.events["payload"].astype(int) @ graph.projections[-1].weights.T.astype(int)
+        reference.events["payload"].astype(int) @ weights_of(graph.projections[-1]).T.astype(int)
     )
     spikes = np.count_nonzero(reference.events["blocks.0.lif"])
     assert events["blocks.0.lif"].spike_out == spikes

@@ -131,11 +131,11 @@ def test_without_the_extension_the_folder_says_so(folder: Path) -> None:
 
 def test_the_check_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "found", lambda module: module != "numba")
-    monkeypatch.setattr(environment.sys, "version_info", (3, 9, 1))
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
     lacks = environment.missing(rehearse=False)
     assert lacks[0].startswith("Python 3.10 or later")
     assert lacks[1:] == ["numba"]
-    monkeypatch.setattr(environment.sys, "argv", ["check.py"])
+    monkeypatch.setattr(sys, "argv", ["check.py"])
     assert environment.main() == 4
 
 

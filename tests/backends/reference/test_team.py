@@ -15,7 +15,7 @@ import pytest
 
 from spikegpt_neuro.backends.reference import ReferenceBackend, stepper
 from spikegpt_neuro.backends.reference.stepper import LARGE_BYTES, Stepper
-from spikegpt_neuro.backends.reference.team import most_threads
+from spikegpt_neuro.backends.reference.team import call_helpers, most_threads
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.graph.graph import SpikingGraph
 
@@ -100,7 +100,7 @@ def test_an_error_of_the_leader_ends_its_helpers(
     """The leader calls, and then fails before the first meeting."""
 
     def fail(board: np.ndarray, threads: int, *_: object) -> None:
-        stepper.call_helpers(board, threads)
+        call_helpers(board, threads)
         time.sleep(0.05)  # they wait at the first meeting now
         raise ZeroDivisionError
 

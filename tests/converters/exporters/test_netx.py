@@ -23,6 +23,7 @@ from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.neurons import Requantize
 
+from dense_weights import weights_of
 from random_models import random_model, random_tokens
 from toy_graph import toy_graph
 
@@ -185,7 +186,9 @@ def test_only_exact_factors_are_folded(mantissa: int, shift: int, folds: bool) -
     folded = folded_weights(pair)
     assert (folded is not None) == folds
     if folded is not None:
-        assert np.array_equal(folded * (1 << shift), pair.projection.weights.astype(int) * mantissa)
+        assert np.array_equal(
+            folded * (1 << shift), weights_of(pair.projection).astype(int) * mantissa
+        )
 
 
 def test_graphs_without_a_pair_are_refused(tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ def test_graphs_without_a_pair_are_refused(tmp_path: Path) -> None:
 def test_a_matrix_that_the_loader_fails_on_is_refused_by_name(tmp_path: Path) -> None:
     graph = toy_graph()
     projections = tuple(
-        replace(q, weights=-np.abs(q.weights)) if q.name == "value" else q
+        replace(q, weights=-np.abs(weights_of(q))) if q.name == "value" else q
         for q in graph.projections
     )
     with pytest.raises(UnsupportedInput, match="value has no positive weight"):

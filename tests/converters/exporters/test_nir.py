@@ -19,9 +19,10 @@ from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT
-from spikegpt_neuro.neurons import LIF
+from spikegpt_neuro.neurons import LIF, Requantize
 from spikegpt_neuro.running import Run
 
+from dense_weights import weights_of
 from random_models import random_model, random_tokens, save_safetensors
 
 nir = pytest.importorskip("nir")
@@ -138,9 +139,10 @@ def test_pairs_of_an_artifact_differ_by_the_rounding_of_currents_only(tmp_path: 
         assert np.mean(peers[0] != run.spikes[lif]) < 3e-4
         # An integer matrix times a 15-bit mantissa: nothing is rounded on the way to the file.
         requantize = example_graph().by_name[linear.replace("output", "requantize")].program
+        assert isinstance(requantize, Requantize)
         stored = graph.nodes[linear].weight.astype(np.float64)
         scaled = stored * 2.0 ** requantize.shift[:, None] / requantize.mantissa[:, None]
-        weights = next(q.weights for q in example_graph().projections if q.name == linear)
+        weights = next(weights_of(q) for q in example_graph().projections if q.name == linear)
         assert np.array_equal(scaled, weights)
 
 

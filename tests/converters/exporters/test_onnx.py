@@ -35,6 +35,7 @@ from spikegpt_neuro.neurons import (
     SquaredReLU,
     TokenMix,
 )
+from spikegpt_neuro.neurons.program import IntArray
 from spikegpt_neuro.vocabulary import CharacterVocabulary
 
 from random_models import EVERY_PRINTABLE, random_model, random_tokens, save_safetensors
@@ -59,8 +60,16 @@ from places import ROOT  # noqa: E402
 
 EXAMPLE = ROOT / "examples" / "pydoc-4x128.pth"
 TOKENS = 512
+
+
+@cache
+def example() -> SpikeGPT:
+    pytest.importorskip("torch")
+    return read_checkpoint(EXAMPLE)
+
+
 VARIANTS: dict[str, Callable[[], SpikeGPT]] = {
-    "example": lambda: example(),
+    "example": example,
     "3 layers": lambda: random_model(layers=3),
     "9 layers": lambda: random_model(layers=9, seed=7),
     "ffn-pre": lambda: random_model(ffn_pre=True, seed=2),
@@ -71,12 +80,6 @@ VARIANTS: dict[str, Callable[[], SpikeGPT]] = {
     ),
     "upstream-run": lambda: random_model(layers=7, seed=6).with_compat("upstream-run"),
 }
-
-
-@cache
-def example() -> SpikeGPT:
-    pytest.importorskip("torch")
-    return read_checkpoint(EXAMPLE)
 
 
 @cache
@@ -152,7 +155,7 @@ def integers(rng: np.random.Generator, bits: int, size: int = SIZE) -> np.ndarra
     return values.astype(np.int32)
 
 
-def scales(rng: np.random.Generator, low: int, high: int) -> tuple[np.ndarray[Any, Any], ...]:
+def scales(rng: np.random.Generator, low: int, high: int) -> tuple[IntArray, IntArray]:
     mantissa = rng.integers(1 << 14, 1 << 15, SIZE)
     mantissa[5] = 0
     return mantissa.astype(np.int32), rng.integers(low, high, SIZE).astype(np.int32)
@@ -162,8 +165,10 @@ def program(kind: str, rng: np.random.Generator) -> Program:
     """A program with random parameters, far beyond what a checkpoint leads to."""
     if kind == "wkv":
         decay = -np.abs(integers(rng, 24))
-        ports = [*scales(rng, 6, 20), *scales(rng, 14, 24), *scales(rng, 10, 24)]
-        return WKV(decay, integers(rng, 22), *ports, *scales(rng, 10, 24), bits=8)
+        key, value = scales(rng, 6, 20), scales(rng, 14, 24)
+        receptance, output = scales(rng, 10, 24), scales(rng, 10, 24)
+        first = integers(rng, 22)
+        return WKV(decay, first, *key, *value, *receptance, *output, bits=8)
     programs: dict[str, Callable[[], Program]] = {
         "gate": lambda: Gate(*scales(rng, 10, 24), *scales(rng, 10, 24), bits=18),
         "token_mix": lambda: TokenMix(integers(rng, 16), *scales(rng, 0, 40), bits=8),

@@ -17,7 +17,9 @@ class Loihi2Activity(Strict, NxSdkCallbackFx):
         note("activity")
         self._counts = np.arange(1, CORES + 1)
 
-    def pre_run_callback(self, board=None, var_id_to_var_model_map=None) -> None:
+    def pre_run_callback(
+        self, board: object = None, var_id_to_var_model_map: object = None
+    ) -> None:
         raise NotImplementedError("there is no board")
 
     post_run_callback = pre_run_callback

@@ -67,7 +67,14 @@ class Loihi2HWProfiler(Strict):
         )
 
 
+def _rail(share: float) -> property:
+    def power(self: Loihi2HWProfiler) -> object:
+        return self.power * share
+
+    return property(power)
+
+
 if RAILS:
     shares = {"vdd_power": 0.6, "vddm_power": 0.3, "vddio_power": 0.1}
     for rail, share in shares.items():
-        setattr(Loihi2HWProfiler, rail, property(lambda self, share=share: self.power * share))
+        setattr(Loihi2HWProfiler, rail, _rail(share))
