@@ -113,7 +113,7 @@ class CycleBackend:
             return self._given
         if self._given is not None:
             return load_placement(self._given)
-        LOG.info("placing the graph on %s; map -o keeps a placement", self.profile.name)
+        LOG.info("placing the graph on %s; placement=... takes a saved one", self.profile.name)
 
         def measure() -> Rates:
             run = ReferenceBackend().run(graph, tokens[:ACTIVITY_TOKENS], record="events")

@@ -164,7 +164,7 @@ def _cuts(projection: Projection, source: Population) -> list[int]:
             return cuts
     raise UnsupportedInput(
         f"projection {projection.name}: one weight times a payload of {source.events.bits} bits "
-        f"exceeds a message of {PAYLOAD_BITS_MAX} bits; keep it on the host (--only-projection)"
+        f"exceeds a message of {PAYLOAD_BITS_MAX} bits; keep it on the host (only_projection=...)"
     )
 
 
@@ -186,7 +186,7 @@ def deploy(
     Raises :class:`UsageError` for both at once, or for a layer or projection that is not there.
     """
     if layers is not None and only:
-        raise UsageError("give --layers or --only-projection, not both")
+        raise UsageError("give layers=... or only_projection=..., not both")
     dense = [q for q in graph.projections if q.is_dense]
     lifs = frozenset(p.name for p in graph.populations if isinstance(p.program, LIF))
     if only:
@@ -220,12 +220,10 @@ def _layers(text: str, graph: SpikingGraph) -> set[int]:
         try:
             numbers = range(int(first), int(last or first) + 1)
         except ValueError:
-            raise UsageError(f"--layers {text!r}: expected numbers like 0-3 or 0,2") from None
+            raise UsageError(f"layers={text!r}: expected numbers like 0-3 or 0,2") from None
         found |= set(numbers)
     if not found or not found <= set(range(graph.shape.layers)):
-        raise UsageError(
-            f"--layers {text!r}: the model has the layers 0 to {graph.shape.layers - 1}"
-        )
+        raise UsageError(f"layers={text!r}: the model has the layers 0 to {graph.shape.layers - 1}")
     return found
 
 

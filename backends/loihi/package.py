@@ -85,7 +85,7 @@ def write_package(
 ) -> Mapping[str, Any]:
     """Write the job folder, whole or not at all; returns what it holds.
 
-    Raises :class:`CheckFailed` where the chip part does not fit ``profile``.
+    Raises :class:`DoesNotFit` where the chip part does not fit ``profile``.
     """
     check_output_directory(path, force, lambda old: (old / JOB).exists())
     plan = capacity(backend.deployment(graph), profile)
@@ -188,7 +188,7 @@ def _read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UnsupportedInput(f"{folder / JOB} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UnsupportedInput(f"{folder / JOB} is not a job; write one with profile --dry-run -o")
+        raise UnsupportedInput(f"{folder / JOB} is not a job; write one with dry_run=True")
     return content
 
 

@@ -31,7 +31,7 @@ from spikegpt_neuro.backends.loihi.access import require_extension
 from spikegpt_neuro.backends.loihi.connection import connect
 from spikegpt_neuro.backends.loihi.deployment import Deployment
 from spikegpt_neuro.backends.loihi.job import Settings, write_measured
-from spikegpt_neuro.errors import CheckFailed
+from spikegpt_neuro.errors import WorkerFailed
 
 RELEASE_SECONDS = 5.0
 
@@ -167,7 +167,7 @@ def _ending_with_any_actor(network: Any) -> Iterator[None]:
                 if ended is not None:
                     status = ended.si_status
                     lost = f"Lava: process {actor.pid} ended unexpectedly (status {status})"
-                    raise lava_error(network) or CheckFailed(lost)
+                    raise lava_error(network) or WorkerFailed(lost)
 
     signal.signal(signal.SIGCHLD, child_ended)
     try:
