@@ -42,7 +42,7 @@ class Worker:
 
     ``interpreter``  the Python that has Lava; ``time_limit`` in seconds since the start.
     ``module``       what it runs.
-    ``grace``        seconds in which a run that is cut short may let go of its hardware: the
+    ``grace``        seconds in which a run that is cut short may release its hardware: the
                      worker is asked to (SIGTERM) before everything is ended.
     """
 

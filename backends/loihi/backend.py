@@ -38,7 +38,7 @@ from spikegpt_neuro.running import (
 
 WORKER = "spikegpt_neuro.backends.loihi.worker"
 GRACE_SECONDS = 8.0
-"""More than the worker takes to let go of a system, or to give up trying."""
+"""More than the worker takes to release a system, or to give up trying."""
 
 
 @dataclass

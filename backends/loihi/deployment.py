@@ -8,7 +8,7 @@ made: a trip to the chip takes
 
 time steps, the 1 being that of the synapses and the others those of the adapters
 (:class:`Crossing`). Everything else on the host takes none. The stage of a population, in time
-steps behind the input, follows as in :mod:`spikegpt_neuro.graph.pipeline`: the latest of what it
+steps after the input, follows as in :mod:`spikegpt_neuro.graph.pipeline`: the latest of what it
 waits for. With every projection and LIF on the chip and no steps for the adapters, the stages are
 those plus one for each LIF, whose current has to pass synapses too.
 """
@@ -129,7 +129,7 @@ class Deployment:
         return [Trip(projection, source, target, *pair) for pair in pairwise(cuts)]
 
     def arrival(self, projection: Projection) -> int:
-        """Time steps behind the input at which ``projection`` delivers."""
+        """Time steps after the input at which ``projection`` delivers."""
         return self.stages[projection.source] + self._steps(projection)
 
     def is_trip(self, projection: Projection) -> bool:
@@ -141,7 +141,7 @@ class Deployment:
 
     @cached_property
     def stages(self) -> Mapping[str, int]:
-        """Stage of every population, in time steps behind the input."""
+        """Stage of every population, in time steps after the input."""
         found: dict[str, int] = {}
         for population in self.graph.populations:
             incoming = self.graph.incoming[population.name]
