@@ -94,7 +94,7 @@ class RawTensor:
 class LazyTensors(Mapping[str, FloatArray]):
     """Name -> float array, converted when asked for; nothing is kept but the memory map.
 
-    Asking for a tensor lets go of the pages of the one before, so that a conversion never
+    Asking for a tensor drops the pages of the one before, so that a conversion never
     has more of a large file in memory than it works on.
     """
 

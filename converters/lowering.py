@@ -136,7 +136,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Sink:
-    """What a mixing shall deliver: payload units for one real unit, in how many bits."""
+    """What a mixing delivers: payload units for one real unit, in how many bits."""
 
     per_unit: float
     bits: int
@@ -348,7 +348,7 @@ class _Lowering:
         return self.add(name, Requantize(*multiplier(factor), bits, quantizer))
 
     def lif(self, layer: int, half: int) -> tuple[LIF, float]:
-        """The LIF behind (or before) a mixing, and the current that stands for z = 1."""
+        """The LIF after (or before) a mixing, and the current that stands for z = 1."""
         mix = "ffn" if half == 2 else "ffnPre" if layer == 0 and self.model.shape.ffn_pre else "att"
         tap = f"blocks.{layer}.{mix}." + ("output" if mix == "att" else "gate")
         if self.model.shape.spike_input:

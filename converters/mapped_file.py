@@ -45,7 +45,7 @@ class Mappings:
 
 
 def drop_pages(array: NDArray[Any]) -> None:
-    """Let go of the whole pages inside a file-mapped ``array``."""
+    """Drop the whole pages inside a file-mapped ``array``."""
     begin = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (array.ctypes.data + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if end > begin:

@@ -54,7 +54,7 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
     if (kind := metadata.get("kind", "float-step")) != "float-step":
         raise UnsupportedInput(
             f"{path}: an ONNX model of kind {kind!r:.40}; only the float one holds a checkpoint "
-            "(export --to onnx-float)"
+            "(export with to='onnx-float')"
         )
     raw = {
         tensor.name: _raw_tensor(tensor, path)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 
 from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
 from spikegpt_neuro.converters.checkpoint import Reader, check_readable
 from spikegpt_neuro.converters.torch_file import ZIP_MAGIC
-from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
 ENTRY_POINT_GROUP = "spikegpt_neuro.converters"
+OWN_PACKAGE = "spikegpt-neuro"
 BUILT_IN = (
     myelin.READER,
     upstream.READER,
@@ -24,32 +26,51 @@ BUILT_IN = (
 def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> SpikeGPT:
     """Read a SpikeGPT checkpoint: upstream ``.pth``, myelin ``.pt``, safetensors or ONNX.
 
-    The format is told from the content. ``vocab`` names a vocabulary file; without it the
-    one stored in or beside the checkpoint is used, else bytes for 256 token ids, else the
-    model has none. Tensors stay in the memory-mapped file until they are asked for.
+    The format is told from the content; readers of other packages are asked first. ``vocab``
+    names a vocabulary file; without it the one stored in or beside the checkpoint is used, else
+    bytes for 256 token ids, else the model has none. Tensors stay in the memory-mapped file
+    until they are asked for.
 
     Raises :class:`UnsupportedInput` with one line that names the file and what is wrong,
-    :class:`MissingBackend` where torch is needed and not installed.
+    :class:`MissingBackend` where torch is needed and not installed, or a reader of another
+    package cannot be imported.
     """
     checkpoint = Path(path)
     if not checkpoint.is_dir():
         check_readable(checkpoint)
     vocabulary = None if vocab is None else Path(vocab)
-    for reader in _readers():
-        if reader.matches(checkpoint):
-            return reader.read(checkpoint, vocabulary)
-    raise UnsupportedInput(f"{checkpoint}: {_diagnosis(checkpoint)}")
+    matching = (reader for reader in BUILT_IN if reader.matches(checkpoint))
+    reader = next(chain(_from_outside(checkpoint), matching), None)
+    if reader is None:
+        raise UnsupportedInput(f"{checkpoint}: {_diagnosis(checkpoint)}")
+    return reader.read(checkpoint, vocabulary)
 
 
-def _readers() -> Iterator[Reader]:
-    """The built-in readers, then those that other packages registered."""
-    yield from BUILT_IN
-    known = {reader.name for reader in BUILT_IN}
+def _from_outside(path: Path) -> Iterator[Reader]:
+    """The readers of other packages that take ``path``.
+
+    Raises one error, which names the entry point and its package, where one cannot be imported
+    (:class:`MissingBackend`), is no :class:`Reader`, or fails to look at ``path``
+    (:class:`UnsupportedInput`).
+    """
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name not in known:
+        package = entry.dist.name if entry.dist else "unknown"
+        if package == OWN_PACKAGE:
+            continue
+        title = f"reader {entry.name} ({entry.value}) of the package {package}"
+        try:
             reader = entry.load()
-            if isinstance(reader, Reader):
-                yield reader
+        except Exception as error:
+            raise MissingBackend(f"{title} cannot be imported: {error}") from error
+        if not isinstance(reader, Reader):
+            raise UnsupportedInput(f"{title} is none; expected a {Reader.__module__}.Reader")
+        try:
+            matches = reader.matches(path)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UnsupportedInput(f"{title} failed to look at {path}: {reason}") from error
+        if matches:
+            yield reader
 
 
 def _diagnosis(path: Path) -> str:

@@ -305,7 +305,7 @@ def character_vocabulary(
     if len(known) != size:
         raise UnsupportedInput(
             f"{where}: has {len(known)} characters, the model has {size} token ids; "
-            "give the vocabulary the model was trained with (--vocab)"
+            "give the vocabulary the model was trained with (vocab=...)"
         )
     return CharacterVocabulary(tuple(known))
 
@@ -325,7 +325,7 @@ def bpe_vocabulary(tokenizer_json: str, size: int, where: str) -> BPEVocabulary:
     if largest >= size:
         raise UnsupportedInput(
             f"{where}: the tokenizer has ids up to {largest}, the model only 0..{size - 1}; "
-            "give the tokenizer the model was trained with (--vocab)"
+            "give the tokenizer the model was trained with (vocab=...)"
         )
     return vocabulary
 
@@ -372,7 +372,7 @@ def _outside(text: str, positions: NDArray[np.intp], what: str) -> UnsupportedIn
     first = int(positions[0])
     return UnsupportedInput(
         f"{positions.size} of {len(text)} characters are outside {what}, the first "
-        f"{text[first]!r} (U+{ord(text[first]):04X}) at position {first}; --unknown replace goes "
+        f"{text[first]!r} (U+{ord(text[first]):04X}) at position {first}; unknown='replace' goes "
         "on with a substitute"
     )
 

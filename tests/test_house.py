@@ -123,6 +123,7 @@ def test_the_torch_opponent_is_loaded_by_nothing_at_import_time() -> None:
         "import spikegpt_neuro",
         "import spikegpt_neuro.schedules",
         "from spikegpt_neuro.backends.cycle.timing.names import timing_names; timing_names()",
+        "from spikegpt_neuro.converters.exporters.names import format_names; format_names()",
         "from spikegpt_neuro.cli import run; run(['--help'])",
         "from spikegpt_neuro.cli import run; run(['generate', '--help'])",
     ],

@@ -100,7 +100,7 @@ def test_characters_outside_are_counted_and_shown() -> None:
         CHARACTERS.encode("na\u00efve caf\u00e9")
     assert str(error.value) == (
         "2 of 10 characters are outside the vocabulary of 96 characters, the first "
-        "'\u00ef' (U+00EF) at position 2; --unknown replace goes on with a substitute"
+        "'\u00ef' (U+00EF) at position 2; unknown='replace' goes on with a substitute"
     )
 
 

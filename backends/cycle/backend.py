@@ -119,7 +119,7 @@ class CycleBackend:
             given = self._given
             placement = given if isinstance(given, Placement) else load_placement(given)
             return placement.check(graph, self.profile)
-        LOG.info("placing the graph on %s; map -o keeps a placement", self.profile.name)
+        LOG.info("placing the graph on %s; placement=... takes a saved one", self.profile.name)
 
         def measure() -> Rates:
             run = ReferenceBackend().run(graph, tokens[:ACTIVITY_TOKENS], record="events")

@@ -7,13 +7,13 @@ from html import escape
 import numpy as np
 
 from spikegpt_neuro.backends.cycle.result import Simulation
+from spikegpt_neuro.drawing import colour_at, framed, ramp_legend, text
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.picture import (
     EMPTY,
     FAINT,
     FILL,
-    INK,
     LEGEND,
     MARGIN,
     TRAFFIC,
@@ -22,11 +22,7 @@ from spikegpt_neuro.mapping.picture import (
     cell,
     chip_labels,
     chip_panels,
-    colour,
-    framed,
     many,
-    ramp_legend,
-    text_at,
 )
 from spikegpt_neuro.mapping.placement import Placement
 
@@ -50,7 +46,7 @@ def draw_congestion(
         *_cores(simulation, placement, canvas),
         *_legend(simulation, canvas),
     ]
-    return framed(parts, canvas, title)
+    return framed(parts, canvas.size, title)
 
 
 def _heading(simulation: Simulation, title: str) -> list[str]:
@@ -65,9 +61,9 @@ def _heading(simulation: Simulation, title: str) -> list[str]:
     if link is not None:
         busiest += f"; {simulation.links.names[link]}"
     return [
-        text_at(MARGIN, 36, title, 20, INK, "font-weight='600'"),
-        text_at(MARGIN, 58, what, 12.5, FAINT),
-        text_at(MARGIN, 75, busiest, 12.5, FAINT),
+        text(MARGIN, 36, title, size=20, style="font-weight='600'"),
+        text(MARGIN, 58, what, colour=FAINT),
+        text(MARGIN, 75, busiest, colour=FAINT),
     ]
 
 
@@ -90,7 +86,7 @@ def _links(simulation: Simulation, canvas: Canvas) -> list[str]:
         parts.append(
             f"<line x1='{x0 - dy * aside:.1f}' y1='{y0 + dx * aside:.1f}' "
             f"x2='{x1 - dy * aside:.1f}' y2='{y1 + dx * aside:.1f}' "
-            f"stroke='{colour(TRAFFIC, level)}' "
+            f"stroke='{colour_at(TRAFFIC, level)}' "
             f"stroke-width='{canvas.pitch * WIDEST_LINK / 2 * max(0.12, level):.2f}'>"
             f"<title>{escape(hint)}</title></line>"
         )
@@ -117,7 +113,7 @@ def _cores(simulation: Simulation, placement: Placement, canvas: Canvas) -> list
             f"{cores.stalled[core] / seconds:.1%}, longest queue {cores.queue[core]}"
         )
         parts.append(
-            f"<rect {box} fill='{colour(FILL, busy)}' stroke='#ffffff' stroke-width='0.5'>"
+            f"<rect {box} fill='{colour_at(FILL, busy)}' stroke='#ffffff' stroke-width='0.5'>"
             f"<title>{escape(hint)}</title></rect>"
         )
     return parts
@@ -127,8 +123,13 @@ def _legend(simulation: Simulation, canvas: Canvas) -> list[str]:
     top = canvas.size[1] - LEGEND
     most = float(simulation.links.occupied.max(initial=0.0)) / (simulation.seconds or 1.0)
     return [
-        *ramp_legend(MARGIN, top, FILL, "core busy, share of the time", "100 %"),
+        *ramp_legend(MARGIN, top, FILL, "core busy, share of the time", "100 %", FAINT),
         *ramp_legend(
-            MARGIN + 300, top, TRAFFIC, "link occupied, share of the time", f"{100 * most:.2g} %"
+            MARGIN + 300,
+            top,
+            TRAFFIC,
+            "link occupied, share of the time",
+            f"{100 * most:.2g} %",
+            FAINT,
         ),
     ]

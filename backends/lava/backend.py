@@ -80,7 +80,7 @@ class LavaBackend:
         if self.granularity == "population" and self.frame not in (None, 1):
             raise UsageError(
                 f"a frame of {self.frame} tokens: by population a time step is one token; "
-                "frames need --granularity block"
+                "frames need granularity='block'"
             )
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 from spikegpt_neuro.backends.lava.job import Granularity
 from spikegpt_neuro.backends.lava.listening import unheard
 from spikegpt_neuro.backends.lava.parts import parts
-from spikegpt_neuro.errors import CheckFailed, UnsupportedInput
+from spikegpt_neuro.errors import DoesNotFit, UnsupportedInput
 from spikegpt_neuro.graph.graph import ACCUMULATOR_BITS, Projection, SpikingGraph
 from spikegpt_neuro.neurons.lif import CURRENT_LIMIT, DECAY_ONE, LIF
 
@@ -29,7 +29,7 @@ def check_stock_arithmetic(graph: SpikingGraph) -> None:
     """Raise :class:`UnsupportedInput` naming what the stock processes would compute otherwise."""
     for problem in _stock_problems(graph):
         raise UnsupportedInput(
-            f"Lava at population granularity: {problem}; --granularity block can run it"
+            f"Lava at population granularity: {problem}; granularity='block' can run it"
         )
 
 
@@ -106,8 +106,8 @@ def footprint(graph: SpikingGraph, granularity: Granularity, *, closed_loop: boo
     )
 
 
-def check_machine(needs: Footprint, recorded: int, remedy: str = "use --granularity block") -> None:
-    """Raise :class:`CheckFailed` if the processes cannot fit; ``remedy`` says what would help.
+def check_machine(needs: Footprint, recorded: int, remedy: str = "use granularity='block'") -> None:
+    """Raise :class:`DoesNotFit` if the processes cannot fit; ``remedy`` says what would help.
 
     ``recorded``: number of files that hold events. Raises the soft limit on open files to
     the hard one first.
@@ -116,13 +116,13 @@ def check_machine(needs: Footprint, recorded: int, remedy: str = "use --granular
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     descriptors = needs.descriptors + recorded
     if hard != resource.RLIM_INFINITY and descriptors > hard:
-        raise CheckFailed(
+        raise DoesNotFit(
             f"{needs.processes} Lava processes need about {descriptors} open files, the limit "
             f"is {hard}: raise it (ulimit -Hn) or {remedy}"
         )
     available = available_megabytes()
     if available is not None and needs.megabytes > available:
-        raise CheckFailed(
+        raise DoesNotFit(
             f"{needs.processes} Lava processes need about {needs.megabytes} MB, {available} MB "
             f"are available: {remedy}"
         )

@@ -1,7 +1,7 @@
 """A graph cut into a chain of parts: the input side, every block, the output side.
 
 Each part becomes one Lava process. Between two neighbours there is one boundary, which carries
-the events of all populations before it that are needed by anyone behind it.
+the events of all populations before it that are needed by anyone after it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Part:
     """``populations`` that run in one place.
 
     ``receives``, ``sends``: names of the populations whose events cross the boundary to the
-    part before and behind, in this order; the last part sends the output's events.
+    part before and after, in this order; the last part sends the output's events.
     """
 
     name: str
@@ -62,6 +62,6 @@ def _boundary(
     graph: SpikingGraph, groups: list[tuple[str, tuple[str, ...]]], index: int
 ) -> tuple[str, ...]:
     """Populations in the groups before ``index`` whose events are read from there on."""
-    behind = {name for _, members in groups[index:] for name in members}
-    needed = {q.source for q in graph.projections if q.target in behind}
-    return tuple(p.name for p in graph.populations if p.name in needed - behind)
+    after = {name for _, members in groups[index:] for name in members}
+    needed = {q.source for q in graph.projections if q.target in after}
+    return tuple(p.name for p in graph.populations if p.name in needed - after)

@@ -82,7 +82,7 @@ class Window:
     tokens: int
 
     def token(self, time_step: int) -> int | None:
-        """The token of ``time_step``; None before the first and behind the last."""
+        """The token of ``time_step``; None before the first and after the last."""
         token = time_step - 1 - self.stage
         return token if 0 <= token < self.tokens else None
 
@@ -157,7 +157,7 @@ class PartStep:
 
     The programs give the same integers for many tokens at once as one by one, and so do frames
     of any size. ``inputs`` and the result are the part's boundaries, (frame, n): the events of
-    several populations side by side; rows behind the last token are 0. The first part takes its
+    several populations side by side; rows after the last token are 0. The first part takes its
     tokens from ``tokens``, or where that is None (closed loop) from its input.
     """
 

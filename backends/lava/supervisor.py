@@ -18,19 +18,23 @@ from typing import IO, Any
 from spikegpt_neuro.backends.lava.compat import INSTALL_LATER
 from spikegpt_neuro.errors import (
     CheckFailed,
+    DoesNotFit,
     MissingBackend,
     SpikeGPTError,
     UnsupportedInput,
     UsageError,
+    WorkerFailed,
 )
 
 WORKER = "spikegpt_neuro.backends.lava.worker"
 POLL_SECONDS = 1.0
 FAREWELL_SECONDS = 10.0
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-ERRORS: dict[int, type[SpikeGPTError]] = {
-    kind.exit_code: kind for kind in (CheckFailed, UsageError, UnsupportedInput, MissingBackend)
+ERRORS: dict[str, type[SpikeGPTError]] = {
+    kind.__name__: kind
+    for kind in (CheckFailed, DoesNotFit, UsageError, UnsupportedInput, MissingBackend)
 }
+"""What a worker may report by name; everything else is a :class:`WorkerFailed`."""
 
 
 class Worker:
@@ -38,7 +42,7 @@ class Worker:
 
     ``interpreter``  the Python that has Lava; ``time_limit`` in seconds since the start.
     ``module``       what it runs.
-    ``grace``        seconds in which a run that is cut short may let go of its hardware: the
+    ``grace``        seconds in which a run that is cut short may release its hardware: the
                      worker is asked to (SIGTERM) before everything is ended.
     """
 
@@ -112,9 +116,9 @@ class Worker:
         """The next message; raises what an ``error`` message, an end or a time-out means."""
         message: dict[str, Any] = json.loads(self._line())
         if message["event"] == "error":
-            raise ERRORS[message["exit_code"]](message["text"])
+            raise ERRORS.get(message["kind"], WorkerFailed)(message["text"])
         if message["event"] not in expected:
-            raise CheckFailed(f"Lava worker said {message['event']!r}, expected {expected}")
+            raise WorkerFailed(f"Lava worker said {message['event']!r}, expected {expected}")
         return message
 
     def _line(self) -> bytes:
@@ -134,9 +138,9 @@ class Worker:
             return POLL_SECONDS
         remaining = self._limit - self.seconds
         if remaining <= 0:
-            raise CheckFailed(
+            raise WorkerFailed(
                 f"Lava did not finish within the time limit of {self._limit:g} s: "
-                "use fewer tokens or a longer limit, or run the lava backend by block"
+                "use fewer tokens or a longer limit, or granularity='block' with the lava backend"
             )
         return min(POLL_SECONDS, remaining)
 
@@ -148,7 +152,7 @@ class Worker:
                 f"Lava's interpreter {self._interpreter} lacks a package ({last}); install "
                 f"spikegpt-neuro and Lava there: pip install spikegpt-neuro && {INSTALL_LATER}"
             )
-        return CheckFailed(f"Lava's worker ended with status {status}: {last or 'no message'}")
+        return WorkerFailed(f"Lava's worker ended with status {status}: {last or 'no message'}")
 
     def _kill(self) -> None:
         """End the worker's whole process group, then collect the worker."""

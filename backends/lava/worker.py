@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 
 from spikegpt_neuro.backends.lava.compat import load_lava
 from spikegpt_neuro.backends.lava.job import Job
-from spikegpt_neuro.errors import CheckFailed, SpikeGPTError
+from spikegpt_neuro.errors import SpikeGPTError, WorkerFailed
 
 PR_SET_PDEATHSIG = 1
 FIRST_CHUNK_STEPS = 4
@@ -62,8 +62,8 @@ class Messages:
         """Report an error."""
         known = isinstance(error, SpikeGPTError)
         text = str(error) if known else f"Lava worker: {type(error).__name__}: {error}"
-        code = error.exit_code if isinstance(error, SpikeGPTError) else CheckFailed.exit_code
-        self.send("error", text=" ".join(text.split())[:MESSAGE_CHARACTERS], exit_code=code)
+        kind = type(error).__name__ if known else WorkerFailed.__name__
+        self.send("error", text=" ".join(text.split())[:MESSAGE_CHARACTERS], kind=kind)
 
 
 def end_all_processes() -> NoReturn:
@@ -161,7 +161,7 @@ def _ending_with_any_child(network: Any, messages: Messages) -> Iterator[None]:
             return
         if ended is not None:
             lost = f"Lava: process {ended.si_pid} ended unexpectedly (status {ended.si_status})"
-            messages.fail(lava_error(network) or CheckFailed(lost))
+            messages.fail(lava_error(network) or WorkerFailed(lost))
 
     signal.signal(signal.SIGCHLD, child_ended)
     try:
@@ -172,13 +172,13 @@ def _ending_with_any_child(network: Any, messages: Messages) -> Iterator[None]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def lava_error(network: Any) -> CheckFailed | None:
+def lava_error(network: Any) -> WorkerFailed | None:
     """What a Lava process raised, which Lava itself keeps to itself."""
     runtime = network.entry._runtime
     actors = runtime._messaging_infrastructure.actors if runtime is not None else []
     for actor in actors:
         if actor.exception is not None:
-            return CheckFailed(f"Lava: {actor.exception[0]}")
+            return WorkerFailed(f"Lava: {actor.exception[0]}")
     return None
 
 

@@ -12,7 +12,7 @@ EXTENSION = "lava.utils.loihi2_profiler"
 HOW_TO_GET_IT = (
     "Lava's Loihi extension (lava-loihi) is not public: Intel gives it to members of its "
     "Neuromorphic Research Community (INRC), on request at inrc_interest@intel.com; "
-    "without it, rehearse on the CPU with --rehearse"
+    "without it, rehearse on the CPU with rehearse=True"
 )
 
 

@@ -38,7 +38,7 @@ from spikegpt_neuro.running import (
 
 WORKER = "spikegpt_neuro.backends.loihi.worker"
 GRACE_SECONDS = 8.0
-"""More than the worker takes to let go of a system, or to give up trying."""
+"""More than the worker takes to release a system, or to give up trying."""
 
 
 @dataclass
@@ -89,7 +89,9 @@ class LoihiBackend:
     ) -> tuple[Run, dict[str, Any]]:
         """One run on hardware with one probe: logits, and what the probe said (raw)."""
         if self.rehearse:
-            raise UsageError("a rehearsal on the CPU measures nothing of a chip; leave --rehearse")
+            raise UsageError(
+                "a rehearsal on the CPU measures nothing of a chip; leave out rehearse=True"
+            )
         return self._run(graph, tokens, [], probe, None)
 
     def session(self, graph: SpikingGraph) -> AbstractContextManager[Session]:
@@ -98,7 +100,7 @@ class LoihiBackend:
             require_extension()
         raise UsageError(
             "loihi has no closed loop: between host and chip one token takes "
-            f"{self.deployment(graph).depth + 1} time steps; generate with --backend lava"
+            f"{self.deployment(graph).depth + 1} time steps; generate with backend='lava'"
         )
 
     def deployment(self, graph: SpikingGraph) -> Deployment:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spikegpt_neuro.backends.loihi.deployment import Deployment, Trip
-from spikegpt_neuro.errors import CheckFailed
+from spikegpt_neuro.errors import DoesNotFit
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import chips_for
 from spikegpt_neuro.mapping.partition import cores_of, partition
@@ -72,13 +72,13 @@ class Capacity:
 def capacity(deployment: Deployment, profile: Profile) -> Capacity:
     """Pack the chip part.
 
-    Raises :class:`CheckFailed` naming the first limit that does not hold.
+    Raises :class:`DoesNotFit` naming the first limit that does not hold.
     """
     support = profile.support
     for trip in deployment.trips:
         bits = max(trip.leaving_bits, trip.returning_bits)
         if bits > support.payload_bits:
-            raise CheckFailed(
+            raise DoesNotFit(
                 f"{trip.name}: messages of {bits} bits, cores of {profile.name} carry "
                 f"{support.payload_bits}; choose a chip with graded events"
             )
@@ -87,9 +87,9 @@ def capacity(deployment: Deployment, profile: Profile) -> Capacity:
     found = Capacity(deployment, profile, load, tuple(pieces))
     available = profile.count("system.chips")
     if found.chips > available:
-        raise CheckFailed(
+        raise DoesNotFit(
             f"the chip part fills {found.cores:,} cores of {found.chips} chips, {profile.name} has "
-            f"{available}; put fewer layers on the chip (--layers, --only-projection)"
+            f"{available}; put fewer layers on the chip (layers=..., only_projection=...)"
         )
     return found
 

@@ -36,12 +36,12 @@ DEFAULT_GENERATION = "N3B3"
 GENERATIONS = ("N3B2", "N3B3", "N3C1", "N3D1")
 SINFO_SECONDS = 20.0
 NO_SYSTEM = (
-    "give --slurm partition[,board] or --host address "
+    "give slurm='partition[,board]' or host='address' "
     f"(or set {PREFIX}SLURM or {PREFIX}HOST); sinfo lists partitions and boards"
 )
 NODE_COLUMNS = 4  # of sinfo -N: node, number of nodes, partition, state
 ANY = "any"
-"""``--slurm any``: SLURM chooses the partition."""
+"""``slurm='any'``: SLURM chooses the partition."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def connect(connection: Connection | None) -> None:
 
     command = "sinfo" if connection.host is None else "ping"
     if shutil.which(command) is None:
-        remedy = "use a machine that reaches the system, or rehearse with --rehearse"
+        remedy = "use a machine that reaches the system, or rehearse with rehearse=True"
         raise MissingBackend(f"{command} is not on this machine's PATH; {remedy}")
     generation = loihi.ChipGeneration[connection.chip_generation]
     try:

@@ -8,7 +8,7 @@ made: a trip to the chip takes
 
 time steps, the 1 being that of the synapses and the others those of the adapters
 (:class:`Crossing`). Everything else on the host takes none. The stage of a population, in time
-steps behind the input, follows as in :mod:`spikegpt_neuro.graph.pipeline`: the latest of what it
+steps after the input, follows as in :mod:`spikegpt_neuro.graph.pipeline`: the latest of what it
 waits for. With every projection and LIF on the chip and no steps for the adapters, the stages are
 those plus one for each LIF, whose current has to pass synapses too.
 """
@@ -130,7 +130,7 @@ class Deployment:
         return [Trip(projection, source, target, *pair) for pair in pairwise(cuts)]
 
     def arrival(self, projection: Projection) -> int:
-        """Time steps behind the input at which ``projection`` delivers."""
+        """Time steps after the input at which ``projection`` delivers."""
         return self.stages[projection.source] + self._steps(projection)
 
     def is_trip(self, projection: Projection) -> bool:
@@ -142,7 +142,7 @@ class Deployment:
 
     @cached_property
     def stages(self) -> Mapping[str, int]:
-        """Stage of every population, in time steps behind the input."""
+        """Stage of every population, in time steps after the input."""
         found: dict[str, int] = {}
         for population in self.graph.populations:
             incoming = self.graph.incoming[population.name]
@@ -171,7 +171,7 @@ def _cuts(projection: Projection, source: Population) -> list[int]:
             return cuts
     raise UnsupportedInput(
         f"projection {projection.name}: one weight times a payload of {source.events.bits} bits "
-        f"exceeds a message of {PAYLOAD_BITS_MAX} bits; keep it on the host (--only-projection)"
+        f"exceeds a message of {PAYLOAD_BITS_MAX} bits; keep it on the host (only_projection=...)"
     )
 
 
@@ -191,7 +191,7 @@ def deploy(
     Raises :class:`UsageError` for both at once, or for a layer or projection that is not there.
     """
     if layers is not None and only:
-        raise UsageError("give --layers or --only-projection, not both")
+        raise UsageError("give layers=... or only_projection=..., not both")
     dense = [q for q in graph.projections if q.is_dense]
     lifs = frozenset(p.name for p in graph.populations if isinstance(p.program, LIF))
     if only:
@@ -225,12 +225,10 @@ def _layers(text: str, graph: SpikingGraph) -> set[int]:
         try:
             numbers = range(int(first), int(last or first) + 1)
         except ValueError:
-            raise UsageError(f"--layers {text!r}: expected numbers like 0-3 or 0,2") from None
+            raise UsageError(f"layers={text!r}: expected numbers like 0-3 or 0,2") from None
         found |= set(numbers)
     if not found or not found <= set(range(graph.shape.layers)):
-        raise UsageError(
-            f"--layers {text!r}: the model has the layers 0 to {graph.shape.layers - 1}"
-        )
+        raise UsageError(f"layers={text!r}: the model has the layers 0 to {graph.shape.layers - 1}")
     return found
 
 

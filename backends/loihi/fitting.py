@@ -74,7 +74,7 @@ def fit(runs: Sequence[Estimate], powered_chips: int | None = None) -> Fit:
         if not run.is_measured or set(run.raw.get("counts", {})) != set(COUNTED):
             raise UnsupportedInput(
                 f"a record of {run.estimator} has no measured activity; fit records that "
-                "profile --backend loihi wrote, with all probes"
+                "a profile with backend='loihi' and all probes wrote"
             )
     names = list(COUNTED.values())
     counts = np.array([[r.raw["counts"][key] for key in COUNTED] for r in runs], np.float64)

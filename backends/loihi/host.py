@@ -1,7 +1,7 @@
 """What the host computes in one time step: every program that is not on the chip; no Lava in here.
 
 All of them run in one process. A trip to the chip takes at least one time step, so no program
-waits within a step for one behind it, and each further process would cost about half a
+waits within a step for one after it, and each further process would cost about half a
 millisecond per step on the way to it.
 """
 

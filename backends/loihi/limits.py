@@ -21,7 +21,7 @@ def check_arithmetic(deployment: Deployment) -> None:
     for trip in deployment.trips:
         if trip.lif is not None and isinstance(trip.lif.program, LIF):
             for problem in lif_problems(graph, trip.lif.name, trip.lif.program):
-                raise UnsupportedInput(f"loihi: {problem}; keep it on the host (--layers)")
+                raise UnsupportedInput(f"loihi: {problem}; keep it on the host (layers=...)")
 
 
 def footprint(deployment: Deployment) -> Footprint:
@@ -35,10 +35,10 @@ def footprint(deployment: Deployment) -> Footprint:
 
 
 def check_rehearsal(deployment: Deployment, recorded: int) -> None:
-    """Raise :class:`CheckFailed` where this machine cannot hold all processes at once.
+    """Raise :class:`DoesNotFit` where this machine cannot hold all processes at once.
 
     ``recorded``: number of files that hold events. Raises the soft limit on open files first.
     """
     check_machine(
-        footprint(deployment), recorded, "rehearse less at a time (--layers, --only-projection)"
+        footprint(deployment), recorded, "rehearse less at a time (layers=..., only_projection=...)"
     )

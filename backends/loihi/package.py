@@ -87,7 +87,7 @@ def write_package(
 ) -> Mapping[str, Any]:
     """Write the job folder, whole or not at all; returns what it holds.
 
-    Raises :class:`CheckFailed` where the chip part does not fit ``profile``.
+    Raises :class:`DoesNotFit` where the chip part does not fit ``profile``.
     """
     check_output_directory(path, force, lambda old: (old / JOB).exists())
     plan = capacity(backend.deployment(graph), profile)

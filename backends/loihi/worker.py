@@ -1,7 +1,7 @@
 """The supervised child: ``python -m spikegpt_neuro.backends.loihi.worker JOB``.
 
 It speaks as Lava's worker does (:mod:`spikegpt_neuro.backends.lava.worker`) and is supervised in
-the same way. On hardware it makes exactly one run, and lets go of the system whatever happens:
+the same way. On hardware it makes exactly one run, and releases the system whatever happens:
 when the run ends, fails, is interrupted (SIGTERM), or the caller is gone (SIGUSR1).
 """
 
@@ -31,13 +31,13 @@ from spikegpt_neuro.backends.loihi.access import require_extension
 from spikegpt_neuro.backends.loihi.connection import connect
 from spikegpt_neuro.backends.loihi.deployment import Deployment
 from spikegpt_neuro.backends.loihi.job import Settings, write_measured
-from spikegpt_neuro.errors import CheckFailed
+from spikegpt_neuro.errors import WorkerFailed
 
 RELEASE_SECONDS = 5.0
 
 
 class CutShort(BaseException):
-    """The run shall end now."""
+    """The run is to end now."""
 
 
 def run(job: Job, messages: Messages) -> None:
@@ -125,7 +125,7 @@ def _letting_go(network: Any, job: Job, messages: Messages) -> Iterator[None]:
         if os.getppid() != parent:
             cut_short(number, frame)
 
-    # Lava's own processes shall simply end.
+    # Lava's own processes simply end.
     os.register_at_fork(after_in_child=lambda: _handle_ends(signal.SIG_DFL))
     signal.signal(signal.SIGTERM, cut_short)
     signal.signal(signal.SIGUSR1, parent_ended)
@@ -139,7 +139,7 @@ def _letting_go(network: Any, job: Job, messages: Messages) -> Iterator[None]:
         yield
         network.entry.stop()
     except BaseException as error:
-        _handle_ends(signal.SIG_IGN)  # letting go has begun
+        _handle_ends(signal.SIG_IGN)  # the release has begun
         with suppress(OSError):  # the caller may be gone
             messages.tell(lava_error(network) or error)
         threading.Timer(RELEASE_SECONDS, end).start()
@@ -167,7 +167,7 @@ def _ending_with_any_actor(network: Any) -> Iterator[None]:
                 if ended is not None:
                     status = ended.si_status
                     lost = f"Lava: process {actor.pid} ended unexpectedly (status {status})"
-                    raise lava_error(network) or CheckFailed(lost)
+                    raise lava_error(network) or WorkerFailed(lost)
 
     signal.signal(signal.SIGCHLD, child_ended)
     try:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.converters.exporters.exported import Exported, need
+from spikegpt_neuro.converters.exporters.exported import Exported, Format, need
 from spikegpt_neuro.converters.exporters.pairs import Pair, linear_lif_pairs
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import atomic_directory
@@ -37,7 +37,7 @@ from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.neurons.lif import CURRENT_SHIFT, MEMBRANE_LIMIT
 from spikegpt_neuro.neurons.requantize import Requantize
 
-FORMAT = "spikegpt-neuro netx"
+TITLE = "spikegpt-neuro netx"
 MANIFEST, REFERENCE, SUFFIX = "pairs.json", "reference.sgn", ".net"
 EVEN_LOW, EVEN_HIGH = -256, 254
 ODD_LOW, ODD_HIGH = -128, 127
@@ -53,7 +53,7 @@ def is_export(path: Path) -> bool:
         content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
+    return isinstance(content, dict) and content.get("format") == TITLE
 
 
 def export(graph: SpikingGraph, path: Path) -> Exported:
@@ -77,7 +77,7 @@ def export(graph: SpikingGraph, path: Path) -> Exported:
             _write_pair(h5py, directory / f"{pair.name}{SUFFIX}", pair)
         entries = [_entry(pair, pair.name in requantized) for pair in holdable]
         manifest = {
-            "format": FORMAT,
+            "format": TITLE,
             "reference": REFERENCE if own else None,
             "pairs": entries,
             "unexported": list(_unexported(graph, holdable, requantized)),
@@ -199,3 +199,8 @@ def _unexported(graph: SpikingGraph, pairs: list[Pair], requantized: set[str]) -
     yield from (p.name for p in graph.populations if p.name not in carried)
     held = {pair.name for pair in pairs}
     yield from (q.name for q in graph.projections if q.is_dense and q.name not in held)
+
+
+FORMAT = Format(
+    export, (SpikingGraph,), instead="an artifact (convert writes it)", is_ours=is_export
+)

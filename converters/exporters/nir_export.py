@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.converters.exporters.exported import Exported, need
+from spikegpt_neuro.converters.exporters.exported import Exported, Format, need
 from spikegpt_neuro.converters.exporters.pairs import linear_lif_pairs
 from spikegpt_neuro.files import atomic_file
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -184,3 +184,6 @@ def _in_current_units(lif: LIF) -> LIFParameters:
     """
     threshold = ((lif.vth << CURRENT_SHIFT) + 1) / (1 << CURRENT_SHIFT)
     return LIFParameters(tau=DECAY_ONE / lif.dv, threshold=threshold, decay_input=False)
+
+
+FORMAT = Format(export, (SpikingGraph, SpikeGPT))

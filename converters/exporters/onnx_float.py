@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
-from spikegpt_neuro.converters.exporters.exported import Exported
+from spikegpt_neuro.converters.exporters.exported import Exported, Format
 from spikegpt_neuro.converters.exporters.onnx_body import Body, Domain, Value
 from spikegpt_neuro.converters.exporters.onnx_file import (
     LOGITS,
@@ -246,3 +246,6 @@ class _Writing:
     def halvings(self, layer: int) -> int:
         every = self.model.shape.rescale_every
         return layer // every if every else 0
+
+
+FORMAT = Format(export, (SpikeGPT,), instead="the checkpoint, or to='onnx'")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from spikegpt_neuro.converters.exporters.exported import Exported
+from spikegpt_neuro.converters.exporters.exported import Exported, Format
 from spikegpt_neuro.converters.exporters.onnx_body import Body, Value
 from spikegpt_neuro.converters.exporters.onnx_file import (
     LOGITS,
@@ -244,3 +244,8 @@ PARAMETERS: dict[str, Callable[[Any, str], tuple[Vectors, Scalars]]] = {
     Gate.kind: _gate,
 }
 """Program -> its function's vector inputs and integer attributes, in the function's order."""
+
+
+FORMAT = Format(
+    export, (SpikingGraph,), instead="an artifact (convert writes it), or to='onnx-float'"
+)

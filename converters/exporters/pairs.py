@@ -14,7 +14,7 @@ from spikegpt_neuro.neurons.program import EventFormat
 
 @dataclass(frozen=True)
 class Pair:
-    """A dense projection, the population that requantizes its sums, and the LIF behind it."""
+    """A dense projection, the population that requantizes its sums, and the LIF after it."""
 
     projection: Projection
     requantize: Population

@@ -1,16 +1,13 @@
-"""The export formats by name, and the one function that writes any of them."""
+"""Export formats from their names, and the one function that writes any of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import cast
 
-from spikegpt_neuro.converters.exporters.exported import Exported, need
-from spikegpt_neuro.converters.exporters.netx_export import is_export
-from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.converters.exporters.exported import Exported, Format, need
+from spikegpt_neuro.converters.exporters.names import registered
+from spikegpt_neuro.errors import MissingBackend, UnsupportedInput, UsageError
 from spikegpt_neuro.files import check_output_directory, check_output_file
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.spikegpt import SpikeGPT
@@ -18,65 +15,54 @@ from spikegpt_neuro.model.spikegpt import SpikeGPT
 Source = SpikingGraph | SpikeGPT
 
 
-@dataclass(frozen=True)
-class Format:
-    """An export format: its module under this package, what it needs, and what it takes.
+def export_format(name: str) -> Format:
+    """The format called ``name``; modules load when they are asked for.
 
-    ``instead`` tells how to get a source of the right kind; ``directory``: it writes several files.
+    Raises
+    ------
+    UsageError
+        No format has this name.
+    MissingBackend
+        It, or a package that it needs, cannot be imported.
+    UnsupportedInput
+        What is registered under this name is no :class:`Format`.
     """
-
-    module: str
-    package: str
-    extra: str
-    sources: tuple[type, ...]
-    instead: str = ""
-    directory: bool = False
-
-
-FORMATS = {
-    "onnx": Format(
-        "onnx_integer",
-        "onnx",
-        "onnx",
-        (SpikingGraph,),
-        "an artifact (convert writes it), or --to onnx-float",
-    ),
-    "onnx-float": Format("onnx_float", "onnx", "onnx", (SpikeGPT,), "the checkpoint, or --to onnx"),
-    "nir": Format("nir_export", "nir", "nir", (SpikingGraph, SpikeGPT)),
-    "netx": Format(
-        "netx_export",
-        "h5py",
-        "netx",
-        (SpikingGraph,),
-        "an artifact (convert writes it)",
-        directory=True,
-    ),
-}
+    known = registered()
+    if name not in known:
+        raise UsageError(f"no export format {name!r}; known: {', '.join(known)}")
+    target, package, extra = known[name]
+    if package is not None and extra is not None:
+        need(package, extra)
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except ImportError as error:
+        raise MissingBackend(f"export format {name} cannot be imported: {error}") from error
+    if not isinstance(found, Format):
+        raise UnsupportedInput(
+            f"export format {name}: {target} is none; expected a {Format.__module__}.Format"
+        )
+    return found
 
 
 def check_export(to: str, kind: type, path: Path, force: bool) -> Format:
     """Raise before any long work where an export cannot succeed; returns the format.
 
-    Raises :class:`UsageError` for an unknown format or a source it does not take,
-    :class:`MissingBackend` for a missing package, :class:`CannotWrite` for the output.
+    Raises what :func:`export_format` does, :class:`UsageError` for a source that the format does
+    not take, and :class:`CannotWrite` for the output.
     """
-    if to not in FORMATS:
-        raise UsageError(f"no export format {to!r}; known: {', '.join(FORMATS)}")
-    form = FORMATS[to]
+    form = export_format(to)
     if not issubclass(kind, form.sources):
         held = "an artifact" if issubclass(kind, SpikingGraph) else "a checkpoint"
-        raise UsageError(f"--to {to} cannot be made from {held}; give {form.instead}")
-    need(form.package, form.extra)
-    if form.directory:
-        check_output_directory(path, force, is_export)
-    else:
+        raise UsageError(f"to={to!r} cannot be made from {held}; give {form.instead}")
+    if form.is_ours is None:
         check_output_file(path, force)
+    else:
+        check_output_directory(path, force, form.is_ours)
     return form
 
 
 def export(source: Source, to: str, path: str | Path, *, force: bool = False) -> Exported:
     """Write ``source`` in the format ``to``; see :func:`check_export` for the errors."""
     target = Path(path)
-    form = check_export(to, type(source), target, force)
-    module = import_module(f"{__package__}.{form.module}")
-    return cast(Callable[[Source, Path], Exported], module.export)(source, target)
+    return check_export(to, type(source), target, force).export(source, target)

@@ -21,6 +21,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
 from numba import njit
 from numba.core import event
 
@@ -34,18 +35,38 @@ COMPILE_EVENT = "numba:compile"  # not sent for code that the cache on disk alre
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile ``function`` when it is first called; later processes load the cached code."""
+    """Compile ``function`` when it is first called; later processes load the cached code.
+
+    A numba whose cache cannot be bound to the sources compiles anew in every process.
+    """
     compiled = njit(cache=True, nogil=True)(function)
-    bind_cache_to_sources(compiled)
+    if not bind_cache_to_sources(compiled):
+        compiled = njit(nogil=True)(function)
+        _say_that_nothing_is_cached()
     return cast(Kernel, compiled)
 
 
-def bind_cache_to_sources(compiled: Any) -> None:
-    """Make a cached dispatcher's code on disk valid for these sources only."""
+def bind_cache_to_sources(compiled: Any) -> bool:
+    """Make a cached dispatcher's code on disk valid for these sources only.
+
+    False where this numba keeps its cache otherwise: nothing is changed then.
+    """
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if not (hasattr(file, "_source_stamp") and callable(getattr(file, "_load_index", None))):
+        return False
     packages = packages_of(Path(compiled.py_func.__code__.co_filename))
-    file = compiled._cache._cache_file
     file._source_stamp = (file._source_stamp, *map(fingerprint, sorted(packages)))
     file._load_index = partial(_index_or_nothing, file._load_index)
+    return True
+
+
+@cache
+def _say_that_nothing_is_cached() -> None:
+    """Once per process."""
+    LOG.warning(
+        "numba %s keeps its cache otherwise than expected: kernels are compiled at every start",
+        numba.__version__,
+    )
 
 
 def _index_or_nothing(load_index: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:

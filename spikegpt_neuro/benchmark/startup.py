@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from spikegpt_neuro.benchmark.figures import Figure
 from spikegpt_neuro.benchmark.machine import thread_environment
-from spikegpt_neuro.errors import CheckFailed
+from spikegpt_neuro.errors import WorkerFailed
 
 BARE = ("-c", "pass")
 HELP = ("-m", "spikegpt_neuro", "--help")
@@ -98,5 +98,5 @@ def _start(command: Sequence[str], threads: int) -> Start:
     seconds = time.perf_counter() - begin
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["nothing"]
-        raise CheckFailed(f"python {' '.join(command)} ended with {done.returncode}: {said[0]}")
+        raise WorkerFailed(f"python {' '.join(command)} ended with {done.returncode}: {said[0]}")
     return Start(seconds, done.stdout)

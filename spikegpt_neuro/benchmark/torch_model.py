@@ -135,7 +135,7 @@ class TorchModel:
         return spikes
 
     def _lif(self, z: Tensor, membrane: Tensor) -> tuple[Tensor, Tensor]:
-        """Spikes for the currents z, and the membrane behind the last token."""
+        """Spikes for the currents z, and the membrane after the last token."""
         lif, v = self._shape.lif, membrane
 
         def fire(z: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from rich.table import Table
 from spikegpt_neuro.energy.pricing import CATEGORY_OF
 from spikegpt_neuro.energy.record import CATEGORIES
 from spikegpt_neuro.energy.tables import SYSTEM
+from spikegpt_neuro.units import scaled
 
-PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
 NAMES = ("hardware", "backend", "schedule", "timing", "accounting", "embedding", "head")
 """What sets profiles apart."""
 
@@ -60,14 +60,6 @@ def show_comparison(rows: Sequence[Figures]) -> None:
             "-" if ratio is None else f"{ratio:.3g}",
         )
     Console().print(table)
-
-
-def scaled(value: float, unit: str) -> str:
-    """A figure in the unit that a person would choose: ``12.3 uJ``."""
-    for factor, prefix in PREFIXES:
-        if abs(value) >= factor:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:g} {unit}"
 
 
 def _range(figures: Figures, key: str, unit: str) -> str:

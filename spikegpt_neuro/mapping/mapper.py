@@ -186,12 +186,12 @@ def _too_many_chips(
         f"chip{plural} ({needed - available} missing)"
     )
     smaller = {
-        f"--weight-bits {bits} at convert": (head, bits)
+        f"weight_bits={bits} at convert": (head, bits)
         for bits in (6, 4)
         if bits < graph.weight_bits
     }
     if head == "chip":
-        smaller = {"--head host": ("host", graph.weight_bits), **smaller}
+        smaller = {"head='host'": ("host", graph.weight_bits), **smaller}
     offers = [
         f"{option} takes {chips_for(found, profile)}"
         for option, (place_of_head, bits) in smaller.items()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.errors import CheckFailed
+from spikegpt_neuro.errors import DoesNotFit
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.requirements import Demand, Violation, Workload, over
 from spikegpt_neuro.mapping.routes import Piece, messages_per_event
@@ -23,11 +23,11 @@ SMALLEST_PIECE = 8
 """Fewer neurons without dense synapses do not join a core, unless they are the last ones."""
 
 
-class ExceedsCore(CheckFailed):
+class ExceedsCore(DoesNotFit):
     """One neuron (or a population that must stay together) exceeds an empty core."""
 
     def __init__(self, violation: Violation) -> None:
-        super().__init__(str(violation))
+        super().__init__(str(violation), (violation,))
         self.violation = violation
 
 
@@ -218,8 +218,8 @@ class _Packing:
         what = f"all {neurons} neurons together" if demand.whole else f"one neuron ({start})"
         limit = self.profile.limits.output_axons
         problem = over(what, seeker.outputs(start, neurons), limit, "output axons", self.profile)
-        remedy = "fewer --weight-bits at convert (fewer target cores) or a chip with larger cores"
+        remedy = "fewer weight_bits=... at convert (fewer target cores) or a chip with larger cores"
         heard_by = {target for target, dense in self.load.readers[demand.name] if dense}
         if self.load.demands[-1].name in heard_by:
-            remedy = f"the head on the host (--head host), {remedy}"
+            remedy = f"the head on the host (head='host'), {remedy}"
         return Violation(f"population {demand.name}", problem, f"{remedy} would help")

@@ -6,13 +6,13 @@ over that link, both directions together, along XY routes. Resting on a core sho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.drawing import colour_at, framed, ramp_legend, text
 from spikegpt_neuro.graph.layers import block_of, layer_of
 from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, add_messages
 from spikegpt_neuro.hardware.profile import Profile
@@ -23,8 +23,7 @@ from spikegpt_neuro.mapping.traffic import Traffic
 
 FILL = ((236, 243, 250), (107, 164, 214), (8, 48, 107))
 TRAFFIC = ((250, 214, 165), (240, 120, 40), (150, 25, 30))
-INK, FAINT, EMPTY, PANEL = "#1f2933", "#6b7683", "#f4f5f7", "#fbfcfd"
-FONT = "font-family='system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif'"
+FAINT, EMPTY, PANEL = "#6b7683", "#f4f5f7", "#fbfcfd"
 MARGIN, HEADER, CHIP_GAP, CHIP_LABEL, LEGEND = 28.0, 92.0, 26.0, 20.0, 62.0
 WIDTH = 1180.0
 NARROWEST = 600.0
@@ -32,7 +31,6 @@ TILE_SHARE = 0.74  # of the pitch; the rest is room for links
 WIDEST_LINK = 0.2  # of the pitch
 
 Floats = NDArray[np.float64]
-Ramp = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -114,27 +112,7 @@ def draw(mapped: Mapped, profile: Profile, title: str) -> str:
         *_cores(mapped, profile, canvas),
         *_legend(links, canvas),
     ]
-    return framed(parts, canvas, title)
-
-
-def framed(parts: Sequence[str], canvas: Canvas, title: str) -> str:
-    """The drawn parts as a whole picture."""
-    width, height = canvas.size
-    frame = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' "
-        f"width='{width:.0f}' height='{height:.0f}' role='img' {FONT}>",
-        f"<title>{escape(title)}</title>",
-        f"<rect width='{width:.0f}' height='{height:.0f}' fill='#ffffff'/>",
-    ]
-    return "\n".join([*frame, *parts, "</svg>"]) + "\n"
-
-
-def text_at(x: float, y: float, text: str, size: float, colour: str, style: str = "") -> str:
-    """A line of text."""
-    return (
-        f"<text x='{x:.1f}' y='{y:.1f}' font-size='{size:.1f}' fill='{colour}' {style}>"
-        f"{escape(text)}</text>"
-    )
+    return framed(parts, canvas.size, title)
 
 
 def _heading(mapped: Mapped, profile: Profile, title: str) -> list[str]:
@@ -146,9 +124,9 @@ def _heading(mapped: Mapped, profile: Profile, title: str) -> list[str]:
     )
     load = f"synaptic memory {share:.0%} full, {mapped.hops.placed:,.0f} message hops per token"
     return [
-        text_at(MARGIN, 36, title, 20, INK, "font-weight='600'"),
-        text_at(MARGIN, 58, size, 12.5, FAINT),
-        text_at(MARGIN, 75, load, 12.5, FAINT),
+        text(MARGIN, 36, title, size=20, style="font-weight='600'"),
+        text(MARGIN, 58, size, colour=FAINT),
+        text(MARGIN, 75, load, colour=FAINT),
     ]
 
 
@@ -174,7 +152,7 @@ def chip_labels(placement: Placement, canvas: Canvas) -> list[str]:
     for chip in range(canvas.topology.chips):
         left, top, _, _ = canvas.chip(chip)
         label = f"chip {chip}   {chip_contents(placement, chip)}"
-        parts.append(text_at(left, top - 9, label, 11, FAINT, edge))
+        parts.append(text(left, top - 9, label, size=11, colour=FAINT, style=edge))
     return parts
 
 
@@ -211,7 +189,7 @@ def _links(links: MeshLoads, canvas: Canvas) -> list[str]:
         width = canvas.pitch * WIDEST_LINK * max(0.08, level**0.5)
         parts.append(
             f"<line x1='{x0:.1f}' y1='{y0:.1f}' x2='{x1:.1f}' y2='{y1:.1f}' "
-            f"stroke='{colour(TRAFFIC, level**0.5)}' stroke-width='{width:.2f}'>"
+            f"stroke='{colour_at(TRAFFIC, level**0.5)}' stroke-width='{width:.2f}'>"
             f"<title>{load:,.1f} messages per token</title></line>"
         )
     return [*parts, "</g>"]
@@ -232,7 +210,7 @@ def _cores(mapped: Mapped, profile: Profile, canvas: Canvas) -> list[str]:
         fill = mapped.usage.synaptic_memory[core] / profile.limits.synaptic_memory
         hint = f"chip {site[0]}, core {site[1]}: {fill:.0%} full\n{inside[core]}"
         parts.append(
-            f"<rect {box} fill='{colour(FILL, fill)}' stroke='#ffffff' stroke-width='0.5'>"
+            f"<rect {box} fill='{colour_at(FILL, fill)}' stroke='#ffffff' stroke-width='0.5'>"
             f"<title>{escape(hint)}</title></rect>"
         )
     return parts
@@ -258,30 +236,13 @@ def cell(canvas: Canvas, x: int, y: int, core: int) -> str:
 def _legend(links: MeshLoads, canvas: Canvas) -> list[str]:
     top = canvas.size[1] - LEGEND
     return [
-        *ramp_legend(MARGIN, top, FILL, "synaptic memory in use", "100 %"),
+        *ramp_legend(MARGIN, top, FILL, "synaptic memory in use", "100 %", FAINT),
         *ramp_legend(
-            MARGIN + 300, top, TRAFFIC, "messages per token on a link", f"{links.busiest:,.0f}"
+            MARGIN + 300,
+            top,
+            TRAFFIC,
+            "messages per token on a link",
+            f"{links.busiest:,.0f}",
+            FAINT,
         ),
     ]
-
-
-def ramp_legend(left: float, top: float, ramp: Ramp, name: str, most: str) -> list[str]:
-    """What a ramp of colours means, from 0 to ``most``."""
-    shades = [
-        f"<rect x='{left + 5 * k:.1f}' y='{top + 15:.1f}' width='5.4' height='9' "
-        f"fill='{colour(ramp, float(level))}'/>"
-        for k, level in enumerate(np.linspace(0, 1, 41)[:-1])
-    ]
-    return [
-        text_at(left, top + 8, name, 11, INK),
-        *shades,
-        text_at(left, top + 38, "0 %" if most.endswith("%") else "0", 10.5, FAINT),
-        text_at(left + 200, top + 38, most, 10.5, FAINT, "text-anchor='end'"),
-    ]
-
-
-def colour(ramp: Ramp, level: float) -> str:
-    """A colour of a ramp, level 0 to 1, linear between its stops."""
-    stops = np.linspace(0, 1, len(ramp))
-    red, green, blue = (np.interp(level, stops, [c[k] for c in ramp]) for k in range(3))
-    return f"#{round(red):02x}{round(green):02x}{round(blue):02x}"

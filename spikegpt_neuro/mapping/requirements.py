@@ -232,18 +232,18 @@ def _population_refusals(
         if support.payload_bits > 1:
             bits = population.events.bits
             problem = f"sends events of {bits} bits, cores of {name} carry {support.payload_bits}"
-        yield problem, "map to a chip with graded events, for example --hw loihi2"
+        yield problem, "map to a chip with graded events, for example hw='loihi2'"
     if population.name in away:
         return
     if population.program.kind not in support.programs:
         known = ", ".join(sorted(support.programs))
         problem = f"runs the program {population.program.kind}, cores of {name} run {known}"
-        yield problem, "map to a programmable chip, for example --hw loihi2"
+        yield problem, "map to a programmable chip, for example hw='loihi2'"
     if population.program.lookup is not None:
         bits = population.events.bits
         if bits > support.weight_bits[-1]:
             problem = f"its table has {bits} bits, cores of {name} store {support.weight_bits[-1]}"
-            yield problem, "keep the embedding on the host (--embedding host)"
+            yield problem, "keep the embedding on the host (embedding='host')"
         return
     yield from _projection_refusals(population, graph, profile)
 
@@ -258,7 +258,7 @@ def _projection_refusals(
             problem = (
                 f"its weights have {graph.weight_bits} bits, cores of {profile.name} store {widest}"
             )
-            yield problem, f"convert with --weight-bits {widest} or fewer"
+            yield problem, f"convert with weight_bits={widest} or fewer"
         if wait[projection.name] > support.delay:
             problem = (
                 f"its port {projection.port} waits {wait[projection.name]} steps, synapses of "
@@ -299,7 +299,7 @@ def over(what: str, needed: int, available: int, unit: str, profile: Profile) ->
 
 def _remedy(demand: Demand, limit: str) -> str:
     if demand.program == Embedding.kind:
-        return "keep the embedding on the host (--embedding host)"
+        return "keep the embedding on the host (embedding='host')"
     if limit == "synaptic memory":
-        return "convert with fewer --weight-bits, or map to a chip with larger cores"
+        return "convert with fewer weight_bits=..., or map to a chip with larger cores"
     return "a narrower model or a chip with larger cores would fit"

@@ -158,7 +158,7 @@ class FloatModel:
     def _block(
         self, layer: int, x: FloatArray, state: BlockState, recorder: _Recorder
     ) -> tuple[FloatArray, BlockState]:
-        """One block: residual + mixing, twice, with the LIF behind or before the mixing."""
+        """One block: residual + mixing, twice, with the LIF after or before the mixing."""
         shape, name = self.model.shape, f"blocks.{layer}"
         y = recorder.real(f"{name}.ln1", self._layer_norm(f"{name}.ln1", x))
         if shape.spike_input:
@@ -238,7 +238,7 @@ class FloatModel:
     def _lif(
         self, name: str, z: FloatArray, membrane: FloatArray, recorder: _Recorder
     ) -> tuple[FloatArray, FloatArray]:
-        """Spikes of the input currents z (T, d), and the membranes behind the last token."""
+        """Spikes of the input currents z (T, d), and the membranes after the last token."""
         v = membrane.copy()
         spikes = np.empty(z.shape, np.uint8)
         _lif(z, v, spikes, *_lif_constants(self.model.shape.lif, self.dtype))

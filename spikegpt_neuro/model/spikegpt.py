@@ -57,8 +57,8 @@ class ModelShape:
 
     ``ffn_pre``          block 0 has a channel mix (``ffnPre``) in place of its time mix.
     ``spike_embedding``  the embedding is binarized (``>= 0`` gives 1) before LN0.
-    ``spike_input``      the LIF stands before the mixing (LIF(LN(x)) feeds it) instead of behind.
-    ``rescale_every``    N > 0: x is halved behind every N-th layer, and ``att.output`` and
+    ``spike_input``      the LIF stands before the mixing (LIF(LN(x)) feeds it) instead of after it.
+    ``rescale_every``    N > 0: x is halved after every N-th layer, and ``att.output`` and
                          ``ffn.value`` of layer i are divided by 2**(i // N); 0: never.
     """
 

@@ -60,7 +60,7 @@ def calibrate(
     """Run ``tokens`` through the float model and gather statistics under its tap names.
 
     At most ``WINDOWS`` independent windows of ``WINDOW_TOKENS`` tokens, evenly spaced over the
-    text, are used. The head is left out: nothing is calibrated behind it.
+    text, are used. The head is left out: nothing is calibrated after it.
     """
     statistics: dict[str, TapStatistics] = {}
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log10
 
-from spikegpt_neuro.energy.record import Range
-from spikegpt_neuro.report.numbers import between, decades, mark, scaled, ticks
-from spikegpt_neuro.report.svg import (
+from spikegpt_neuro.drawing import (
     FAINT,
     PALETTE,
     WIDTH,
@@ -19,6 +17,8 @@ from spikegpt_neuro.report.svg import (
     shortened,
     text,
 )
+from spikegpt_neuro.energy.record import Range
+from spikegpt_neuro.report.numbers import between, decades, mark, scaled, ticks
 
 NAMES, VALUES, RANGES = 190.0, 96.0, 250.0  # space for names on the left, values on the right
 BAR, PITCH = 17.0, 27.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spikegpt_neuro.drawing import shortened
 from spikegpt_neuro.energy.accounting import ACCOUNTINGS, Counts, counts_of, price
 from spikegpt_neuro.energy.baselines import (
     ENWIK8,
@@ -16,7 +17,6 @@ from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.report.charts import Bar, curves, intervals, stacked
 from spikegpt_neuro.report.content import Figure, Material, Section, Table, schedule_of
 from spikegpt_neuro.report.numbers import scaled
-from spikegpt_neuro.report.svg import shortened
 
 
 def baselines(material: Material) -> Section:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from spikegpt_neuro.drawing import shortened
 from spikegpt_neuro.energy.record import CATEGORIES, SHARED, Category, Estimate, Range, added
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware import events
@@ -11,8 +12,8 @@ from spikegpt_neuro.hardware.profile import Constant
 from spikegpt_neuro.mapping.picture import draw
 from spikegpt_neuro.report.charts import Bar, intervals, stacked
 from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of, schedule_of
-from spikegpt_neuro.report.numbers import between, digits, percent, scaled
-from spikegpt_neuro.report.svg import shortened
+from spikegpt_neuro.report.numbers import between, percent, scaled
+from spikegpt_neuro.units import digits
 
 ASSUMED = "assumed"
 COLOURS: Mapping[Category, str] = {c.name: c.colour for c in events.CATEGORIES}

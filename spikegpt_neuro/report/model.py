@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from spikegpt_neuro.drawing import FAINT, LIGHT, PALETTE
 from spikegpt_neuro.energy.counts import Arrivals, arrivals_of, firing_rate
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.layers import layer_of
@@ -14,7 +15,6 @@ from spikegpt_neuro.report.charts import Bar, columns, stacked
 from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of
 from spikegpt_neuro.report.numbers import percent, scaled
 from spikegpt_neuro.report.raster import Train, raster
-from spikegpt_neuro.report.svg import FAINT, LIGHT, PALETTE
 
 RASTER_TOKENS, RASTER_ROWS = 96, 240
 ARRIVED = ("binary spike", "graded event", "nothing")

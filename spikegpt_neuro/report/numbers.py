@@ -1,45 +1,17 @@
-"""Numbers as a person reads them."""
+"""Numbers of the report: no line break parts a number from its unit."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 
+from spikegpt_neuro import units
 from spikegpt_neuro.energy.record import Range
 
-_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-_SMALL = ((1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))
+NO_BREAK = "\u00a0"
 
-
-def _joined(number: str, unit: str) -> str:
-    """Number and unit, which no line break parts."""
-    return f"{number}\u00a0{unit}" if unit else number
-
-
-def digits(value: float, significant: int = 3) -> str:
-    """``value`` with at least so many significant digits, no exponent: 0.0123, 1.23, 12,345."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else "unbounded"
-    exponent = int(f"{value:.{significant - 1}e}".split("e")[1])  # of the rounded value
-    return f"{value:,.{max(0, significant - 1 - exponent)}f}"
-
-
-def scaled(value: float, unit: str = "") -> str:
-    """A quantity with a prefix of the unit: ``3.20 mJ``, ``1.44 M``."""
-    if value == 0 or not math.isfinite(value):
-        return _joined(digits(value), unit)
-    # 999.6 shows as 1,000: the next prefix is better.
-    for factor, prefix in (*_PREFIXES, *_SMALL):
-        if abs(value) >= factor * 0.9995:
-            return _joined(digits(value / factor), prefix + unit)
-    return _joined(f"{value:.2e}", unit)
-
-
-def mark(value: float, unit: str = "") -> str:
-    """A round number on an axis: ``50 k``, ``1 nJ``; 0 alone where there is no unit."""
-    for factor, prefix in (*_PREFIXES, *_SMALL):
-        if abs(value) >= factor * 0.9995:
-            return _joined(f"{value / factor:.6g}", prefix + unit)
-    return _joined(f"{value:g}", unit)
+scaled = partial(units.scaled, space=NO_BREAK)
+mark = partial(units.mark, space=NO_BREAK)
 
 
 def between(value: Range, unit: str = "") -> str:
@@ -52,7 +24,7 @@ def between(value: Range, unit: str = "") -> str:
 
 def percent(share: float) -> str:
     """A share of 1 as ``12.3 %``."""
-    return _joined(f"{100 * share:.1f}", "%")
+    return units.joined(f"{100 * share:.1f}", "%", NO_BREAK)
 
 
 def ticks(high: float, about: int = 5) -> list[float]:

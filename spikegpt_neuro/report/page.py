@@ -10,7 +10,8 @@ from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.errors import MissingBackend
 from spikegpt_neuro.report import comparison, cost, model
 from spikegpt_neuro.report.content import Figure, Material, Section, Tile
-from spikegpt_neuro.report.numbers import digits, percent, scaled
+from spikegpt_neuro.report.numbers import percent, scaled
+from spikegpt_neuro.units import digits
 from spikegpt_neuro.version import __version__
 
 INSTALL = "pip install 'spikegpt-neuro[report]'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 from spikegpt_neuro.converters import reader
 from spikegpt_neuro.converters.checkpoint import LazyTensors, Reader
 from spikegpt_neuro.converters.reader import read_checkpoint
-from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
+from spikegpt_neuro.errors import MissingBackend, SpikeGPTError, UnsupportedInput
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT
 from spikegpt_neuro.vocabulary import ByteVocabulary
@@ -218,6 +219,54 @@ def test_a_third_party_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     entry = EntryPoint("foreign", f"{reader.__name__}:FOREIGN", reader.ENTRY_POINT_GROUP)
     monkeypatch.setattr(reader, "entry_points", lambda group: [entry])
     assert read_checkpoint(path) is MODEL
+
+
+READERS = """
+from pathlib import Path
+from spikegpt_neuro.converters.checkpoint import Reader
+def look(path: Path) -> bool:
+    raise RuntimeError("no idea")
+def read(path, vocab):
+    return "theirs"
+FIRST = Reader("upstream-pth", lambda path: True, read)
+FAILING = Reader("failing", look, read)
+NOTHING = object()
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "said"),
+    [
+        ("readers_of_others:FIRST", None, ""),
+        ("readers_of_others:NOTHING", UnsupportedInput, r"is none; expected a .*\.Reader$"),
+        ("readers_of_others:ABSENT", MissingBackend, "cannot be imported: .*ABSENT"),
+        ("no_such_package:READER", MissingBackend, "cannot be imported: No module named"),
+        ("readers_of_others:FAILING", UnsupportedInput, "failed to look at .*RuntimeError: no ide"),
+    ],
+)
+def test_readers_of_other_packages_are_asked_first_and_named_where_they_fail(
+    target: str,
+    kind: type[SpikeGPTError] | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "readers_of_others.py").write_text(READERS)
+    metadata = tmp_path / "others-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Name: others\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        f"[{reader.ENTRY_POINT_GROUP}]\nupstream-pth = {target}"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = save_safetensors(tmp_path / "model", MODEL)
+    if kind is None:
+        assert read_checkpoint(path) == "theirs"
+        return
+    title = f"reader upstream-pth ({target}) of the package others"
+    with pytest.raises(kind, match=re.escape(title) + " " + said) as error:
+        read_checkpoint(path)
+    assert "\n" not in str(error.value)
 
 
 # Vocabularies

@@ -323,7 +323,7 @@ def test_loihi_1_refuses_graded_events_by_name() -> None:
         first = str(refused(shape_graph(1, 16, 96), load_profile(name)).violations[0])
         assert first.startswith("population ln0 and ")
         assert f"sends graded events, cores of {name} carry binary spikes only" in first
-        assert "--hw loihi2" in first
+        assert "hw='loihi2'" in first
 
 
 def test_too_few_chips_names_what_would_help() -> None:
@@ -335,8 +335,8 @@ def test_too_few_chips_names_what_would_help() -> None:
     assert f"fills {found.cores} cores of 3 chips, loihi2-1 has 1 chip (2 missing)" in str(
         violation
     )
-    assert "--head host takes 3" in str(violation)
-    assert "--weight-bits 4 at convert takes 2" in str(violation)
+    assert "head='host' takes 3" in str(violation)
+    assert "weight_bits=4 at convert takes 2" in str(violation)
     assert "a system of 3 or more chips fits" in str(violation)
 
 
@@ -368,14 +368,14 @@ def test_the_head_on_the_host_helps_its_input() -> None:
     few = with_constants(LOIHI2, core__output_axons=40, core__synaptic_memory=4096)
     found = refused(shape_graph(1, 16, 9000), few)
     assert "population head.input: one neuron (0) needs" in str(found.violations[0])
-    assert "--head host" in str(found.violations[0])
+    assert "head='host'" in str(found.violations[0])
 
 
 def test_an_embedding_that_fits_no_core_belongs_on_the_host() -> None:
     found = refused(shape_graph(1, 64, 50277), LOIHI2, embedding="chip")
     assert "population embedding" in str(found.violations[0])
     assert "50,277 synapses per neuron" in str(found.violations[0])
-    assert "--embedding host" in str(found.violations[0])
+    assert "embedding='host'" in str(found.violations[0])
     real = shape_graph(1, 64, 96, spike_embedding=False)
     assert "16 bits" in str(refused(real, LOIHI2, embedding="chip").violations[0])
 
@@ -390,7 +390,7 @@ def test_weights_wider_than_the_memory_and_missing_programs() -> None:
     narrow["support.delay"] = replace(narrow["support.delay"], value=1)
     found = refused(shape_graph(1, 16, 96), replace(LOIHI2, constants=narrow))
     text = " | ".join(str(v) for v in found.violations)
-    assert "its weights have 8 bits, cores of loihi2 store 4; convert with --weight-bits 4" in text
+    assert "its weights have 8 bits, cores of loihi2 store 4; convert with weight_bits=4" in text
     assert "population blocks.0.att.wkv: runs the program wkv" in text
     assert "waits 5 steps, synapses of loihi2 at most 1" in text
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikegpt_neuro import units
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.report import numbers
@@ -247,7 +248,7 @@ def test_the_figures_are_those_of_profile(
         seconds = [found[f"seconds_per_token{end}"] for end in ("", "_low", "_high")]
         assert numbers.between(Range(*joules), "J") in words
         assert numbers.between(Range(*seconds), "s") in words
-        assert numbers.digits(found["tokens_per_second"]) in words
+        assert units.digits(found["tokens_per_second"]) in words
         assert f"{found['effective_macs_per_token']:,.0f}" in words
 
 

@@ -27,7 +27,13 @@ from spikegpt_neuro.backends.lava.compat import load_lava
 from spikegpt_neuro.backends.lava.job import Granularity
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.converters.lowering import lower
-from spikegpt_neuro.errors import CheckFailed, MissingBackend, UnsupportedInput, UsageError
+from spikegpt_neuro.errors import (
+    DoesNotFit,
+    MissingBackend,
+    UnsupportedInput,
+    UsageError,
+    WorkerFailed,
+)
 from spikegpt_neuro.graph.graph import Population, SpikingGraph
 from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.running import Run, first_mismatch
@@ -242,7 +248,7 @@ def test_an_error_inside_lava_is_one_line(
 ) -> None:
     monkeypatch.setattr("spikegpt_neuro.backends.lava.backend.check_tokens", lambda _, ids: ids)
     tokens = np.array([0, 1, 2, 99, 0, 0])  # 99 is outside the vocabulary
-    with pytest.raises(CheckFailed) as caught:
+    with pytest.raises(WorkerFailed) as caught:
         LavaBackend(granularity, time_limit=PATIENCE, frame=1).run(toy_graph(), tokens)
     where = "population embedding" if granularity == "population" else "part input"
     assert str(caught.value).startswith(f"Lava: {where}, time step 4: IndexError: index 99 is out")
@@ -256,7 +262,7 @@ def test_a_killed_lava_process_ends_the_run(jobs: Path) -> None:
     def kill_youngest(done: int, _total: int) -> None:
         os.kill(max(processes_of(jobs)), signal.SIGKILL)
 
-    with pytest.raises(CheckFailed, match=r"Lava: process \d+ ended unexpectedly \(status 9\)"):
+    with pytest.raises(WorkerFailed, match=r"Lava: process \d+ ended unexpectedly \(status 9\)"):
         LavaBackend("population", time_limit=PATIENCE).run(
             toy_graph(), endless(), progress=kill_youngest
         )
@@ -266,7 +272,7 @@ def test_a_killed_lava_process_ends_the_run(jobs: Path) -> None:
 @needs_lava
 @pytest.mark.parametrize("limit", [0.05, 3.0])
 def test_time_limit_ends_everything(limit: float, jobs: Path) -> None:
-    with pytest.raises(CheckFailed, match=rf"time limit of {limit:g} s"):
+    with pytest.raises(WorkerFailed, match=rf"time limit of {limit:g} s"):
         LavaBackend("population", time_limit=limit).run(toy_graph(), endless(), record="logits")
     assert_nothing_left(jobs)
 
@@ -309,7 +315,7 @@ def test_an_interpreter_behind_a_shell(tmp_path: Path, jobs: Path) -> None:
     interpreter.chmod(0o755)
     backend = LavaBackend("block", time_limit=PATIENCE, lava_python=str(interpreter))
     assert_same(toy_graph(), backend.run(toy_graph(), toy_tokens(), record="events"), toy_tokens())
-    with pytest.raises(CheckFailed, match="time limit"):
+    with pytest.raises(WorkerFailed, match="time limit"):
         replace(backend, time_limit=3.0).run(toy_graph(), endless(), record="logits")
     assert_nothing_left(jobs)
 
@@ -429,11 +435,11 @@ def test_too_many_processes_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 1024))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     needs = limits.Footprint(processes=300, channels=400)
-    with pytest.raises(CheckFailed, match=r"300 Lava processes need about 3842 open files, the"):
+    with pytest.raises(DoesNotFit, match=r"300 Lava processes need about 3842 open files, the"):
         limits.check_machine(needs, recorded=10)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 1 << 20))
     monkeypatch.setattr(limits, "available_megabytes", lambda: 4000)
-    with pytest.raises(CheckFailed, match=r"need about 4500 MB, 4000 MB .*--granularity block"):
+    with pytest.raises(DoesNotFit, match=r"need about 4500 MB, 4000 MB .*granularity='block'"):
         limits.check_machine(needs, recorded=10)
 
 

@@ -29,7 +29,14 @@ from spikegpt_neuro.backends.loihi.outcome import measured_profile
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.energy.record import from_json, to_json
-from spikegpt_neuro.errors import CheckFailed, MissingBackend, UnsupportedInput, UsageError
+from spikegpt_neuro.errors import (
+    CheckFailed,
+    MissingBackend,
+    SpikeGPTError,
+    UnsupportedInput,
+    UsageError,
+    WorkerFailed,
+)
 from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.running import first_mismatch, get_backend
 from spikegpt_neuro.vocabulary import CharacterVocabulary
@@ -134,18 +141,25 @@ def test_a_measured_run_has_one_profiler_run_and_process_for_each_probe(
 
 @needs_lava
 @pytest.mark.parametrize(
-    ("trouble", "error"),
+    ("trouble", "kind", "error"),
     [
-        ("raise", "the board is on fire"),
-        pytest.param("silent", "the probe recorded no execution time", marks=pytest.mark.slow),
-        ("alone", "no neuro-core model of"),
+        ("raise", WorkerFailed, "the board is on fire"),
+        pytest.param(
+            "silent", CheckFailed, "the probe recorded no execution time", marks=pytest.mark.slow
+        ),
+        ("alone", CheckFailed, "no neuro-core model of"),
     ],
 )
 def test_trouble_is_one_line_and_the_board_is_let_go(
-    trouble: str, error: str, journal: Path, jobs: Path, monkeypatch: pytest.MonkeyPatch
+    trouble: str,
+    kind: type[SpikeGPTError],
+    error: str,
+    journal: Path,
+    jobs: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LOIHI_DOUBLE_TROUBLE", trouble)
-    with pytest.raises(CheckFailed, match=error) as caught:
+    with pytest.raises(kind, match=error) as caught:
         hardware().measure(toy_graph(), TOKENS, "time")
     assert "\n" not in str(caught.value)
     happened = journal_of(journal)
@@ -161,7 +175,7 @@ def test_a_time_limit_lets_go_of_the_board(
 ) -> None:
     monkeypatch.setenv("LOIHI_DOUBLE_TROUBLE", "hang")
     monkeypatch.setattr("spikegpt_neuro.backends.loihi.backend.GRACE_SECONDS", 30.0)
-    with pytest.raises(CheckFailed, match="time limit of 12 s"):
+    with pytest.raises(WorkerFailed, match="time limit of 12 s"):
         hardware(time_limit=12.0).run(toy_graph(), TOKENS)
     assert journal_of(journal) == ["open", f"run {STEPS}", "close"]
     assert_nothing_left(jobs)
@@ -223,7 +237,7 @@ def test_a_system_that_does_not_answer(
 def test_a_host_on_the_network_and_no_system_at_all(journal: Path) -> None:
     run = hardware(slurm=None, host="10.0.0.1").run(toy_graph(), TOKENS, record="logits")
     assert np.count_nonzero(run.logits_int)
-    with pytest.raises(UsageError, match=r"no Loihi 2 system is named: give --slurm"):
+    with pytest.raises(UsageError, match=r"no Loihi 2 system is named: give slurm='partition"):
         hardware(slurm=None).run(toy_graph(), TOKENS)
 
 

@@ -16,7 +16,7 @@ from spikegpt_neuro.backends.loihi import access, environment
 from spikegpt_neuro.backends.loihi.backend import LoihiBackend
 from spikegpt_neuro.backends.loihi.package import run_package, write_package
 from spikegpt_neuro.energy.record import from_json
-from spikegpt_neuro.errors import CannotWrite, CheckFailed, UnsupportedInput
+from spikegpt_neuro.errors import CannotWrite, DoesNotFit, UnsupportedInput
 from spikegpt_neuro.graph.artifact import load
 from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.mapping.placement import load_placement
@@ -84,7 +84,7 @@ def test_an_existing_folder_is_not_replaced(folder: Path, tmp_path: Path) -> Non
 
 
 def test_what_does_not_fit_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(CheckFailed, match="graded"):
+    with pytest.raises(DoesNotFit, match="graded"):
         write_package(tmp_path / "job", LoihiBackend(), toy_graph(), TOKENS, load_profile("loihi1"))
     assert list(tmp_path.iterdir()) == []
 

@@ -54,7 +54,8 @@ from onnx_steps import (  # noqa: E402
 )
 
 from spikegpt_neuro.converters.exporters import onnx_file, onnx_float  # noqa: E402
-from spikegpt_neuro.converters.exporters.registry import FORMATS, export  # noqa: E402
+from spikegpt_neuro.converters.exporters.names import FORMATS  # noqa: E402
+from spikegpt_neuro.converters.exporters.registry import export  # noqa: E402
 
 from places import ROOT  # noqa: E402
 
@@ -555,7 +556,7 @@ def test_the_verb_prints_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_missing_package_is_named(
     to: str, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, FORMATS[to].package, None)
+    monkeypatch.setitem(sys.modules, str(FORMATS[to].package), None)
     source = VARIANTS["3 layers"]() if to == "onnx-float" else graph_of("3 layers")
     saved = tmp_path / "source"
     if isinstance(source, SpikeGPT):
