@@ -10,7 +10,6 @@ an extra is missing; 70 an error of this program; 130 interrupted.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from importlib import import_module
 
 import click
 
-from spikegpt_neuro.cli.common import PROGRAM, Session
+from spikegpt_neuro.cli.common import PROGRAM, Session, as_typed
 from spikegpt_neuro.errors import SpikeGPTError
 from spikegpt_neuro.version import __version__
 
@@ -41,8 +40,6 @@ USAGE_ERROR = 2
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-OPTION = re.compile(r"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|\d+(?:\.\d+)?|\.\.\.)(?![\w.])")
-"""An option with its value, as Python spells it in the errors of the library."""
 
 
 class VerbGroup(click.Group):
@@ -104,16 +101,6 @@ def _fail(text: str, code: int, session: Session) -> int:
         traceback.print_exc()
     click.echo(f"error: {' '.join(text.split())}", err=True)
     return code
-
-
-def as_typed(text: str) -> str:
-    """Options as one types them here: ``force=True`` of a function is ``--force``."""
-
-    def typed(found: re.Match[str]) -> str:
-        name, value = found[1].replace("_", "-"), found[2].strip("'")
-        return f"--{name}" if value in ("True", "...") else f"--{name} {value}"
-
-    return OPTION.sub(typed, text)
 
 
 def _usage(error: click.ClickException) -> str:

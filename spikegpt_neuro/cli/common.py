@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -30,8 +31,20 @@ if TYPE_CHECKING:
 
 PROGRAM = "spikegpt-neuro"
 CORPORA = ("python-docs",)
+OPTION = re.compile(r"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|\d+(?:\.\d+)?|\.\.\.)(?![\w.])")
+"""An option with its value, as Python spells it in the errors of the library."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def as_typed(text: str) -> str:
+    """Options as one types them here: ``force=True`` of a function is ``--force``."""
+
+    def typed(found: re.Match[str]) -> str:
+        name, value = found[1].replace("_", "-"), found[2].strip("'")
+        return f"--{name}" if value in ("True", "...") else f"--{name} {value}"
+
+    return OPTION.sub(typed, text)
 
 
 @dataclass

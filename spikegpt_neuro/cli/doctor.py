@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
-from spikegpt_neuro.cli.common import Output, verb
+from spikegpt_neuro.cli.common import Output, as_typed, verb
 
 
 @click.command(short_help="Show what is installed and what is missing.")
@@ -15,9 +17,9 @@ def doctor(out: Output) -> None:
 
     here = api.doctor()
     if out.as_json:
-        out.result(here.to_dict())
+        click.echo(as_typed(json.dumps(here.to_dict(), ensure_ascii=False)))
         return
     out.result(here.found)
     for lines in (here.missing, *here.rarely_there.values()):
         for name, line in lines.items():
-            click.echo(f"{name} is missing: {line}")
+            click.echo(f"{name} is missing: {as_typed(line)}")

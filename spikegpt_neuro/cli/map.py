@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spikegpt_neuro.cli.common import Output, place_options, source_of, unknown_option, verb
+from spikegpt_neuro.cli.common import (
+    Output,
+    as_typed,
+    place_options,
+    source_of,
+    unknown_option,
+    verb,
+)
 from spikegpt_neuro.errors import DoesNotFit
 
 if TYPE_CHECKING:
@@ -72,7 +79,7 @@ def map(  # noqa: A001
 
 
 def _show_refused(out: Output, error: DoesNotFit) -> None:
-    violations = [str(violation) for violation in error.violations]
+    violations = [as_typed(str(violation)) for violation in error.violations]
     if out.as_json:
         out.result(error.figures | {"violations": violations})
         return

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spikegpt_neuro.api.measuring import Measured, Site, mapped_of, measure
 from spikegpt_neuro.backends.reference import ReferenceBackend
-from spikegpt_neuro.cli.profiling import Measured, Site, measure, placement_of
 from spikegpt_neuro.energy.accounting import counts_of, price
 from spikegpt_neuro.energy.activity import Tally, activity_of
 from spikegpt_neuro.energy.counts import arrivals_of, firing_rate
@@ -249,7 +249,8 @@ def scattered(tmp_path_factory: pytest.TempPathFactory) -> Profile:
 
 
 def _site(measured: Measured, profile: Profile, embedding: Any, head: Any) -> Site:
-    return Site(measured, profile, placement_of(measured, profile, embedding, head, seed=0))
+    placement = mapped_of(measured, profile, embedding, head, seed=0).placement
+    return Site(measured, profile, placement)
 
 
 @pytest.mark.parametrize("schedule", ["pipelined", "fall-through"])
@@ -271,7 +272,8 @@ def test_the_simulator_counts_what_we_work_out(
     total = sum(expected.values(), HardwareEvents())
     assert total.interchip_hop > 0
     assert total.hop_east_west + total.hop_north_south > 0
-    reference, cycle = (site.record(name, timed, simulated) for name in ("reference", "cycle"))
+    reference = site.record("reference", timed)
+    cycle = site.record("cycle", timed, simulated)
     assert replace(reference, estimator="") == replace(cycle, estimator="")
 
 
@@ -317,7 +319,7 @@ def test_a_text_too_short_for_the_pipeline_is_priced_as_it_ran(
 def test_what_does_not_fit_is_refused(toy: tuple[SpikingGraph, np.ndarray, Run]) -> None:
     graph, tokens, _ = toy
     with pytest.raises(CheckFailed, match="carry binary spikes only"):
-        placement_of(measure(graph, tokens), load_profile("loihi1"), "host", "chip", 0)
+        mapped_of(measure(graph, tokens), load_profile("loihi1"), "host", "chip", 0)
 
 
 # Prices.

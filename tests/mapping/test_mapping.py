@@ -312,7 +312,7 @@ def test_what_does_not_fit_is_an_error_with_every_violation() -> None:
     with pytest.raises(DoesNotFit) as caught:
         place_by_activity(graph, load_profile("loihi1"), pytest.fail)
     assert caught.value.violations == expected
-    assert str(caught.value) == str(expected[0])
+    assert str(caught.value).startswith(str(expected[0]))
     rates = uniform_rates(graph)
     found = place_by_activity(graph, LOIHI2, lambda: rates, seed=3, artifact="a")
     assert found.placement == mapped(graph, LOIHI2, rates, seed=3, artifact="a").placement

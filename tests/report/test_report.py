@@ -289,7 +289,7 @@ def test_what_a_chip_measures_is_not_priced_again(
 ) -> None:
     arguments = ["report", str(folder / HOSTILE), "-o", str(folder / "x.html")]
     assert run_cli([*arguments, "--backend", "loihi"]) == 2
-    assert "profile --backend loihi measures" in capsys.readouterr().err
+    assert "profile with --backend loihi measures" in capsys.readouterr().err
 
 
 def test_without_jinja2_the_install_line_is_shown(

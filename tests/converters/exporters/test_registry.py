@@ -9,7 +9,13 @@ import pytest
 
 from spikegpt_neuro.converters.exporters.names import FORMATS, GROUP, format_names
 from spikegpt_neuro.converters.exporters.registry import export, export_format
-from spikegpt_neuro.errors import MissingBackend, SpikeGPTError, UnsupportedInput, UsageError
+from spikegpt_neuro.errors import (
+    CannotWrite,
+    MissingBackend,
+    SpikeGPTError,
+    UnsupportedInput,
+    UsageError,
+)
 
 from toy_graph import toy_graph
 
@@ -47,7 +53,7 @@ def test_a_format_of_another_package_is_found_and_written(tmp_path: Path) -> Non
     done = export(graph, "list", tmp_path / "names.txt")
     assert done.nodes == len(graph.populations)
     assert done.path.read_text().split() == [p.name for p in graph.populations]
-    with pytest.raises(UnsupportedInput, match="exists"):
+    with pytest.raises(CannotWrite, match="exists"):
         export(graph, "list", tmp_path / "names.txt")
 
 
