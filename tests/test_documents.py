@@ -172,7 +172,7 @@ def _load(directory: Path) -> Callable[[bytes], object]:
 
 
 def _record(data: bytes) -> object:
-    return from_json(decode_json(data, dict, where="record.json"))  # type: ignore[type-abstract]
+    return from_json(decode_json(data, dict, where="record.json"))
 
 
 ANYTHING = st.recursive(

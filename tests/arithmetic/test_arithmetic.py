@@ -164,7 +164,7 @@ def test_an_unreadable_cache_is_no_cache(tmp_path: Path) -> None:
 def test_another_numbas_cache_is_not_used(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    usual = IndexDataCacheFile.__init__
+    usual: Any = IndexDataCacheFile.__init__
 
     def start(self: Any, *arguments: Any, **named: Any) -> None:
         usual(self, *arguments, **named)

@@ -261,7 +261,8 @@ def test_readers_of_other_packages_are_asked_first_and_named_where_they_fail(
     monkeypatch.syspath_prepend(str(tmp_path))
     path = save_safetensors(tmp_path / "model", MODEL)
     if kind is None:
-        assert read_checkpoint(path) == "theirs"
+        theirs: object = read_checkpoint(path)
+        assert theirs == "theirs"
         return
     title = f"reader upstream-pth ({target}) of the package others"
     with pytest.raises(kind, match=re.escape(title) + " " + said) as error:

@@ -245,10 +245,12 @@ def test_one_look_at_packed_weights_unpacks_them_once(
     graph = load(tmp_path / "model")
     activity = activity_of(graph, ReferenceBackend().run(graph, np.arange(9), record="events"))
     unpacked: list[int] = []
-    plain = weights.unpack
-    monkeypatch.setattr(
-        weights, "unpack", lambda rows, columns: unpacked.append(rows.size) or plain(rows, columns)
-    )
+
+    def counted(rows: NDArray[np.int8], columns: int) -> NDArray[np.int8]:
+        unpacked.append(rows.size)
+        return unpack(rows, columns)
+
+    monkeypatch.setattr(weights, "unpack", counted)
     dense = [q for q in graph.projections if q.is_dense]
     for look in (
         lambda: arrivals_of(graph, activity),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def mutated(draw: st.DrawFn) -> Placement:
     elif kind == "twice":
         pieces.insert(at, pieces[at])
     else:
-        value = draw(st.sampled_from(NAMES) if kind == "population" else NUMBERS)
+        value: Any = draw(st.sampled_from(NAMES) if kind == "population" else NUMBERS)
         pieces[at] = replace(pieces[at], **{kind: value})
     return replace(PLACEMENT, pieces=tuple(pieces))
 
@@ -93,7 +94,7 @@ def refused(placement: Placement) -> str | None:
 
 
 FIRST = PLACEMENT.pieces[0]
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "too long": (
         {"pieces": (replace(FIRST, stop=99), *PLACEMENT.pieces[1:])},
         f"population {FIRST.population} is not covered once",

@@ -6,7 +6,7 @@ import importlib.metadata
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.hardware.schema import SPECS
 from spikegpt_neuro.mapping.requirements import workload
-from spikegpt_neuro.neurons import PROGRAMS, Residual, SquaredReLU, program_class
+from spikegpt_neuro.neurons import PROGRAMS, Embedding, Residual, SquaredReLU, program_class
 from spikegpt_neuro.neurons import micro_operations as counting
 from spikegpt_neuro.neurons.program import (
     Advance,
@@ -108,7 +108,7 @@ def middle(kind: str) -> Program:
 def test_just_outside_a_bound_is_refused_by_name(kind: str) -> None:
     program: Any = middle(kind)
     assert program.problems(SIZE) == []
-    for parameter in declared(type(program)):
+    for parameter in declared(PROGRAMS[kind]):
         if parameter.form == "flag":
             assert replace(program, **{parameter.name: 1}).problems(SIZE)
             continue
@@ -129,8 +129,8 @@ def test_just_outside_a_bound_is_refused_by_name(kind: str) -> None:
 def test_an_embedding_beyond_its_format_is_named() -> None:
     table = np.zeros((3, SIZE), np.uint8)
     table[2, 1] = 2
-    assert PROGRAMS["embedding"](table).problems(SIZE) == ["table[2, 1] is 2, expected 0..1"]
-    wrong: Any = PROGRAMS["embedding"](np.zeros((3, SIZE)))
+    assert Embedding(table).problems(SIZE) == ["table[2, 1] is 2, expected 0..1"]
+    wrong: Any = Embedding(cast(Any, np.zeros((3, SIZE))))
     assert wrong.problems(SIZE) == ["table is float64, expected uint8 or int16"]
 
 
@@ -159,7 +159,7 @@ def test_a_shift_that_wraps_is_refused_in_a_graph() -> None:
     seed=st.integers(0, 99),
 )
 def test_what_lowering_accepts_is_in_range(
-    options: dict[str, bool], exponents: dict[str, int], seed: int
+    options: dict[str, Any], exponents: dict[str, int], seed: int
 ) -> None:
     """Parts of a model scaled by powers of two: no range refuses what else can be lowered."""
     model = random_model(1, 8, 11, seed=seed, **options)
