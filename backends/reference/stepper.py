@@ -355,7 +355,7 @@ def _share(lines: int, thread: int, threads: int) -> int:
     return lines * thread // threads // LINE_SUMS * LINE_SUMS
 
 
-@kernel
+@njit(inline="always")
 def _rows(words: IntArray, begin: int, rows: int, size: int) -> IntArray:
     return words[begin : begin + rows * size].reshape(rows, size)
 
@@ -363,17 +363,19 @@ def _rows(words: IntArray, begin: int, rows: int, size: int) -> IntArray:
 def _chain(kinds: list[int], kernels: list[Kernel]) -> Any:
     """A compiled function: of ``kernels``, the one whose number of ``kinds`` is given.
 
-    A chain of comparisons, compiled into the kernels that use it and cached with them; a tuple
-    of kernels with an index would be calls through pointers.
+    A chain of comparisons, inlined into the kernel that uses it and cached with it: calls through
+    pointers, or from link to link, would hand seven arrays on each time.
     """
     (here, *kinds), (run, *kernels) = kinds, kernels
     if not kinds:
-        return njit(lambda _kind, *arguments: run(*arguments))
+        return njit(inline="always")(lambda _kind, x, y, z, s, v, c, e: run(x, y, z, s, v, c, e))
     rest = _chain(kinds, kernels)
 
-    @njit
-    def link(kind: int, *arguments: Any) -> Any:
-        return run(*arguments) if kind == here else rest(kind, *arguments)
+    @njit(inline="always")
+    def link(kind: int, x: Any, y: Any, z: Any, s: Any, v: Any, c: Any, e: Any) -> Any:
+        if kind == here:
+            return run(x, y, z, s, v, c, e)
+        return rest(kind, x, y, z, s, v, c, e)
 
     return link
 
