@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
 
+from spikegpt_neuro import plugins
 from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
 from spikegpt_neuro.converters.checkpoint import Reader, check_readable
 from spikegpt_neuro.converters.torch_file import ZIP_MAGIC
@@ -53,7 +53,7 @@ def _from_outside(path: Path) -> Iterator[Reader]:
     (:class:`MissingBackend`), is no :class:`Reader`, or fails to look at ``path``
     (:class:`UnsupportedInput`).
     """
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
+    for entry in plugins.entries(ENTRY_POINT_GROUP):
         package = entry.dist.name if entry.dist else "unknown"
         if package == OWN_PACKAGE:
             continue

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from spikegpt_neuro.errors import MissingBackend, UsageError
+from spikegpt_neuro.plugins import registered
 
 GROUP = "spikegpt_neuro.backends"
 REFERENCE = "reference"
@@ -103,16 +102,9 @@ def resolved(reference: str) -> Any:
     return getattr(import_module(module), name)
 
 
-@cache
-def entries() -> Mapping[str, EntryPoint]:
-    """The installed backends' entry points by name."""
-    found = entry_points(group=GROUP)
-    return {entry.name: entry for entry in sorted(found, key=lambda e: e.name)}
-
-
 def backend_names() -> list[str]:
     """Names of the installed backends."""
-    return list(entries())
+    return list(registered(GROUP))
 
 
 def describe(name: str) -> Description:
@@ -121,9 +113,10 @@ def describe(name: str) -> Description:
     Raises :class:`UsageError` for an unknown name, :class:`MissingBackend` where it cannot be
     imported.
     """
-    if name not in entries():
-        raise UsageError(f"no backend named {name!r}; installed: {', '.join(backend_names())}")
-    entry = entries()[name]
+    installed = registered(GROUP)
+    if name not in installed:
+        raise UsageError(f"no backend named {name!r}; installed: {', '.join(installed)}")
+    entry = installed[name]
     try:
         found = entry.load()
     except ImportError as error:

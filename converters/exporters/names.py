@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from spikegpt_neuro import plugins
+
 GROUP = "spikegpt_neuro.exporters"
 _HERE = "spikegpt_neuro.converters.exporters"
 
@@ -35,10 +37,8 @@ FORMATS: Mapping[str, Registered] = {
 
 def registered() -> dict[str, Registered]:
     """Every format by name; a name of ours means our format."""
-    from importlib.metadata import entry_points  # takes longer than this module
-
-    outside = {entry.name: Registered(entry.value) for entry in entry_points(group=GROUP)}
-    return {**FORMATS, **{name: outside[name] for name in sorted(outside.keys() - FORMATS.keys())}}
+    outside = {name: Registered(e.value) for name, e in plugins.registered(GROUP).items()}
+    return {**FORMATS, **{n: outside[n] for n in outside if n not in FORMATS}}
 
 
 def format_names() -> tuple[str, ...]:

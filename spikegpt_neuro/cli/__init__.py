@@ -17,25 +17,26 @@ from importlib import import_module
 
 import click
 
-from spikegpt_neuro.cli.common import PROGRAM, Session, as_typed
+from spikegpt_neuro.cli.session import PROGRAM, Session, as_typed
 from spikegpt_neuro.errors import SpikeGPTError
 from spikegpt_neuro.version import __version__
 
-VERBS = (
-    "convert",
-    "info",
-    "evaluate",
-    "generate",
-    "simulate",
-    "map",
-    "profile",
-    "profiles",
-    "fit",
-    "report",
-    "export",
-    "bench",
-    "doctor",
-)
+VERBS = {
+    "convert": "Convert a checkpoint to an integer spiking graph.",
+    "info": "Show what an artifact or a checkpoint holds.",
+    "evaluate": "Bits per token of an artifact, beside its float model.",
+    "generate": "Continue a prompt.",
+    "simulate": "Run tokens on a backend, and verify every integer.",
+    "map": "Place an artifact on the cores and chips of a hardware.",
+    "profile": "Joules, seconds and synaptic operations per token.",
+    "profiles": "List hardware profiles, or show one with its sources.",
+    "fit": "A hardware profile from measured runs.",
+    "report": "One HTML file: fidelity, spikes, operations, energy, comparisons.",
+    "export": "Write an artifact or a checkpoint for other tools.",
+    "bench": "Measure speed, memory and start-up beside torch.",
+    "doctor": "Show what is installed and what is missing.",
+}
+"""Verb -> what it does, in a line; the verb's module need not load for that."""
 USAGE_ERROR = 2
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -53,6 +54,11 @@ class VerbGroup(click.Group):
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs, without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -26,7 +26,7 @@ DEFAULT_SHAPE = "12x512x256"
 CALIBRATION_TOKENS = 2048
 
 
-@click.command(short_help="Measure speed, memory and start-up beside torch.")
+@click.command()
 @click.argument("artifact", metavar="[DIR]", required=False)
 @click.option(
     "--shape",

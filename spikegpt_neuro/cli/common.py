@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -24,34 +23,15 @@ from spikegpt_neuro.api.choices import (
     options_for,
     timing_names,
 )
+from spikegpt_neuro.cli.session import Session
 from spikegpt_neuro.errors import UsageError
 
 if TYPE_CHECKING:
     from spikegpt_neuro.running import Progress
 
-PROGRAM = "spikegpt-neuro"
 CORPORA = ("python-docs",)
-OPTION = re.compile(r"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|\d+(?:\.\d+)?|\.\.\.)(?![\w.])")
-"""An option with its value, as Python spells it in the errors of the library."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def as_typed(text: str) -> str:
-    """Options as one types them here: ``force=True`` of a function is ``--force``."""
-
-    def typed(found: re.Match[str]) -> str:
-        name, value = found[1].replace("_", "-"), found[2].strip("'")
-        return f"--{name}" if value in ("True", "...") else f"--{name} {value}"
-
-    return OPTION.sub(typed, text)
-
-
-@dataclass
-class Session:
-    """What outlives a verb: whether an error shall show its traceback."""
-
-    debug: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BITS = click.Choice(["4", "6", "8"])
 
 
-@click.command(short_help="Convert a checkpoint to an integer spiking graph.")
+@click.command()
 @click.argument("checkpoint", metavar="CKPT")
 @click.option("-o", "--output", required=True, metavar="DIR", help="Artifact to write.")
 @click.option("--vocab", metavar="FILE", help="vocab.json or tokenizer.json of the model.")

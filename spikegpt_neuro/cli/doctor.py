@@ -6,10 +6,11 @@ import json
 
 import click
 
-from spikegpt_neuro.cli.common import Output, as_typed, verb
+from spikegpt_neuro.cli.common import Output, verb
+from spikegpt_neuro.cli.session import as_typed
 
 
-@click.command(short_help="Show what is installed and what is missing.")
+@click.command()
 @verb
 def doctor(out: Output) -> None:
     """Show versions, backends, hardware profiles, and what is missing."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.vocabulary import Unknown
 
 
-@click.command(short_help="Bits per token of an artifact, beside its float model.")
+@click.command()
 @click.argument("artifact", metavar="DIR")
 @click.argument("text", required=False)
 @corpus_option

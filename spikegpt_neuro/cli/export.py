@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FORMATS = ("onnx", "onnx-float", "nir", "netx")
 
 
-@click.command(short_help="Write an artifact or a checkpoint for other tools.")
+@click.command()
 @click.argument("path", metavar="DIR_OR_CKPT")
 @click.option("--to", type=click.Choice(FORMATS), required=True, help="Which format.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where to write it.")

@@ -8,7 +8,7 @@ from spikegpt_neuro.api.choices import DEFAULT_PROFILE
 from spikegpt_neuro.cli.common import Output, verb
 
 
-@click.command(short_help="A hardware profile from measured runs.")
+@click.command()
 @click.argument("records", metavar="RECORD...", nargs=-1, required=True)
 @click.option("-o", "--output", required=True, metavar="FILE", help="The profile (.toml).")
 @click.option("--base", default=DEFAULT_PROFILE, show_default=True, help="The profile to build on.")

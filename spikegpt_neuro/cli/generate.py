@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.vocabulary import Unknown
 
 
-@click.command(short_help="Continue a prompt.")
+@click.command()
 @click.argument("artifact", metavar="DIR")
 @click.argument("prompt")
 @click.option(

@@ -7,7 +7,7 @@ import click
 from spikegpt_neuro.cli.common import Output, verb
 
 
-@click.command(short_help="Show what an artifact or a checkpoint holds.")
+@click.command()
 @click.argument("path", metavar="DIR_OR_CKPT")
 @click.option("--vocab", metavar="FILE", help="vocab.json or tokenizer.json of a checkpoint.")
 @verb

@@ -9,12 +9,12 @@ import click
 
 from spikegpt_neuro.cli.common import (
     Output,
-    as_typed,
     place_options,
     source_of,
     unknown_option,
     verb,
 )
+from spikegpt_neuro.cli.session import as_typed
 from spikegpt_neuro.errors import DoesNotFit
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.vocabulary import Unknown
 
 
-@click.command(name="map", short_help="Place an artifact on the cores and chips of a hardware.")
+@click.command(name="map")
 @click.argument("artifact", metavar="DIR")
 @click.option("--hw", required=True, metavar="PROFILE", help="A profile's name or .toml file.")
 @click.option("-o", "--output", metavar="FILE", help="Save the placement (JSON).")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.vocabulary import Unknown
 
 
-@click.command(short_help="Joules, seconds and synaptic operations per token.")
+@click.command()
 @click.argument("artifact", metavar="DIR")
 @backend_options("profile")
 @click.option("--hw", metavar="PROFILE", help="A profile's name or .toml file.")

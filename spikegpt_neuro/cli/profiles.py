@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.hardware.profile import Profile
 
 
-@click.command(short_help="List hardware profiles, or show one with its sources.")
+@click.command()
 @click.argument("name", metavar="[PROFILE]", required=False)
 @verb
 def profiles(out: Output, name: str | None) -> None:

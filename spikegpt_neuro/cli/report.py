@@ -12,7 +12,6 @@ from click.core import ParameterSource
 from spikegpt_neuro.api.choices import DEFAULT_PROFILE, DEFAULT_TIMING
 from spikegpt_neuro.cli.common import (
     CORPORA,
-    PROGRAM,
     Output,
     backend_options,
     exactly_one,
@@ -23,6 +22,7 @@ from spikegpt_neuro.cli.common import (
     unknown_option,
     verb,
 )
+from spikegpt_neuro.cli.session import PROGRAM
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api.choices import Timing
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.vocabulary import Unknown
 
 
-@click.command(short_help="One HTML file: fidelity, spikes, operations, energy, comparisons.")
+@click.command()
 @click.argument("artifact", metavar="DIR")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The HTML file to write.")
 @click.option(

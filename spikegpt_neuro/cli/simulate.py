@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.vocabulary import Unknown
 
 
-@click.command(short_help="Run tokens on a backend, and verify every integer.")
+@click.command()
 @click.argument("artifact", metavar="DIR")
 @backend_options("run")
 @source_options

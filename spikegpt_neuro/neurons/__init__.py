@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spikegpt_neuro import plugins
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.gate import Gate
@@ -48,12 +49,8 @@ def program_class(kind: str) -> type[Program] | None:
     """
     if kind in PROGRAMS:
         return PROGRAMS[kind]
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name == kind:
-            return _loaded(entry)
-    return None
+    entry = plugins.registered(ENTRY_POINT_GROUP).get(kind)
+    return None if entry is None else _loaded(entry)
 
 
 def _loaded(entry: EntryPoint) -> type[Program]:

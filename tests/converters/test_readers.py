@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikegpt_neuro import plugins
 from spikegpt_neuro.converters import reader
 from spikegpt_neuro.converters.checkpoint import LazyTensors, Reader
 from spikegpt_neuro.converters.reader import read_checkpoint
@@ -217,7 +218,7 @@ def test_a_third_party_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     foreign = Reader("foreign", lambda p: p.suffix == ".foreign", lambda _path, _vocab: MODEL)
     monkeypatch.setattr(reader, "FOREIGN", foreign, raising=False)
     entry = EntryPoint("foreign", f"{reader.__name__}:FOREIGN", reader.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(reader, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(plugins, "entries", lambda group: (entry,))
     assert read_checkpoint(path) is MODEL
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikegpt_neuro import plugins
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.errors import UnsupportedInput
@@ -231,7 +231,7 @@ def register(monkeypatch: pytest.MonkeyPatch, kind: str, value: str, loads: Any)
             return loads
 
     Entry.value = value  # type: ignore[attr-defined]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Entry()])
+    monkeypatch.setattr(plugins, "registered", lambda group: {kind: Entry()})
 
 
 def test_a_program_of_another_package_runs_and_says_it_is_slow(
@@ -286,5 +286,5 @@ def test_a_wrong_registration_is_one_clear_error(
 
 
 def test_builtin_kinds_scan_no_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: 1 / 0)
+    monkeypatch.setattr(plugins, "registered", lambda group: 1 / 0)
     assert program_class("lif") is PROGRAMS["lif"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spikegpt_neuro import plugins
 from spikegpt_neuro.errors import UsageError
 
 Timing = str
@@ -28,10 +29,8 @@ DEFAULT: Timing = "cycle"
 
 def registered() -> dict[str, str]:
     """Every name and its ``module:Class``; a name of ours means our model."""
-    from importlib.metadata import entry_points  # takes longer than this module
-
-    outside = {entry.name: entry.value for entry in entry_points(group=GROUP)}
-    return {**MODELS, **{name: outside[name] for name in sorted(outside.keys() - MODELS.keys())}}
+    outside = {name: entry.value for name, entry in plugins.registered(GROUP).items()}
+    return {**MODELS, **{n: outside[n] for n in outside if n not in MODELS}}
 
 
 def timing_names() -> tuple[Timing, ...]:
