@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint, EntryPoints
+    from importlib.metadata import EntryPoint
 
 
 def registered(group: str) -> Mapping[str, EntryPoint]:
@@ -23,7 +23,7 @@ def entries(group: str) -> tuple[EntryPoint, ...]:
 
 
 @cache
-def _installed(_path: tuple[str, ...]) -> EntryPoints:
+def _installed(_path: tuple[str, ...]) -> Any:  # EntryPoints, which Python 3.10 calls otherwise
     """All entry points on the path: reading them takes 20 ms, whichever group is asked for."""
     from importlib.metadata import entry_points
 

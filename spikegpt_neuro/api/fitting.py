@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from spikegpt_neuro.api.choices import DEFAULT_PROFILE
 from spikegpt_neuro.api.inputs import PathLike
 from spikegpt_neuro.backends.loihi import fitting
+from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.energy.record import Estimate, from_json
-from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import check_output_file
 from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.results import Result
+
+RECORD_LIMIT = 64 * MEGABYTE
+REMEDY = "give a record that a measured profile saved"
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,10 +85,4 @@ def fit(
 
 def read_record(path: Path) -> Estimate:
     """An energy record that :func:`profile` saved."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnsupportedInput(f"{path}: cannot be read as a record: {error}") from error
-    if not isinstance(content, dict):
-        raise UnsupportedInput(f"{path}: not an energy record")
-    return from_json(content)
+    return from_json(read_json(path, dict[str, Any], limit=RECORD_LIMIT, remedy=REMEDY))
