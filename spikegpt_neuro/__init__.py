@@ -17,16 +17,21 @@ from spikegpt_neuro.version import __version__
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import (
+        Benchmark,
         Compared,
         Described,
         Environment,
+        Export,
         Fitted,
         Generated,
+        NotFitting,
         Placed,
         ProfileList,
         ProfileTable,
+        Report,
         Simulated,
         TokenCost,
+        bench,
         compare,
         convert,
         describe,
@@ -64,6 +69,11 @@ if TYPE_CHECKING:
     from spikegpt_neuro.sampling import Sampler
 
 _HOME = {
+    "bench": "api",
+    "Report": "api",
+    "NotFitting": "api",
+    "Export": "api",
+    "Benchmark": "api",
     "CannotWrite": "errors",
     "CheckFailed": "errors",
     "Compared": "api",
@@ -109,6 +119,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Benchmark",
     "CannotWrite",
     "CheckFailed",
     "Compared",
@@ -116,13 +127,16 @@ __all__ = [
     "DoesNotFit",
     "Environment",
     "Evaluation",
+    "Export",
     "Fitted",
     "FloatModel",
     "Generated",
     "MissingBackend",
+    "NotFitting",
     "Placed",
     "ProfileList",
     "ProfileTable",
+    "Report",
     "Run",
     "Sampler",
     "Simulated",
@@ -134,6 +148,7 @@ __all__ = [
     "UsageError",
     "WorkerFailed",
     "__version__",
+    "bench",
     "compare",
     "convert",
     "describe",

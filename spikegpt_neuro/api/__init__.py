@@ -10,11 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spikegpt_neuro.api.benchmarking import Benchmark, bench
     from spikegpt_neuro.api.doctoring import Environment, doctor
     from spikegpt_neuro.api.evaluating import evaluate
-    from spikegpt_neuro.api.exporting import export
+    from spikegpt_neuro.api.exporting import Export, export
     from spikegpt_neuro.api.fitting import Fitted, fit
     from spikegpt_neuro.api.generating import Generated, generate
+    from spikegpt_neuro.api.hardware import ProfileList, ProfileTable, profiles
     from spikegpt_neuro.api.models import (
         Described,
         calibration_tokens,
@@ -26,22 +28,33 @@ if TYPE_CHECKING:
         save,
     )
     from spikegpt_neuro.api.placing import Placed, place
-    from spikegpt_neuro.api.profiles import ProfileList, ProfileTable, profiles
-    from spikegpt_neuro.api.profiling import Compared, TokenCost, compare, profile, write_job
-    from spikegpt_neuro.api.reporting import report
+    from spikegpt_neuro.api.profiling import (
+        Compared,
+        NotFitting,
+        TokenCost,
+        compare,
+        profile,
+        write_job,
+    )
+    from spikegpt_neuro.api.reporting import Report, report
     from spikegpt_neuro.api.running import Simulated, run, simulate
 
 HOME = {
+    "Benchmark": "benchmarking",
     "Compared": "profiling",
     "Described": "models",
     "Environment": "doctoring",
+    "Export": "exporting",
     "Fitted": "fitting",
     "Generated": "generating",
+    "NotFitting": "profiling",
     "Placed": "placing",
-    "ProfileList": "profiles",
-    "ProfileTable": "profiles",
+    "ProfileList": "hardware",
+    "ProfileTable": "hardware",
+    "Report": "reporting",
     "Simulated": "running",
     "TokenCost": "profiling",
+    "bench": "benchmarking",
     "calibration_tokens": "models",
     "compare": "profiling",
     "convert": "models",
@@ -55,7 +68,7 @@ HOME = {
     "load": "models",
     "place": "placing",
     "profile": "profiling",
-    "profiles": "profiles",
+    "profiles": "hardware",
     "read_model": "models",
     "report": "reporting",
     "run": "running",
@@ -66,16 +79,21 @@ HOME = {
 """Public name -> its module here."""
 
 __all__ = [
+    "Benchmark",
     "Compared",
     "Described",
     "Environment",
+    "Export",
     "Fitted",
     "Generated",
+    "NotFitting",
     "Placed",
     "ProfileList",
     "ProfileTable",
+    "Report",
     "Simulated",
     "TokenCost",
+    "bench",
     "calibration_tokens",
     "compare",
     "convert",

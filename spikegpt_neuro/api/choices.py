@@ -10,6 +10,8 @@ from spikegpt_neuro.schedules import SCHEDULES, Schedule
 
 DEFAULT_BACKEND = REFERENCE
 DEFAULT_PROFILE = "loihi2"
+DEFAULT_SHAPE = "12x512x256"
+"""Layers, width and token ids of a benchmark's random model."""
 DEFAULT_TIMING: Timing = "bound"
 """The timing model of a backend that does not ask for another one."""
 
@@ -19,6 +21,7 @@ PLACES: tuple[Place, ...] = ("chip", "host")
 __all__ = [
     "DEFAULT_BACKEND",
     "DEFAULT_PROFILE",
+    "DEFAULT_SHAPE",
     "DEFAULT_TIMING",
     "PLACES",
     "SCHEDULES",

@@ -49,7 +49,13 @@ class Environment(Result):
 
 
 def doctor() -> Environment:
-    """Versions, backends, hardware profiles, and what is missing."""
+    """Versions, backends, hardware profiles, and what is missing.
+
+    Examples
+    --------
+    >>> sgn.doctor().found["backends"]
+    ['cycle', 'lava', 'loihi', 'reference']
+    """
     diagnoses = {name: _diagnosis(name) for name in backend_names()}
     missing = {name: line for name, line in EXTRAS.items() if _version(name) is None}
     for diagnosis in diagnoses.values():

@@ -43,6 +43,12 @@ def evaluate(
     ------
     UnsupportedInput
         Fewer than two tokens, ids out of range, or ``against`` has another shape.
+
+    Examples
+    --------
+    >>> found = sgn.evaluate(graph, "The return value is a string. " * 9)
+    >>> 0 < found.bits_per_token < 6
+    True
     """
     floating = float_model_for(graph, against) if isinstance(against, (str, Path)) else against
     tokens = tokens_of(graph, text, unknown=unknown)

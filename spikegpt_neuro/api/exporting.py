@@ -48,6 +48,11 @@ def export(
         The format's package is not installed.
     CannotWrite
         Something is at ``path``, or it cannot be written.
+
+    Examples
+    --------
+    >>> sgn.export(graph, "nir", "model.nir").nodes > 0
+    True
     """
     target = Path(path)
     if isinstance(source, (str, Path)):

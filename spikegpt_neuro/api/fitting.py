@@ -61,6 +61,12 @@ def fit(
 
     Raises :class:`UnsupportedInput` for records that are damaged, not measured, or too few to
     determine the constants; :class:`CannotWrite` for the output.
+
+    Examples
+    --------
+    >>> fitted = sgn.fit(records, "fitted.toml", powered_chips=1)  # as profile measured them
+    >>> fitted.runs
+    8
     """
     target = Path(path)
     check_output_file(target, force)

@@ -53,10 +53,6 @@ def generate(
 ) -> Generated:
     """Continue a prompt by ``tokens`` tokens.
 
-    >>> import spikegpt_neuro as sgn
-    >>> graph = sgn.convert("examples/pydoc-4x128.pth")                   # doctest: +SKIP
-    >>> sgn.generate(graph, "The return value", 20, temperature=0).text   # doctest: +SKIP
-
     Parameters
     ----------
     temperature
@@ -76,6 +72,11 @@ def generate(
         The prompt is empty or has characters outside the vocabulary.
     UsageError
         A sampling option out of range, or a backend without a closed loop.
+
+    Examples
+    --------
+    >>> sgn.generate(graph, "The return value", 5, temperature=0).tokens
+    5
     """
     vocabulary = vocabulary_of(graph)
     sampling = options_for(

@@ -24,7 +24,8 @@ def tokens_of(
 ) -> NDArray[np.int64]:
     """Token ids (T,), at most ``count``; None: the last tenth of the running Python's docs.
 
-    A ``str`` is the text itself, a ``Path`` a UTF-8 file (``Path("-")``: standard input).
+    A ``str`` is the text itself, whose lines are tidied for a character model as upstream does
+    with a prompt; a ``Path`` is a UTF-8 file, taken as it is (``Path("-")``: standard input).
 
     Raises :class:`UnsupportedInput` for a text that the vocabulary lacks characters of, a file
     that cannot be read, and ids out of range.

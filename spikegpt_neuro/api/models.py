@@ -62,6 +62,12 @@ def convert(
         The checkpoint, vocabulary or text cannot be used; the message says why.
     UsageError
         Another bit width or compat.
+
+    Examples
+    --------
+    >>> graph = sgn.convert("model.pth", vocab="vocab.json", calibration="text.txt")
+    >>> graph.shape.layers
+    4
     """
     model = read_model(checkpoint, vocab=vocab, compat=compat)
     return lower(
@@ -105,6 +111,12 @@ def load(path: PathLike) -> SpikingGraph:
     ------
     UnsupportedInput
         It is not an artifact, of another schema version, or a checksum does not fit.
+
+    Examples
+    --------
+    >>> graph = sgn.load("pydoc.sgn")
+    >>> graph.weight_bits
+    8
     """
     return artifact.load(str(path))
 
@@ -114,6 +126,11 @@ def save(graph: SpikingGraph, path: PathLike, *, force: bool = False) -> Path:
 
     ``force`` replaces an artifact that exists. Raises :class:`CannotWrite` where something else
     is there, or it cannot be written.
+
+    Examples
+    --------
+    >>> sgn.save(graph, "copy.sgn").name
+    'copy.sgn'
     """
     artifact.save(graph, path, force=force)
     return Path(path)
@@ -126,7 +143,16 @@ def float_model(
     compat: Compat = "training",
     dtype: Literal["float32", "float64"] = "float32",
 ) -> FloatModel:
-    """The float reference of a checkpoint: ``float_model(path).logits(tokens)`` is (T, V)."""
+    """The float reference of a checkpoint: ``float_model(path).logits(tokens)`` is (T, V).
+
+    Raises what :func:`convert` raises for a checkpoint.
+
+    Examples
+    --------
+    >>> tokens = graph.vocabulary.encode("The return")
+    >>> sgn.float_model("model.pth").logits(tokens).shape
+    (10, 96)
+    """
     return FloatModel(read_model(checkpoint, vocab=vocab, compat=compat), dtype=dtype)
 
 
@@ -170,11 +196,12 @@ def describe(
 ) -> Described:
     """What an artifact or a checkpoint is; an artifact's checksums are verified.
 
-    >>> import spikegpt_neuro as sgn
-    >>> sgn.describe("examples/pydoc-4x128.pth").layers
-    4
-
     Raises :class:`UnsupportedInput` where it is neither, or damaged.
+
+    Examples
+    --------
+    >>> sgn.describe("pydoc.sgn")
+    Described(kind='artifact', layers=4, width=128, vocab_size=96, parameters=882,688)
     """
     if isinstance(source, (str, Path)):
         is_graph = artifact.is_artifact(Path(source))

@@ -132,6 +132,12 @@ def place(
     ------
     DoesNotFit
         With every limit that does not hold in ``violations``.
+
+    Examples
+    --------
+    >>> placed = sgn.place(graph, "loihi2", activity="The return value")
+    >>> placed.chips, placed.neurons
+    (1, 9696)
     """
     profile = hw if isinstance(hw, Profile) else load_profile(hw)
 

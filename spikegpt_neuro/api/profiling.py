@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spikegpt_neuro.api.bench import Bench, Variant, variants
 from spikegpt_neuro.api.choices import DEFAULT_BACKEND, DEFAULT_PROFILE
 from spikegpt_neuro.api.costs import Compared, NotFitting, TokenCost
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
 from spikegpt_neuro.api.stages import Stages, stage
+from spikegpt_neuro.api.variants import Bench, Variant, variants
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.energy.estimators import AS_ARRIVES
@@ -81,6 +81,12 @@ def profile(
         The model does not fit the hardware; ``violations`` says where.
     UsageError, UnsupportedInput, MissingBackend
         As of :func:`run`, and for a profile that lacks what is needed.
+
+    Examples
+    --------
+    >>> cost = sgn.profile(graph, "The return value is the same. " * 3, hw="loihi2")
+    >>> cost.joules_per_token < 1e-3, cost.record.tokens
+    (True, 90)
     """
     variant = Variant(backend, hw, schedule, timing, accounting, embedding, head)
     bench = Bench(
@@ -116,9 +122,15 @@ def compare(
     ``axes`` maps ``hw``, ``backend``, ``schedule``, ``timing``, ``accounting``, ``embedding`` or
     ``head`` to values; ``setting`` gives single values for the others. Each backend runs once,
     with those of ``options`` that it has. What does not fit keeps its place, with the reason.
-    Other errors as of :func:`profile`.
 
-    >>> sgn.compare(graph, {"schedule": ["pipelined", "fall-through"]})   # doctest: +SKIP
+    Raises :class:`UsageError` for an axis or a value that is not known, and what
+    :func:`profile` raises but :class:`DoesNotFit`.
+
+    Examples
+    --------
+    >>> text = "The return value is the same."
+    >>> sgn.compare(graph, {"schedule": ["pipelined", "fall-through"]}, text).to_frame().shape[0]
+    2
     """
     chosen = variants(axes, setting)
     if placement is not None and {"embedding", "head"} & axes.keys():
@@ -192,6 +204,12 @@ def write_job(
 
     Returns what the folder holds. Raises :class:`UsageError` for a backend that measures
     nothing, :class:`DoesNotFit` where the model does not fit.
+
+    Examples
+    --------
+    >>> held = sgn.write_job(graph, "job", "The return", backend="loihi", layers="0")
+    >>> held["tokens"]
+    11
     """
     write = describe(backend).resolve("write_job")
     if write is None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from spikegpt_neuro.api.bench import Variant
 from spikegpt_neuro.api.choices import DEFAULT_BACKEND, DEFAULT_PROFILE, DEFAULT_TIMING
 from spikegpt_neuro.api.evaluating import float_model_for
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
@@ -14,6 +13,7 @@ from spikegpt_neuro.api.measuring import Measured, Site, mapped_of, measure
 from spikegpt_neuro.api.profiling import own_backend
 from spikegpt_neuro.api.running import run
 from spikegpt_neuro.api.stages import Stages, stage
+from spikegpt_neuro.api.variants import Variant
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.energy.record import Estimate
@@ -24,9 +24,9 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import Mapped
 from spikegpt_neuro.mapping.requirements import Where
-from spikegpt_neuro.report.content import Material, Score
-from spikegpt_neuro.report.model import RASTER_TOKENS
-from spikegpt_neuro.report.page import check_installed, render
+from spikegpt_neuro.reports.content import Material, Score
+from spikegpt_neuro.reports.model import RASTER_TOKENS
+from spikegpt_neuro.reports.page import check_installed, render
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.schedules import SCHEDULES
@@ -70,6 +70,11 @@ def report(
 
     Raises :class:`DoesNotFit` where the model does not fit the hardware, :class:`CannotWrite` for
     the output, :class:`MissingBackend` without the extra ``report``.
+
+    Examples
+    --------
+    >>> sgn.report(graph, "page.html", "The return value is the same.")
+    Report(path='page.html')
     """
     target = Path(path)
     if describe(backend).measure is not None:

@@ -38,6 +38,13 @@ def run(
         Its packages are not installed; the text names the install line.
     UnsupportedInput
         A token id is out of range, or the backend cannot run this graph.
+
+    Examples
+    --------
+    >>> sgn.run(graph, "The return value").logits.shape
+    (17, 96)
+    >>> sgn.run(graph, "The return", "cycle", hw="loihi2").simulation.chips
+    1
     """
     runner = get_backend(backend, **options)
     tokens = tokens_of(graph, text, unknown=unknown)
@@ -87,7 +94,12 @@ def simulate(
     """Run the first ``tokens`` of a text on a backend; ``verify`` compares every integer.
 
     The reference itself is compared with its other mode, one token after the other. What differs
-    is told by the result, not raised. Errors as of :func:`run`.
+    is told by the result, not raised. Raises what :func:`run` raises.
+
+    Examples
+    --------
+    >>> sgn.simulate(graph, "The return value", verify=True).matches_reference
+    True
     """
     runner = get_backend(backend, **options)
     ids = tokens_of(graph, text, unknown=unknown, count=tokens)

@@ -103,8 +103,8 @@ def test_the_table_of_a_random_model_without_torch(
     ("arguments", "problem"),
     [
         (["--shape", "12x512"], "layers x width x vocabulary"),
-        (["somewhere", "--shape", "1x16x32"], "leave out DIR"),
-        (["--against", "model.pth"], "needs DIR"),
+        (["somewhere", "--shape", "1x16x32"], "leave out the artifact"),
+        (["--against", "model.pth"], "needs the artifact"),
         (["--rounds", "0"], "--rounds"),
     ],
 )

@@ -26,7 +26,7 @@ from spikegpt_neuro.hardware.schema import SPECS
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.requirements import workload
 from spikegpt_neuro.mapping.routes import routes_of, with_one_token_id
-from spikegpt_neuro.report import cost
+from spikegpt_neuro.reports import cost
 
 from energy_example import example_graph, example_placement
 from places import ROOT

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loihi_records import NAMES, TRUE, measured, measured_records
 
 from spikegpt_neuro.backends.loihi.capacity import capacity
 from spikegpt_neuro.backends.loihi.comparison import COUNTED, compare, events_on_chip
@@ -16,61 +17,32 @@ from spikegpt_neuro.backends.loihi.fitting import ABSORBED, fit, save_profile
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.energy.pricing import CATEGORY_OF
-from spikegpt_neuro.energy.record import Estimate, Range, to_json
+from spikegpt_neuro.energy.record import Range, to_json
 from spikegpt_neuro.errors import CannotWrite, CheckFailed, UnsupportedInput, UsageError
 from spikegpt_neuro.hardware.profile import load_profile
 
 from dense_weights import weights_of
 from toy_graph import VOCABULARY, toy_graph
 
-TRUE = np.array([7e-12, 3e-12, 20e-12, 11e-12])  # in the order of COUNTED
-NAMES = list(COUNTED.values())
-
-
-def measured(counts: np.ndarray, joules: float, static: float = 0.5, chips: int = 2) -> Estimate:
-    return Estimate(
-        estimator="loihi",
-        accounting="measured",
-        hardware="loihi2",
-        tokens=100,
-        joules={"static": Range.exactly(static)},
-        seconds=Range.exactly(0.25),
-        chips=chips,
-        cores=3,
-        undivided=Range.exactly(joules),
-        is_measured=True,
-        raw={"counts": dict(zip(COUNTED, map(int, counts), strict=True))},
-    )
-
-
-def some_runs(count: int, noise: float = 0.0) -> list[Estimate]:
-    rng = np.random.default_rng(0)
-    counts = rng.integers(10**6, 10**9, (count, len(TRUE)))
-    energy = counts @ TRUE
-    return [
-        measured(c, float(e * (1 + noise * rng.standard_normal())), static=0.5 + 0.01 * i)
-        for i, (c, e) in enumerate(zip(counts, energy, strict=True))
-    ]
-
 
 def test_constants_are_found_again() -> None:
-    found = fit(some_runs(6))
+    found = fit(measured_records(6))
     np.testing.assert_allclose(list(found.joules.values()), TRUE, rtol=1e-9)
     assert list(found.joules) == NAMES
     assert found.relative < 1e-9
     assert found.static == pytest.approx((1.0, 1.05, 1.1))
-    assert fit(some_runs(6), powered_chips=8).static[0] == pytest.approx(0.25)
+    assert fit(measured_records(6), powered_chips=8).static[0] == pytest.approx(0.25)
 
 
 def test_noise_is_seen_in_the_residuals() -> None:
-    found = fit(some_runs(40, noise=0.02))
+    found = fit(measured_records(40, noise=0.02))
     assert 0.005 < found.relative < 0.04
     assert len(found.residuals) == 40
     np.testing.assert_allclose(list(found.joules.values()), TRUE, rtol=0.2)
 
 
 def test_what_cannot_be_told_apart_is_refused() -> None:
-    runs = some_runs(6)
+    runs = measured_records(6)
     with pytest.raises(CheckFailed, match=r"3 measured runs cannot tell 4 constants .*1 more"):
         fit(runs[:3])
     alike = [measured(np.array([4, 3, 2, 1]) * 1000 * k, 1e-6 * k) for k in range(1, 7)]
@@ -85,7 +57,7 @@ def test_what_cannot_be_told_apart_is_refused() -> None:
 
 
 def test_only_measured_records_with_activity_are_fitted() -> None:
-    runs = some_runs(5)
+    runs = measured_records(5)
     with pytest.raises(UnsupportedInput, match="no measured activity"):
         fit([*runs, replace(runs[0], is_measured=False)])
     with pytest.raises(UnsupportedInput, match="no measured activity"):
@@ -94,7 +66,7 @@ def test_only_measured_records_with_activity_are_fitted() -> None:
 
 def test_the_profile_can_be_loaded_and_says_how_it_was_made(tmp_path: Path) -> None:
     base, path = load_profile("loihi2"), tmp_path / "mine.toml"
-    found = fit(some_runs(6))
+    found = fit(measured_records(6))
     save_profile(path, found, base, ["a.json", 'b "quoted".json'])
     profile = load_profile(path)
     for name, joules in found.joules.items():
@@ -121,7 +93,7 @@ def test_the_profile_can_be_loaded_and_says_how_it_was_made(tmp_path: Path) -> N
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = []
-    for index, run in enumerate(some_runs(5)):
+    for index, run in enumerate(measured_records(5)):
         file = tmp_path / f"run{index}.json"
         file.write_text(json.dumps(to_json(run)), "utf-8")
         names.append(str(file))

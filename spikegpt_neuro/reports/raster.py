@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.drawing import FAINT, WIDTH, box, picture, shortened, text
-from spikegpt_neuro.report.numbers import ticks
+from spikegpt_neuro.reports.numbers import ticks
 
 LEFT, TOP, GAP = 118.0, 34.0, 5.0
 PAPER = "#f4f6f8"

@@ -8,9 +8,9 @@ from spikegpt_neuro.energy.accounting import counts_of
 from spikegpt_neuro.energy.counts import firing_rate
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.errors import MissingBackend
-from spikegpt_neuro.report import comparison, cost, model
-from spikegpt_neuro.report.content import Figure, Material, Section, Tile
-from spikegpt_neuro.report.numbers import percent, scaled
+from spikegpt_neuro.reports import comparison, cost, model
+from spikegpt_neuro.reports.content import Figure, Material, Section, Tile
+from spikegpt_neuro.reports.numbers import percent, scaled
 from spikegpt_neuro.units import digits
 from spikegpt_neuro.version import __version__
 

@@ -14,9 +14,9 @@ from spikegpt_neuro.energy.baselines import (
     transformer_at,
 )
 from spikegpt_neuro.energy.record import Range
-from spikegpt_neuro.report.charts import Bar, curves, intervals, stacked
-from spikegpt_neuro.report.content import Figure, Material, Section, Table, schedule_of
-from spikegpt_neuro.report.numbers import scaled
+from spikegpt_neuro.reports.charts import Bar, curves, intervals, stacked
+from spikegpt_neuro.reports.content import Figure, Material, Section, Table, schedule_of
+from spikegpt_neuro.reports.numbers import scaled
 
 
 def baselines(material: Material) -> Section:

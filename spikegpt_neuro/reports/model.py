@@ -11,10 +11,10 @@ from spikegpt_neuro.energy.counts import Arrivals, arrivals_of, firing_rate
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.layers import layer_of
 from spikegpt_neuro.neurons import LIF
-from spikegpt_neuro.report.charts import Bar, columns, stacked
-from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of
-from spikegpt_neuro.report.numbers import percent, scaled
-from spikegpt_neuro.report.raster import Train, raster
+from spikegpt_neuro.reports.charts import Bar, columns, stacked
+from spikegpt_neuro.reports.content import Figure, Material, Section, Table, parts_of
+from spikegpt_neuro.reports.numbers import percent, scaled
+from spikegpt_neuro.reports.raster import Train, raster
 
 RASTER_TOKENS, RASTER_ROWS = 96, 240
 ARRIVED = ("binary spike", "graded event", "nothing")

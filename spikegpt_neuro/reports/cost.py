@@ -10,9 +10,9 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware import events
 from spikegpt_neuro.hardware.profile import Constant
 from spikegpt_neuro.mapping.picture import draw
-from spikegpt_neuro.report.charts import Bar, intervals, stacked
-from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of, schedule_of
-from spikegpt_neuro.report.numbers import between, percent, scaled
+from spikegpt_neuro.reports.charts import Bar, intervals, stacked
+from spikegpt_neuro.reports.content import Figure, Material, Section, Table, parts_of, schedule_of
+from spikegpt_neuro.reports.numbers import between, percent, scaled
 from spikegpt_neuro.units import digits
 
 ASSUMED = "assumed"

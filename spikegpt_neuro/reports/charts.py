@@ -18,7 +18,7 @@ from spikegpt_neuro.drawing import (
     text,
 )
 from spikegpt_neuro.energy.record import Range
-from spikegpt_neuro.report.numbers import between, decades, mark, scaled, ticks
+from spikegpt_neuro.reports.numbers import between, decades, mark, scaled, ticks
 
 NAMES, VALUES, RANGES = 190.0, 96.0, 250.0  # space for names on the left, values on the right
 BAR, PITCH = 17.0, 27.0

@@ -50,11 +50,12 @@ class ProfileTable(Result):
 def profiles(name: PathLike | None = None) -> ProfileList | ProfileTable:
     """All installed profiles, or the constants of one by its name or the path of its file.
 
-    >>> import spikegpt_neuro as sgn
-    >>> sorted(sgn.profiles().profiles)[:2]
-    ['hala-point', 'loihi1']
-
     Raises :class:`UsageError` for an unknown name, :class:`UnsupportedInput` for a bad file.
+
+    Examples
+    --------
+    >>> sgn.profiles("loihi2").to_dict()["title"][:7]
+    'Loihi 2'
     """
     if name is None:
         return ProfileList({p: load_profile(p).title for p in profile_names()})

@@ -17,9 +17,9 @@ import pytest
 from spikegpt_neuro import units
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.energy.record import Range
-from spikegpt_neuro.report import numbers
-from spikegpt_neuro.report.charts import Bar, columns, curves, intervals, stacked
-from spikegpt_neuro.report.raster import Train, raster
+from spikegpt_neuro.reports import numbers
+from spikegpt_neuro.reports.charts import Bar, columns, curves, intervals, stacked
+from spikegpt_neuro.reports.raster import Train, raster
 
 from random_models import random_model, save_upstream, write_vocabulary
 
