@@ -126,6 +126,7 @@ def test_the_torch_opponent_is_loaded_by_nothing_at_import_time() -> None:
         "from spikegpt_neuro.converters.exporters.names import format_names; format_names()",
         "from spikegpt_neuro.cli import run; run(['--help'])",
         "from spikegpt_neuro.cli import run; run(['generate', '--help'])",
+        "from spikegpt_neuro.cli import run; run(['export', '--help'])",
     ],
 )
 def test_nothing_heavy_loads_before_it_is_needed(statement: str) -> None:

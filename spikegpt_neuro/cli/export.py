@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from spikegpt_neuro.cli.common import Output, verb
+from spikegpt_neuro.converters.exporters.names import format_names
 
 if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import Compat
 
-FORMATS = ("onnx", "onnx-float", "nir", "netx")
-
 
 @click.command()
 @click.argument("path", metavar="DIR_OR_CKPT")
-@click.option("--to", type=click.Choice(FORMATS), required=True, help="Which format.")
+@click.option("--to", type=click.Choice(format_names()), required=True, help="Which format.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where to write it.")
 @click.option("--vocab", metavar="FILE", help="vocab.json or tokenizer.json of a checkpoint.")
 @click.option(

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
@@ -569,9 +570,11 @@ def test_a_missing_package_is_named(
 
 
 def test_the_verb_offers_every_format() -> None:
-    from spikegpt_neuro.cli import export as verb_module
+    from spikegpt_neuro.cli.export import export as verb
 
-    assert set(verb_module.FORMATS) == set(FORMATS)
+    (to,) = (option for option in verb.params if option.name == "to")
+    assert isinstance(to.type, click.Choice)
+    assert tuple(to.type.choices)[: len(FORMATS)] == tuple(FORMATS)  # other packages' follow
 
 
 def test_the_example_writes_text_with_onnxruntime_alone(tmp_path: Path) -> None:
