@@ -9,7 +9,6 @@ wrong with the file.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.converters.mapped_file import drop_pages
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
+from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.spikegpt import (
     FloatArray,
     LIFParameters,
@@ -37,7 +37,6 @@ from spikegpt_neuro.vocabulary import (
 
 GIT_LFS_MAGIC = b"version https://git-lfs"
 NAMES_SHOWN = 3
-BLOCK = re.compile(r"blocks\.(\d+)\.")
 UPSTREAM_OPTIONAL = {
     "head_q": "the QK head (RWKV_HEAD_QK_DIM > 0)",
     "head_k": "the QK head (RWKV_HEAD_QK_DIM > 0)",
@@ -232,7 +231,7 @@ def _canonical_names(raw: Mapping[str, RawTensor], path: Path) -> dict[str, RawT
 
 
 def _infer_shape(tensors: Mapping[str, RawTensor], options: Options, path: Path) -> ModelShape:
-    layers = {int(match[1]) for name in tensors if (match := BLOCK.match(name))}
+    layers = {block for name in tensors if (block := block_of(name)) is not None}
     if not layers:
         raise UnsupportedInput(
             f"{path}: holds no blocks.* tensors, so it is no SpikeGPT checkpoint "

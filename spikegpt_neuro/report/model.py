@@ -9,7 +9,7 @@ import numpy as np
 from spikegpt_neuro.drawing import FAINT, LIGHT, PALETTE
 from spikegpt_neuro.energy.counts import Arrivals, arrivals_of, firing_rate
 from spikegpt_neuro.graph.graph import SpikingGraph
-from spikegpt_neuro.graph.layers import layer_of
+from spikegpt_neuro.graph.layers import block_of, layer_of
 from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.report.charts import Bar, columns, stacked
 from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of
@@ -119,8 +119,10 @@ def _rates(material: Material) -> str:
         if isinstance(population.program, LIF):
             sent = material.activity.events(population.name)
             possible = material.activity.tokens * population.size
-            by_layer.setdefault(layer_of(population.name), []).append(100 * sent / possible)
-    groups = [Bar(layer.removeprefix("blocks."), tuple(rates)) for layer, rates in by_layer.items()]
+            block = block_of(population.name)
+            layer = layer_of(population.name) if block is None else str(block)
+            by_layer.setdefault(layer, []).append(100 * sent / possible)
+    groups = [Bar(layer, tuple(rates)) for layer, rates in by_layer.items()]
     series = ("after the time mix", "after the channel mix")[: max(map(len, by_layer.values()))]
     return columns("Firing rate per layer", series, groups, ("layer", "%"))
 
