@@ -21,7 +21,7 @@ def as_typed(text: str) -> str:
 
 
 @dataclass
-class Session:
+class Invocation:
     """What outlives a verb: whether an error shall show its traceback."""
 
     debug: bool = False

@@ -12,7 +12,7 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.layers import block_of, layer_of
 from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.report.charts import Bar, columns, stacked
-from spikegpt_neuro.report.content import Figure, Material, Section, Table, parts_of
+from spikegpt_neuro.report.content import Material, Picture, Section, Table, parts_of
 from spikegpt_neuro.report.numbers import percent, scaled
 from spikegpt_neuro.report.raster import Train, raster
 
@@ -77,8 +77,8 @@ def spikes(material: Material) -> Section:
         share = float(embedding.sum()) / (activity.tokens * embedding.size)
         said += f" The binary embedding has {percent(share)} ones."
     blocks = (
-        Figure(_raster(material), "Each stroke is a spike; populations in the order data flows."),
-        Figure(_rates(material), "Share of tokens for which a LIF neuron fires, by layer."),
+        Picture(_raster(material), "Each stroke is a spike; populations in the order data flows."),
+        Picture(_rates(material), "Share of tokens for which a LIF neuron fires, by layer."),
     )
     return Section("spikes", "Spikes", (said,), blocks)
 
@@ -157,7 +157,7 @@ def operations(material: Material) -> Section:
         "operations",
         "Operations by what arrived",
         (said, why),
-        (Figure(chart, caption), _operations_table(parts, tokens)),
+        (Picture(chart, caption), _operations_table(parts, tokens)),
     )
 
 
