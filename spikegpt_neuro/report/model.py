@@ -57,8 +57,8 @@ def fidelity(material: Material) -> Section:
             said += f" {percent(score.spike_mismatch)} of all LIF outputs differ."
     else:
         said = (
-            "No float checkpoint was given (--against), so what the conversion to integers costs "
-            "is not shown here."
+            "No float checkpoint was given to compare with, so what the conversion to integers "
+            "costs is not shown here."
         )
     protocol = (
         f"{score.tokens:,} positions; {score.protocol}. {score.saturations:,} values saturated "

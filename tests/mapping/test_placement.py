@@ -123,7 +123,7 @@ def test_what_is_wrong_is_named(case: str) -> None:
     change, expected = WRONG[case]
     with pytest.raises(UnsupportedInput, match=re.escape(expected)) as error:
         replace(PLACEMENT, **change).check(GRAPH, PROFILE)
-    assert str(error.value).endswith("; map the model again")
+    assert str(error.value).endswith("; place the model again")
 
 
 def test_the_backend_asks_too(tmp_path: Path) -> None:
