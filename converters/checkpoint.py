@@ -75,8 +75,8 @@ class RawTensor:
     is_bfloat16: bool = False
     mapped: bool = False
 
-    def let_go(self) -> None:
-        """Drop the pages of a mapped array; whoever still reads it gets them back."""
+    def release(self) -> None:
+        """Drop the pages of a mapped array; a later read brings them back."""
         if self.mapped:
             drop_pages(self.array)
 
@@ -103,7 +103,7 @@ class LazyTensors(Mapping[str, FloatArray]):
 
     def __getitem__(self, name: str) -> FloatArray:
         while self._last:
-            self._last.pop().let_go()
+            self._last.pop().release()
         self._last.append(self.raw[name])
         array = self.raw[name].to_float().reshape(self.shapes[name])
         array.flags.writeable = False
@@ -303,7 +303,7 @@ def _check_finite(tensors: Mapping[str, RawTensor], path: Path) -> None:
     for name, tensor in tensors.items():
         array = tensor.to_float()
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        tensor.let_go()
+        tensor.release()
         if bad:
             raise UnsupportedInput(f"{path}: {name} holds {bad} NaN or infinite values")
 

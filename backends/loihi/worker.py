@@ -96,7 +96,7 @@ def _measure(deployment: Deployment, settings: LoihiSettings, job: Job, messages
     configuration = platform.run_configuration([] if probe is None else probe.callbacks)
     if probe is not None:
         probe.attach(configuration, steps)
-    with _letting_go(network, job, messages), _ending_with_any_actor(network):
+    with _released(network, job, messages), _ending_with_any_actor(network):
         executable = network.entry.compile(configuration)
         check_on_neuro_cores(network)
         network.entry.create_runtime(configuration, executable)
@@ -110,7 +110,7 @@ def _measure(deployment: Deployment, settings: LoihiSettings, job: Job, messages
 
 
 @contextmanager
-def _letting_go(network: Any, job: Job, messages: Messages) -> Iterator[None]:
+def _released(network: Any, job: Job, messages: Messages) -> Iterator[None]:
     """Stop the runtime at the end; cut short, try to for a while, then end every process.
 
     Stopping a run that has failed may hang: Lava waits for processes that will not answer.

@@ -72,7 +72,7 @@ class Executor:
 
         ``observe`` sees the events of every population as they are sent. ``events`` of the
         result holds those named by ``keep`` (all where None); others are freed as soon as
-        nobody needs them.
+        no population needs them.
         """
         events: dict[str, IntArray] = dict(arrivals)
         next_state: dict[str, State] = {}

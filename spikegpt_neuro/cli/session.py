@@ -22,6 +22,6 @@ def as_typed(text: str) -> str:
 
 @dataclass
 class Invocation:
-    """What outlives a verb: whether an error shall show its traceback."""
+    """What outlives a verb: whether an error shows its traceback."""
 
     debug: bool = False

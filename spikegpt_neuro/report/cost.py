@@ -93,12 +93,12 @@ def cores(material: Material) -> Section:
     """The placement, as a picture."""
     mapped, profile = material.mapped, material.profile
     memory = int(mapped.usage.synaptic_memory.sum())
-    room = mapped.cores * profile.limits.synaptic_memory
+    capacity = mapped.cores * profile.limits.synaptic_memory
     said = (
         f"{profile.title}. {mapped.cores:,} cores of {mapped.topology.chips:,} "
         f"chip{'s' * (mapped.topology.chips != 1)}; their synaptic memory is "
-        f"{percent(memory / room)} full. Embedding on the {mapped.placement.embedding}, head on "
-        f"the {mapped.placement.head}."
+        f"{percent(memory / capacity)} full. Embedding on the {mapped.placement.embedding}, head "
+        f"on the {mapped.placement.head}."
     )
     picture = draw(mapped, profile, f"{shortened(material.title, 32)} on {profile.name}")
     caption = "Cores by synaptic memory in use, links by messages per token."

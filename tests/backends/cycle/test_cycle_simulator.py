@@ -84,7 +84,7 @@ def placed(graph: SpikingGraph, profile: Profile, **options: Any) -> Placement:
 
 
 def lif_pair() -> SpikingGraph:
-    """Embedding of two neurons, two LIFs, two LIFs as output: everybody fires for token 1."""
+    """Embedding of two neurons, two LIFs, two LIFs as output: all fire for token 1."""
     weights = np.full((2, 2), 127, np.int8)
     lif = LIF(du=4095, dv=2048, vth=1)
     return SpikingGraph(
@@ -131,7 +131,7 @@ def test_a_step_of_four_neurons_on_loihi1_takes_what_its_table_says() -> None:
         synaptic_operation=8,
         host_message=4,
     )
-    # Three tokens, pipelined: in the middle step everybody is at work.
+    # Three tokens, pipelined: in the middle step all are at work.
     _, found = simulate(graph, np.array([1, 1, 1]), profile, placement, "simple")
     assert found.steps == 5
     busy = max(walk + 2 * update, 2 * four_synapses) + 113
