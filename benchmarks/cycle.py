@@ -60,13 +60,13 @@ import json, sys, time
 import numpy as np
 import spikegpt_neuro as sgn
 from spikegpt_neuro.backends.cycle.traffic.masks import integer_run
-from spikegpt_neuro.backends.cycle.simulator import Placed, Setting, time_chunks
+from spikegpt_neuro.backends.cycle.simulator import PlacedGraph, Setting, time_chunks
 from spikegpt_neuro.mapping.placement import load_placement
 from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.memory import peak_rss_bytes
 artifact, timing, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
 graph, profile = sgn.load(artifact), load_profile("loihi2")
-placed = Placed.of(graph, profile, load_placement(artifact + ".json"))
+placed = PlacedGraph.of(graph, profile, load_placement(artifact + ".json"))
 depth = int(placed.stage.max())
 rng = np.random.default_rng(0)
 tokens = (graph.shape.vocab_size * rng.random(depth + steps + 1) ** 3).astype(np.int64)
@@ -150,7 +150,7 @@ def example_rates() -> dict[str, float]:
 def published(timings: list[str]) -> dict[str, Any]:
     """Time the shape of the published deployment, in both of its modes."""
     sys.path.insert(0, str(ROOT / "tests" / "support"))
-    from spikegpt_neuro.backends.cycle.simulator import Placed, Setting, time_chunks
+    from spikegpt_neuro.backends.cycle.simulator import PlacedGraph, Setting, time_chunks
     from spikegpt_neuro.backends.cycle.traffic.masks import Layout, random_run
     from spikegpt_neuro.graph.layers import within_block
     from spikegpt_neuro.hardware.profile import load_profile
@@ -165,7 +165,7 @@ def published(timings: list[str]) -> dict[str, Any]:
     each = {p.name: np.full(p.size, rates[p.name]) for p in graph.populations}
     found = place(graph, profile, each, embedding="host", head="host")
     assert isinstance(found, Mapped)
-    placed = Placed.of(graph, profile, found.placement)
+    placed = PlacedGraph.of(graph, profile, found.placement)
     tokens = {
         "pipelined": int(placed.stage.max()) + PUBLISHED_STEPS,
         "fall-through": PUBLISHED_TOKENS,

@@ -28,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
-from sanafe_peer import PLACEMENTS, Outcome, Placed, ours, random_network, theirs
+from sanafe_peer import PLACEMENTS, Outcome, PlacedNetwork, ours, random_network, theirs
 
 SIZES = ("256,128,64", "2048,2048")
 TIMINGS = ("simple", "detailed", "cycle")
@@ -38,7 +38,7 @@ SPEED = {"detailed": 20.0, "cycle": 100.0}
 SPEED_FROM = 1_000_000  # synapses
 
 
-def compare(placed: Placed, options: argparse.Namespace) -> dict[str, Any]:
+def compare(placed: PlacedNetwork, options: argparse.Namespace) -> dict[str, Any]:
     """Run a network on both sides under every timing model asked for."""
     there, here = {}, {}
     for timing in options.timing:
@@ -61,7 +61,7 @@ def compare(placed: Placed, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _quickest(placed: Placed, timing: str, steps: int, wall_seconds: float) -> Outcome:
+def _quickest(placed: PlacedNetwork, timing: str, steps: int, wall_seconds: float) -> Outcome:
     """The quickest of the runs that fit into the other side's wall time, at most a second."""
     ours(placed, 1, timing)  # compiles, or loads what was compiled
     best = ours(placed, steps, timing)

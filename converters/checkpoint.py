@@ -9,7 +9,6 @@ wrong with the file.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.converters.mapped_file import drop_pages
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
+from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.spikegpt import (
     FloatArray,
     LIFParameters,
@@ -37,7 +37,6 @@ from spikegpt_neuro.vocabulary import (
 
 GIT_LFS_MAGIC = b"version https://git-lfs"
 NAMES_SHOWN = 3
-BLOCK = re.compile(r"blocks\.(\d+)\.")
 UPSTREAM_OPTIONAL = {
     "head_q": "the QK head (RWKV_HEAD_QK_DIM > 0)",
     "head_k": "the QK head (RWKV_HEAD_QK_DIM > 0)",
@@ -76,8 +75,8 @@ class RawTensor:
     is_bfloat16: bool = False
     mapped: bool = False
 
-    def let_go(self) -> None:
-        """Drop the pages of a mapped array; whoever still reads it gets them back."""
+    def release(self) -> None:
+        """Drop the pages of a mapped array; a later read brings them back."""
         if self.mapped:
             drop_pages(self.array)
 
@@ -104,7 +103,7 @@ class LazyTensors(Mapping[str, FloatArray]):
 
     def __getitem__(self, name: str) -> FloatArray:
         while self._last:
-            self._last.pop().let_go()
+            self._last.pop().release()
         self._last.append(self.raw[name])
         array = self.raw[name].to_float().reshape(self.shapes[name])
         array.flags.writeable = False
@@ -232,7 +231,7 @@ def _canonical_names(raw: Mapping[str, RawTensor], path: Path) -> dict[str, RawT
 
 
 def _infer_shape(tensors: Mapping[str, RawTensor], options: Options, path: Path) -> ModelShape:
-    layers = {int(match[1]) for name in tensors if (match := BLOCK.match(name))}
+    layers = {block for name in tensors if (block := block_of(name)) is not None}
     if not layers:
         raise UnsupportedInput(
             f"{path}: holds no blocks.* tensors, so it is no SpikeGPT checkpoint "
@@ -304,7 +303,7 @@ def _check_finite(tensors: Mapping[str, RawTensor], path: Path) -> None:
     for name, tensor in tensors.items():
         array = tensor.to_float()
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        tensor.let_go()
+        tensor.release()
         if bad:
             raise UnsupportedInput(f"{path}: {name} holds {bad} NaN or infinite values")
 

@@ -1,7 +1,7 @@
-"""Memory-mapped checkpoints: which arrays lie in the file's mapping, and letting go of them.
+"""Memory-mapped checkpoints: which arrays lie in the file's mapping, and how to release them.
 
 A large file that is mapped and read once would otherwise stay in memory whole, beside what is
-made of it. Dropped pages are read again from the file if anybody still looks at them; that
+made of it. Dropped pages are read again from the file when they are next used; that
 holds for mappings of a file only, hence :class:`Mappings`.
 """
 

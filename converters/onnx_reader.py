@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from spikegpt_neuro.converters.checkpoint import (
-    BLOCK,
     Options,
     RawTensor,
     Reader,
@@ -29,6 +28,7 @@ from spikegpt_neuro.converters.checkpoint import (
     options_from_config,
 )
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
+from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.vocabulary import Vocabulary, vocabulary_from_files
 
@@ -116,7 +116,7 @@ def _metadata(model: Any, path: Path) -> Mapping[str, Any]:
 def _is_of_checkpoint(name: str) -> bool:
     """Whether an initializer is named like a tensor of a checkpoint, not like a constant."""
     canonical = canonical_name(name)
-    return bool(BLOCK.match(canonical)) or canonical.split(".")[0] in OUTER_NAMES
+    return block_of(canonical) is not None or canonical.split(".")[0] in OUTER_NAMES
 
 
 def _raw_tensor(tensor: Any, path: Path) -> RawTensor:

@@ -88,7 +88,7 @@ class Description:
 class Diagnosis:
     """``found``: figure -> what is there. ``missing``: what is not -> how to get it.
 
-    ``optional``  True where hardly anybody has it, so that its absence is no fault.
+    ``optional``  True where few machines have it, so that its absence is no fault.
     """
 
     found: Mapping[str, Any]

@@ -45,7 +45,7 @@ STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a document comes from, and what helps where it is damaged.
 
     ``where``   the file, or what stands for it.
@@ -95,8 +95,8 @@ def decode_json(
     """The JSON text ``data`` (UTF-8, a byte order mark is skipped) as a ``type_``."""
     import msgspec
 
-    source = Source(where, remedy, exact)
-    data = _text(data, source).encode()
+    origin = Origin(where, remedy, exact)
+    data = _text(data, origin).encode()
     try:
         if exact:
             return converted(
@@ -104,11 +104,11 @@ def decode_json(
             )
         return msgspec.json.decode(data, type=type_)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), type_, _plain(data), source) from error
+        raise _explained(str(error), type_, _plain(data), origin) from error
     except (msgspec.DecodeError, ValueError) as error:
-        raise source.error(_malformed(str(error), data)) from error
+        raise origin.error(_malformed(str(error), data)) from error
     except RecursionError as error:
-        raise source.error("not valid JSON: nested too deeply") from error
+        raise origin.error("not valid JSON: nested too deeply") from error
 
 
 def converted(
@@ -117,28 +117,28 @@ def converted(
     """Values as JSON or TOML has them, as a ``type_``."""
     import msgspec
 
-    source = Source(where, remedy, exact)
+    origin = Origin(where, remedy, exact)
     try:
         if exact:
             for place, known in _unknown(content, type_, ""):
-                raise source.error(f"unknown key; expected one of {', '.join(known)}", place)
+                raise origin.error(f"unknown key; expected one of {', '.join(known)}", place)
         return msgspec.convert(content, type_)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), type_, content, source) from error
+        raise _explained(str(error), type_, content, origin) from error
     except RecursionError as error:
-        raise source.error("nested too deeply") from error
+        raise origin.error("nested too deeply") from error
 
 
 def read_toml(path: Path, *, limit: int = MEGABYTE) -> dict[str, Any]:
     """The tables of a TOML file; raises :class:`UnsupportedInput` as :func:`read_json` does."""
-    source = Source(str(path))
-    text = _text(read_bytes(path, limit), source)
+    origin = Origin(str(path))
+    text = _text(read_bytes(path, limit), origin)
     try:
         return tomllib.loads(text.replace("\r\n", "\n"))
     except RecursionError as error:
-        raise source.error("not a TOML file: nested too deeply") from error
+        raise origin.error("not a TOML file: nested too deeply") from error
     except ValueError as error:  # among them tomllib's own, and integers of 5,000 digits
-        raise source.error(f"not a TOML file: {error}") from error
+        raise origin.error(f"not a TOML file: {error}") from error
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -154,12 +154,12 @@ def read_bytes(path: Path, limit: int) -> bytes:
     raise UnsupportedInput(f"{path}: is larger than {limit:,} bytes, more than such a file takes")
 
 
-def _text(data: bytes, source: Source) -> str:
+def _text(data: bytes, origin: Origin) -> str:
     try:
         return data.removeprefix(BOM).decode("utf-8")
     except UnicodeDecodeError as error:
         bad = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
-        raise source.error(f"not UTF-8 text: {bad}") from error
+        raise origin.error(f"not UTF-8 text: {bad}") from error
 
 
 def _malformed(message: str, data: bytes) -> str:
@@ -184,21 +184,21 @@ def _plain(data: bytes) -> object:
 # msgspec's messages in our own words.
 
 
-def _explained(message: str, type_: Any, content: object, source: Source) -> UnsupportedInput:
+def _explained(message: str, type_: Any, content: object, origin: Origin) -> UnsupportedInput:
     """``Expected `int`, got `str` - at `$.pieces[3][1]``` -> the error of one line."""
     text, _, at = message.partition(" - at `")
     place, kind, value = _located(at.rstrip("`"), type_, content)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", text):
-        return source.error("is missing", f"{place}.{missing[1]}")
+        return origin.error("is missing", f"{place}.{missing[1]}")
     if wrong := re.fullmatch(r"Expected `(.*?)`(?: of length (\d+))?(?:, got `?(.*?)`?)?", text):
         expected = " or ".join(NAMES.get(n, n) for n in wrong[1].split(" | "))
         length = f" of {wrong[2]}" if wrong[2] else ""
         found = NAMES.get(wrong[3], wrong[3]) if value is LOST else _shown(value)
-        return source.error(f"expected {expected}{length}, found {found}", place)
+        return origin.error(f"expected {expected}{length}, found {found}", place)
     if text.startswith("Invalid enum value"):
         known = " or ".join(map(repr, _literals(kind)))
-        return source.error(f"expected {known}, found {_shown(value)}", place)
-    return source.error(text[:1].lower() + text[1:], place)
+        return origin.error(f"expected {known}, found {_shown(value)}", place)
+    return origin.error(text[:1].lower() + text[1:], place)
 
 
 def _located(at: str, type_: Any, value: Any) -> tuple[str, Any, Any]:

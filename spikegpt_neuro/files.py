@@ -34,7 +34,7 @@ def check_output_directory(path: Path, force: bool, is_ours: Callable[[Path], bo
     """Raise unless a directory may be written at ``path``: before any long work.
 
     An existing one is replaced only with ``force``, and only if ``is_ours`` says that it holds
-    what we wrote (an empty directory is nobody's).
+    what we wrote (an empty directory may be replaced, too).
     """
     if path.is_symlink() or path.exists():
         if not path.is_dir():

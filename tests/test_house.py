@@ -1,4 +1,4 @@
-"""The house keeps its rules: imports run one way, nothing heavy loads early, packages are named."""
+"""The project keeps its rules: which imports are allowed, what loads early, how errors read."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def test_the_core_knows_no_reader_and_no_backend() -> None:
     open_to_all = {*(CORE / "api").rglob("*.py"), *(CORE / "cli").rglob("*.py")}
     for file in sorted(set(CORE.rglob("*.py")) - open_to_all):
         for name in _imports(file):
-            room = name.removeprefix("spikegpt_neuro.").split(".")[0]
-            assert room not in OUTSIDE or not name.startswith("spikegpt_neuro."), (file, name)
+            package = name.removeprefix("spikegpt_neuro.").split(".")[0]
+            assert package not in OUTSIDE or not name.startswith("spikegpt_neuro."), (file, name)
 
 
-def test_no_room_imports_the_command_line_or_the_facade() -> None:
-    doors = {
+def test_no_package_imports_the_command_line_or_the_facade() -> None:
+    for_users = {
         *(CORE / "api").rglob("*.py"),
         CORE / "__init__.py",
         CORE / "__main__.py",
         *(CORE / "cli").rglob("*.py"),
     }
-    for file in sorted(set(_package_files()) - doors):
+    for file in sorted(set(_package_files()) - for_users):
         for name in _imports(file):
             assert not name.startswith(("spikegpt_neuro.cli", "spikegpt_neuro.api")), (file, name)
 
@@ -80,6 +80,39 @@ def test_the_command_line_names_no_backend() -> None:
             if isinstance(text, str):
                 assert text not in names, (file, text)
                 assert not re.search(r"lava_|loihi_|(?i:loihi:)|(?i:lava:)", text), (file, text)
+
+
+def _is_reported(node: ast.AST) -> bool:
+    """A ``raise`` statement or a line of the log."""
+    return isinstance(node, ast.Raise) or (
+        isinstance(node, ast.Call) and ast.unparse(node.func).startswith("LOG.")
+    )
+
+
+def _reported_texts(file: Path) -> set[str]:
+    """Texts in errors and log lines of a file, those of its constants that they name included."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    parts = [part for node in ast.walk(tree) if _is_reported(node) for part in ast.walk(node)]
+    named = [constants[p.id] for p in parts if isinstance(p, ast.Name) and p.id in constants]
+    parts += [part for value in named for part in ast.walk(value)]
+    values = [part.value for part in parts if isinstance(part, ast.Constant)]
+    return {value for value in values if isinstance(value, str)}
+
+
+def test_errors_of_the_library_name_options_as_python_does() -> None:
+    """``force=True``, not ``--force``: the command line rewrites them to its flags."""
+    files = [file for file in _package_files() if file.parent != CORE / "cli"]
+    texts = {(file, text) for file in files for text in _reported_texts(file)}
+    assert any("force=True" in text for _, text in texts)
+    for file, text in sorted(texts):
+        assert not re.search(r"(?<![\w-])--?[a-z]", text), (file, text)
 
 
 def test_no_two_modules_import_each_other() -> None:
@@ -197,8 +230,8 @@ def test_the_wheel_brings_one_top_level_name(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"spikegpt_neuro", wheel.name.rsplit("-", 3)[0] + ".dist-info"}
-    for room in OUTSIDE:
-        assert f"spikegpt_neuro/{room}/__init__.py" in names
+    for package in OUTSIDE:
+        assert f"spikegpt_neuro/{package}/__init__.py" in names
     assert "spikegpt_neuro/py.typed" in names
 
 

@@ -29,7 +29,7 @@ def test_tokens_equal_to_the_cutoff_stay() -> None:
     np.testing.assert_allclose(distribution(tie, top_p=0.3), [0.25] * 4)
 
 
-def test_temperature_acts_behind_the_cutoff() -> None:
+def test_temperature_acts_after_the_cutoff() -> None:
     # p^(1/2) of the nucleus {0.4, 0.3}; a temperature before the cutoff would keep a third token.
     roots = np.sqrt([0.4, 0.3])
     expected = [0, *(roots / roots.sum()), 0]
@@ -53,9 +53,9 @@ def test_forbidden_ids_have_no_probability() -> None:
 def test_the_newline_has_its_own_top_p() -> None:
     options = SamplerOptions(top_p=0.3, top_p_newline=1.0, newline=2)
     usual = {Sampler(options, seed).draw(LOGITS, previous=0) for seed in range(50)}
-    behind_newline = {Sampler(options, seed).draw(LOGITS, previous=2) for seed in range(50)}
+    after_newline = {Sampler(options, seed).draw(LOGITS, previous=2) for seed in range(50)}
     assert usual == {1}
-    assert behind_newline == {0, 1, 2, 3}
+    assert after_newline == {0, 1, 2, 3}
 
 
 def test_draws_follow_the_distribution_and_the_seed() -> None:

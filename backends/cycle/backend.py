@@ -36,7 +36,7 @@ class CycleBackend:
     ``hw``         a hardware profile: its name, the path of a file, or a :class:`Profile`.
     ``timing``     ``bound``, ``simple``, ``detailed``, ``cycle``, or one that is registered.
     ``schedule``   ``pipelined`` or ``fall-through``.
-    ``placement``  a file that ``map -o`` wrote, or a :class:`Placement`; None places the graph
+    ``placement``  a saved placement (a file), or a :class:`Placement`; None places the graph
                    by its activity on the first tokens.
     ``trace``, ``svg``  files to write after each run: a trace, and a picture of congestion.
 

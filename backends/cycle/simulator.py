@@ -103,7 +103,7 @@ def simulate_all(
 ) -> tuple[Run, tuple[Simulation, ...]]:
     """One run of the integers, timed in several ways; see :func:`simulate`."""
     tokens = check_tokens(graph, tokens)
-    placed = Placed.of(graph, profile, placement)
+    placed = PlacedGraph.of(graph, profile, placement)
     chunks = integer_run(graph, tokens, record)
     runs, simulations = time_chunks(placed, chunks, len(tokens), settings, progress)
     empty = Run(tokens[:0], np.zeros((0, graph.output.size), np.int32), graph.logit_scale, {})
@@ -111,7 +111,7 @@ def simulate_all(
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedGraph:
     """A graph on its cores: all that lanes share. ``stage`` (P,) is 0 for what sends nothing."""
 
     layout: Layout
@@ -123,7 +123,7 @@ class Placed:
     accounts: Accounts
 
     @staticmethod
-    def of(graph: SpikingGraph, profile: Profile, placement: Placement) -> Placed:
+    def of(graph: SpikingGraph, profile: Profile, placement: Placement) -> PlacedGraph:
         """Raises :class:`UnsupportedInput` where the placement or the profile does not fit."""
         placement.check(graph, profile)
         machine = machine_of(profile, placement, weight_bits=graph.weight_bits)
@@ -135,7 +135,7 @@ class Placed:
         accounts = Accounts.of(graph, routes, machine.mesh)
         if (accounts.micro_operations * accounts.on_chip).any():
             _ = profile["latency.micro_operation"]
-        return Placed(
+        return PlacedGraph(
             layout=layout,
             profile=profile,
             placement=placement,
@@ -214,7 +214,7 @@ class Placed:
 
 
 def time_chunks(
-    placed: Placed,
+    placed: PlacedGraph,
     chunks: Iterable[Chunk],
     tokens: int,
     settings: Sequence[Setting],

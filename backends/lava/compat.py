@@ -51,11 +51,11 @@ def load_lava() -> None:
 
 
 def _announce_every_message() -> None:
-    """Let a port of Lava wake whoever waits for it at every message.
+    """Let a port of Lava wake what waits for it at every message.
 
     As it is, it does so only if no other message was there before: if that one is taken in
-    between, nobody hears of the new one, and the network hangs. Two commands follow each other at
-    once where a ``run`` ends and the next one begins: there it happens now and then.
+    between, the new one is never announced, and the network hangs. Two commands follow each other
+    at once where a ``run`` ends and the next one begins: there it happens now and then.
     """
     channels = importlib.import_module("lava.magma.compiler.channels.pypychannel")
 

@@ -6,14 +6,12 @@ the events of all populations before it that are needed by anyone after it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import groupby
 
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph.graph import SpikingGraph
-
-BLOCK = re.compile(r"blocks\.(\d+)\.")
+from spikegpt_neuro.graph.layers import block_of, layer_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def parts(graph: SpikingGraph) -> tuple[Part, ...]:
 
 def _sides(names: list[str]) -> dict[str, str]:
     """Population -> ``input``, ``blocks.N`` or ``output``."""
-    blocks = {name: match[0].rstrip(".") for name in names if (match := BLOCK.match(name))}
+    blocks = {name: layer_of(name) for name in names if block_of(name) is not None}
     first = min((names.index(name) for name in blocks), default=1)
     return {
         name: blocks.get(name, "input" if index < first else "output")

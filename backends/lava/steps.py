@@ -54,7 +54,7 @@ class Inlet:
     """One port: the FIFO that balances its delay, the projection's shift, a recorder.
 
     ``recorder`` is that of the population the port listens to, where it is a stock LIF,
-    which cannot record itself, and nobody else does.
+    which cannot record itself, and no other port does.
     """
 
     def __init__(self, size: int, delay: int, shift: int, recorder: Recorder | None) -> None:

@@ -24,7 +24,7 @@ from spikegpt_neuro.backends.lava.supervisor import Worker
 from spikegpt_neuro.backends.loihi.access import require_extension
 from spikegpt_neuro.backends.loihi.connection import find_connection
 from spikegpt_neuro.backends.loihi.deployment import Crossing, Deployment, deploy
-from spikegpt_neuro.backends.loihi.job import Probe, Settings, read_measured
+from spikegpt_neuro.backends.loihi.job import LoihiSettings, Probe, read_measured
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.running import (
@@ -108,7 +108,7 @@ class LoihiBackend:
         crossing = Crossing(*self.adapter_steps)
         return deploy(graph, self.layers, tuple(self.only_projection), crossing)
 
-    def settings(self, probe: Probe | None = None) -> Settings:
+    def settings(self, probe: Probe | None = None) -> LoihiSettings:
         """What the worker is told; raises :class:`UsageError` for contradictory options."""
         options = {
             "slurm": self.slurm,
@@ -120,7 +120,7 @@ class LoihiBackend:
             connection = find_connection(options, os.environ, self.config)
         crossing = Crossing(*self.adapter_steps)
         only = tuple(self.only_projection)
-        return Settings(self.rehearse, self.layers, only, crossing, connection, probe)
+        return LoihiSettings(self.rehearse, self.layers, only, crossing, connection, probe)
 
     def _run(
         self,

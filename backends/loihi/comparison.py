@@ -27,7 +27,7 @@ COUNTED: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedQuantity:
     """One quantity of a category; ``ratio``: measured over estimated, None where that is 0."""
 
     category: str
@@ -76,7 +76,7 @@ def _events(trip: Trip, cores: int, reference: Run, steps: int) -> HardwareEvent
     )
 
 
-def compare(measured: Estimate, plan: Capacity, reference: Run) -> Sequence[Row]:
+def compare(measured: Estimate, plan: Capacity, reference: Run) -> Sequence[ComparedQuantity]:
     """Measured against estimated, category by category.
 
     The estimate prices the events of the same tokens, and static power over the measured time.
@@ -86,13 +86,14 @@ def compare(measured: Estimate, plan: Capacity, reference: Run) -> Sequence[Row]
     static = found.joules["static"]
     dynamic = added(j for name, j in found.joules.items() if name not in SHARED)
     rows = [
-        Row("static", "energy", "J", measured.joules["static"].value, static),
-        Row("dynamic", "energy", "J", measured.undivided.value, dynamic),
-        Row("total", "energy", "J", measured.total.value, static + dynamic),
+        ComparedQuantity("static", "energy", "J", measured.joules["static"].value, static),
+        ComparedQuantity("dynamic", "energy", "J", measured.undivided.value, dynamic),
+        ComparedQuantity("total", "energy", "J", measured.total.value, static + dynamic),
     ]
     total = reduce(add, events.values(), HardwareEvents())
     for counter, name in COUNTED.items():
         if counter in measured.raw["counts"]:
             expected = Range.exactly(getattr(total, name))
-            rows.append(Row(CATEGORY_OF[name], name, "", measured.raw["counts"][counter], expected))
+            counted = measured.raw["counts"][counter]
+            rows.append(ComparedQuantity(CATEGORY_OF[name], name, "", counted, expected))
     return rows

@@ -2,10 +2,10 @@
 
 What comes first decides, and says the whole of it:
 
-1. options: ``--slurm partition[,board]`` or ``--host address``; ``--chip-generation``
+1. options: ``slurm='partition[,board]'`` or ``host='address'``; ``chip_generation``
 2. ``SPIKEGPT_NEURO_LOIHI_SLURM``, ``..._HOST``, ``..._CHIP_GENERATION``
 3. Lava's own variables: ``SLURM`` with ``PARTITION`` and ``BOARD``, or ``NXSDKHOST``; ``LOIHI_GEN``
-4. the file that ``--loihi-config`` or ``SPIKEGPT_NEURO_LOIHI_CONFIG`` names, else
+4. the file that ``config`` or ``SPIKEGPT_NEURO_LOIHI_CONFIG`` names, else
    ``~/.config/spikegpt-neuro/loihi.toml``, with the keys ``slurm``, ``host``, ``chip_generation``
 """
 

@@ -23,9 +23,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.lava.parts import BLOCK
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
+from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.neurons.lif import LIF
 from spikegpt_neuro.neurons.program import PAYLOAD_BITS_MAX, EventFormat
 
@@ -201,8 +201,8 @@ def deploy(
     wanted = _layers(layers, graph)
     return Deployment(
         graph,
-        frozenset(q.name for q in dense if _layer_of(q.target) in wanted),
-        frozenset(name for name in lifs if _layer_of(name) in wanted),
+        frozenset(q.name for q in dense if block_of(q.target) in wanted),
+        frozenset(name for name in lifs if block_of(name) in wanted),
         crossing,
     )
 
@@ -230,8 +230,3 @@ def _layers(text: str, graph: SpikingGraph) -> set[int]:
     if not found or not found <= set(range(graph.shape.layers)):
         raise UsageError(f"layers={text!r}: the model has the layers 0 to {graph.shape.layers - 1}")
     return found
-
-
-def _layer_of(population: str) -> int | None:
-    match = BLOCK.match(population)
-    return int(match[1]) if match else None

@@ -27,7 +27,7 @@ MEASURED = "measured.json"
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoihiSettings:
     """Content of ``loihi.json``; ``probe`` None: a run that measures nothing."""
 
     rehearse: bool
@@ -46,7 +46,7 @@ class Settings:
         (directory / SETTINGS).write_text(json.dumps(asdict(self)), "utf-8")
 
     @classmethod
-    def read(cls, directory: Path) -> Settings:
+    def read(cls, directory: Path) -> LoihiSettings:
         """The settings of a job directory."""
         return read_json(directory / SETTINGS, cls, limit=MEGABYTE, exact=True)
 

@@ -23,7 +23,7 @@ Raw = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """``runs``: one per probe, all of the same tokens, with the logits only."""
 
     raw: Raw
@@ -36,7 +36,7 @@ def measure(
     tokens: NDArray[np.int64],
     probes: Sequence[Probe] = PROBES,
     progress: Progress | None = None,
-) -> Measured:
+) -> Measurement:
     """Run ``tokens`` once for each probe, each run in a process of its own."""
     raw: dict[str, Mapping[str, Any]] = {}
     runs: list[Run] = []
@@ -46,10 +46,10 @@ def measure(
         run, values = backend.measure(graph, tokens, probe)
         raw[probe] = values
         runs.append(run)
-    return Measured(raw, tuple(runs))
+    return Measurement(raw, tuple(runs))
 
 
-def record(measured: Measured, plan: Capacity, backend: LoihiBackend, exact: bool) -> Estimate:
+def record(measured: Measurement, plan: Capacity, backend: LoihiBackend, exact: bool) -> Estimate:
     """What was measured, in the record of all estimators.
 
     The probes tell static from dynamic energy, not what the dynamic part was spent on: that is

@@ -29,7 +29,7 @@ from spikegpt_neuro.errors import CheckFailed
 
 
 @dataclass(frozen=True)
-class Network:
+class ChipNetwork:
     """Connected Lava Processes.
 
     ``entry``    the host's process; Lava finds the others.
@@ -47,7 +47,7 @@ def network_of(
     platform: Platform,
     tokens: NDArray[np.int64],
     recorders: Mapping[str, Recorder],
-) -> Network:
+) -> ChipNetwork:
     """The network that runs ``tokens``; the platform alone decides where."""
     trips = deployment.trips
     step = HostStep(deployment, tokens, recorders)
@@ -65,7 +65,7 @@ def network_of(
         neurons.s_out.connect(again.inp)
         again.out.connect(getattr(host, f"in_{index}"))
         on_chip |= {f"synapses of {trip.name}": synapses, f"neurons of {trip.name}": neurons}
-    return Network(host, deployment.depth, on_chip)
+    return ChipNetwork(host, deployment.depth, on_chip)
 
 
 def _stock(trip: Trip) -> tuple[Any, Any]:
@@ -84,7 +84,7 @@ def _stock(trip: Trip) -> tuple[Any, Any]:
     return dense, GradedVec(shape=(trip.target.size,), vth=0)
 
 
-def check_on_neuro_cores(network: Network) -> None:
+def check_on_neuro_cores(network: ChipNetwork) -> None:
     """Raise :class:`CheckFailed` if Lava chose a CPU model for anything that belongs on the chip.
 
     Lava does so without a word where it finds no other model; nothing would be measured then.

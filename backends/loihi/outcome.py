@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.backends.loihi.access import require_extension
 from spikegpt_neuro.backends.loihi.backend import LoihiBackend
 from spikegpt_neuro.backends.loihi.capacity import Capacity, capacity
-from spikegpt_neuro.backends.loihi.comparison import Row, compare
+from spikegpt_neuro.backends.loihi.comparison import ComparedQuantity, compare
 from spikegpt_neuro.backends.loihi.job import PROBES, Probe
 from spikegpt_neuro.backends.loihi.measurement import measure, record
 from spikegpt_neuro.backends.reference.backend import ReferenceBackend
@@ -34,7 +34,7 @@ class MeasuredProfile:
     """
 
     record: Estimate
-    rows: Sequence[Row]
+    rows: Sequence[ComparedQuantity]
     first_mismatch: str | None
     head: Where
 

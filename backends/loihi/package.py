@@ -50,7 +50,7 @@ OWN_PROFILE = "profile.toml"
 LIBRARY = ("spikegpt_neuro", "spikegpt_neuro.backends", "spikegpt_neuro.hw_profiles")
 KEPT = (".py", ".toml", ".typed")
 DEFAULT_MINUTES = 20
-ANOTHER_JOB = "write one with profile --dry-run -o"
+AGAIN = "write the job folder again"
 
 RUN = """#!/bin/sh
 # sh run.sh              measure on Loihi 2
@@ -185,11 +185,9 @@ def run_package(folder: Path, rehearse: bool) -> Mapping[str, Any]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = read_json(
-        folder / JOB, dict[str, Any], limit=MEGABYTE, remedy=ANOTHER_JOB
-    )
+    content: dict[str, Any] = read_json(folder / JOB, dict[str, Any], limit=MEGABYTE, remedy=AGAIN)
     if content.get("format") != FORMAT:
-        raise UnsupportedInput(f"{folder / JOB} is not a job; {ANOTHER_JOB}")
+        raise UnsupportedInput(f"{folder / JOB} is not a job; {AGAIN}")
     return content
 
 

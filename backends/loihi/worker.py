@@ -30,7 +30,7 @@ from spikegpt_neuro.backends.loihi import limits
 from spikegpt_neuro.backends.loihi.access import require_extension
 from spikegpt_neuro.backends.loihi.connection import connect
 from spikegpt_neuro.backends.loihi.deployment import Deployment
-from spikegpt_neuro.backends.loihi.job import Settings, write_measured
+from spikegpt_neuro.backends.loihi.job import LoihiSettings, write_measured
 from spikegpt_neuro.errors import WorkerFailed
 
 RELEASE_SECONDS = 5.0
@@ -42,7 +42,7 @@ class CutShort(BaseException):
 
 def run(job: Job, messages: Messages) -> None:
     """Build, run, report, stop."""
-    settings = Settings.read(job.directory)
+    settings = LoihiSettings.read(job.directory)
     if settings.rehearse:
         deployment = _deployment(job, settings)
         limits.check_rehearsal(deployment, len(job.settings.recorded))
@@ -53,7 +53,7 @@ def run(job: Job, messages: Messages) -> None:
     _measure(_deployment(job, settings), settings, job, messages)
 
 
-def _deployment(job: Job, settings: Settings) -> Deployment:
+def _deployment(job: Job, settings: LoihiSettings) -> Deployment:
     from spikegpt_neuro.graph.artifact import load
 
     deployment = settings.deployment(load(job.settings.artifact))
@@ -82,7 +82,7 @@ def _rehearse(deployment: Deployment, job: Job, messages: Messages) -> None:
     network.entry.stop()
 
 
-def _measure(deployment: Deployment, settings: Settings, job: Job, messages: Messages) -> None:
+def _measure(deployment: Deployment, settings: LoihiSettings, job: Job, messages: Messages) -> None:
     """One run on hardware, with one probe or none."""
     from lava.magma.core.run_conditions import RunSteps
 
@@ -96,7 +96,7 @@ def _measure(deployment: Deployment, settings: Settings, job: Job, messages: Mes
     configuration = platform.run_configuration([] if probe is None else probe.callbacks)
     if probe is not None:
         probe.attach(configuration, steps)
-    with _letting_go(network, job, messages), _ending_with_any_actor(network):
+    with _released(network, job, messages), _ending_with_any_actor(network):
         executable = network.entry.compile(configuration)
         check_on_neuro_cores(network)
         network.entry.create_runtime(configuration, executable)
@@ -110,7 +110,7 @@ def _measure(deployment: Deployment, settings: Settings, job: Job, messages: Mes
 
 
 @contextmanager
-def _letting_go(network: Any, job: Job, messages: Messages) -> Iterator[None]:
+def _released(network: Any, job: Job, messages: Messages) -> Iterator[None]:
     """Stop the runtime at the end; cut short, try to for a while, then end every process.
 
     Stopping a run that has failed may hang: Lava waits for processes that will not answer.

@@ -32,7 +32,7 @@ BACKEND = Description(
 
 
 def __getattr__(name: str) -> Any:
-    """The executor and the backend load numba: only when somebody asks for them."""
+    """The executor and the backend load numba: only when they are asked for."""
     home = {"ReferenceBackend": "backend", "Executor": "executor"}.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

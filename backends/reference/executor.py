@@ -21,7 +21,7 @@ GraphState = Mapping[str, State]
 Observer = Callable[[str, IntArray], None]
 
 
-class Step(NamedTuple):
+class GraphAdvance(NamedTuple):
     """Result of :meth:`Executor.advance`."""
 
     state: GraphState
@@ -67,12 +67,12 @@ class Executor:
         arrivals: Mapping[str, IntArray],
         keep: Collection[str] | None = None,
         observe: Observer | None = None,
-    ) -> Step:
+    ) -> GraphAdvance:
         """Run T tokens; ``arrivals`` holds (T, n) events for each name in ``arriving``.
 
         ``observe`` sees the events of every population as they are sent. ``events`` of the
         result holds those named by ``keep`` (all where None); others are freed as soon as
-        nobody needs them.
+        no population needs them.
         """
         events: dict[str, IntArray] = dict(arrivals)
         next_state: dict[str, State] = {}
@@ -88,7 +88,7 @@ class Executor:
             if keep is not None:
                 self._free(population, events, keep)
         produced = {p.name: events[p.name] for p in self.populations if p.name in events}
-        return Step(next_state, produced, counts)
+        return GraphAdvance(next_state, produced, counts)
 
     def _inputs(self, population: Population, events: Mapping[str, IntArray]) -> list[IntArray]:
         if population is self.graph.input:

@@ -39,7 +39,7 @@ from spikegpt_neuro.backends.reference.team import (
     new_board,
 )
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
-from spikegpt_neuro.graph.tensors import let_go
+from spikegpt_neuro.graph.tensors import release
 from spikegpt_neuro.neurons import PROGRAMS
 from spikegpt_neuro.neurons.program import PORTS_MAX, IntArray, Kernel, Program
 
@@ -87,7 +87,7 @@ class Stepper:
 
     ``losses`` (operations, 2): saturations and clipped payloads so far. ``threads``: how many
     share the large products; no more than can run at the same time, and one where no product
-    is large. Close a stepper of several threads, or let go of it: its helpers then end.
+    is large. Close a stepper of several threads, or drop it: its helpers then end.
     """
 
     def __init__(self, graph: SpikingGraph, threads: int = 1) -> None:
@@ -230,7 +230,7 @@ def _in_one_piece(matrices: list[NDArray[np.int8]]) -> Any:
     for matrix, count in zip(matrices, lines, strict=True):
         view = memory[begin : begin + matrix.size].reshape(matrix.shape)
         view[:] = matrix
-        let_go(matrix)
+        release(matrix)
         placed.append(view)
         begin += count * CACHE_LINE
     return placed

@@ -16,7 +16,7 @@ from spikegpt_neuro.api.models import load, read_model
 from spikegpt_neuro.api.stages import Stages, stage
 from spikegpt_neuro.benchmark.figures import table
 from spikegpt_neuro.benchmark.speed import Plan
-from spikegpt_neuro.benchmark.suite import Report, Subject, measure
+from spikegpt_neuro.benchmark.suite import Comparison, Subject, measure
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
@@ -35,7 +35,7 @@ class Benchmark(Result):
     figures: Mapping[str, Any]
     facts: Mapping[str, Any]
     remarks: tuple[str, ...]
-    report: Report = field(repr=False)
+    report: Comparison = field(repr=False)
 
     HEADLINE: ClassVar[tuple[str, ...]] = ("facts",)
 

@@ -1,4 +1,4 @@
-"""What can be chosen, and what is chosen where nobody says; loads nothing heavy."""
+"""What can be chosen, and what is chosen by default; loads nothing heavy."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Environment(Result):
     """What is there, and what is not.
 
     ``missing``       name -> how to install it.
-    ``rarely_there``  backend that hardly anybody has -> the same.
+    ``rarely_there``  backend that few machines have -> the same.
     """
 
     found: Mapping[str, Any]

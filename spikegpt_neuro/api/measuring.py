@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.cycle.placed_machine import End
 from spikegpt_neuro.backends.cycle.result import Simulation
-from spikegpt_neuro.backends.cycle.simulator import Placed, Setting, time_chunks
+from spikegpt_neuro.backends.cycle.simulator import PlacedGraph, Setting, time_chunks
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.masks import Chunk, Layout, integer_run
 from spikegpt_neuro.energy.activity import Activity, Tally
@@ -123,9 +123,9 @@ class Site:
     placement: Placement
 
     @cached_property
-    def placed(self) -> Placed:
+    def placed(self) -> PlacedGraph:
         """What all timings share."""
-        return Placed.of(self.measured.graph, self.profile, self.placement)
+        return PlacedGraph.of(self.measured.graph, self.profile, self.placement)
 
     def time(
         self, schedule: Schedule, timing: Timing, progress: Progress | None = None

@@ -42,7 +42,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Report:
+class Comparison:
     """``figures`` with both sides, the ``facts`` they rest on, ``remarks`` for a reader."""
 
     figures: tuple[Figure, ...]
@@ -58,7 +58,7 @@ class Report:
         }
 
 
-def measure(subject: Subject, plan: Plan, stage: Stage) -> Report:
+def measure(subject: Subject, plan: Plan, stage: Stage) -> Comparison:
     """Generation, sequence mode, start-up and memory of ``subject``.
 
     Raises :class:`~spikegpt_neuro.errors.CheckFailed` if the torch side does not compute the
@@ -92,4 +92,4 @@ def measure(subject: Subject, plan: Plan, stage: Stage) -> Report:
         **{f"share_{name}": share for name, share in event_shares(graph, run).items()},
     }
     missing = () if opponent is not None else (TORCH_MISSING,)
-    return Report((*speed, whole, *start), facts, subject.remarks + missing)
+    return Comparison((*speed, whole, *start), facts, subject.remarks + missing)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.float_forward import EXPONENT_START, LAYER_NORM_EPSILON
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
@@ -59,8 +60,10 @@ class TorchModel:
         for name in list(self._weights):
             if name.endswith("time_decay"):
                 self._weights[name] = -torch.exp(self._weights[name])
-            if every and name.endswith(("att.output.weight", "ffn.value.weight")):
-                self._weights[name] = self._weights[name] / 2 ** (int(name.split(".")[1]) // every)
+            block = block_of(name)
+            is_divided = name.endswith(("att.output.weight", "ffn.value.weight"))
+            if every and is_divided and block is not None:
+                self._weights[name] = self._weights[name] / 2 ** (block // every)
 
     def reset(self) -> None:
         """Return to the state before the first token."""

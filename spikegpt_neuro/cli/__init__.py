@@ -17,7 +17,7 @@ from importlib import import_module
 
 import click
 
-from spikegpt_neuro.cli.session import PROGRAM, Session, as_typed
+from spikegpt_neuro.cli.session import PROGRAM, Invocation, as_typed
 from spikegpt_neuro.errors import SpikeGPTError
 from spikegpt_neuro.version import __version__
 
@@ -78,32 +78,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb; returns the exit code. Errors are one line on standard error."""
-    session = Session()
+    invocation = Invocation()
     if hasattr(sys.stdout, "reconfigure"):  # text of the model, whatever the terminal can show
         sys.stdout.reconfigure(errors="replace")
     try:
-        code = group.main(list(arguments), PROGRAM, standalone_mode=False, obj=session)
+        code = group.main(list(arguments), PROGRAM, standalone_mode=False, obj=invocation)
         sys.stdout.flush()
         return int(code or 0)
     except BrokenPipeError:  # the reader of our output left, for example head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", INTERRUPTED, session)
+        return _fail("interrupted", INTERRUPTED, invocation)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return USAGE_ERROR
     except click.ClickException as error:
-        return _fail(_usage(error), error.exit_code, session)
+        return _fail(_usage(error), error.exit_code, invocation)
     except SpikeGPTError as error:
-        return _fail(as_typed(str(error)), error.exit_code, session)
+        return _fail(as_typed(str(error)), error.exit_code, invocation)
     except Exception as error:
         hint = "an error of this program; --debug shows where"
-        return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR, session)
+        return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR, invocation)
 
 
-def _fail(text: str, code: int, session: Session) -> int:
-    if session.debug:
+def _fail(text: str, code: int, invocation: Invocation) -> int:
+    if invocation.debug:
         traceback.print_exc()
     click.echo(f"error: {' '.join(text.split())}", err=True)
     return code

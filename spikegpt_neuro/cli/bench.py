@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spikegpt_neuro.api.choices import DEFAULT_SHAPE
-from spikegpt_neuro.cli.common import Output, Stages, verb
+from spikegpt_neuro.cli.common import Output, ShownStages, verb
 from spikegpt_neuro.cli.session import as_typed
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _keep_to(threads: int) -> None:
         os.environ.update(thread_environment(threads))
 
 
-class _Announced(Stages):
+class _Announced(ShownStages):
     """Says what is measured next, in a pipe too."""
 
     @contextmanager

@@ -23,7 +23,7 @@ from spikegpt_neuro.api.choices import (
     options_for,
     timing_names,
 )
-from spikegpt_neuro.cli.session import Session
+from spikegpt_neuro.cli.session import Invocation
 from spikegpt_neuro.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ class Output:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @property
-    def stages(self) -> Stages:
+    def stages(self) -> ShownStages:
         """Progress of work in several parts, each under its label."""
-        return Stages(self)
+        return ShownStages(self)
 
 
 @dataclass(frozen=True)
-class Stages:
+class ShownStages:
     """A bar for each part of a long work."""
 
     out: Output
@@ -115,9 +115,9 @@ def verb(function: Function) -> Function:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def wrapped(as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
-        session = click.get_current_context().find_object(Session)
-        if session is not None:
-            session.debug = debug
+        invocation = click.get_current_context().find_object(Invocation)
+        if invocation is not None:
+            invocation.debug = debug
         with _remarks(quiet):
             function(Output(as_json, quiet), **options)
 

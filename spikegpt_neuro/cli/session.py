@@ -21,7 +21,7 @@ def as_typed(text: str) -> str:
 
 
 @dataclass
-class Session:
-    """What outlives a verb: whether an error shall show its traceback."""
+class Invocation:
+    """What outlives a verb: whether an error shows its traceback."""
 
     debug: bool = False

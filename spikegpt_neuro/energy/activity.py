@@ -1,7 +1,7 @@
 """What a run of any backend says about activity, in one form: measured, never assumed.
 
 An event is a payload that is not 0. :class:`Tally` counts as a run goes by, population by
-population and chunk by chunk, so that nobody has to hold all events in memory;
+population and chunk by chunk, so that the events need never all be in memory;
 :func:`activity_of` counts a finished run that recorded every population. Both give the same.
 """
 

@@ -1,4 +1,4 @@
-"""The record of a run: activity priced on placed hardware, over a time that somebody found.
+"""The record of a run: activity priced on placed hardware, over a time found elsewhere.
 
 An estimator is a source of events and of time: ``reference`` and ``lava`` give the activity of
 their own run, and :func:`~spikegpt_neuro.energy.hardware.hardware_events` follows it over the
@@ -59,7 +59,7 @@ def estimate(
 ) -> Estimate:
     """Price a run; ``events`` are those that a simulation counted, else they are worked out.
 
-    Accesses are those of ``timed.steps`` steps, whoever counted the events. Raises
+    Accesses are those of ``timed.steps`` steps, wherever the events were counted. Raises
     :class:`UnsupportedInput` where the placement is not one of this graph on this hardware.
     """
     if events is None:

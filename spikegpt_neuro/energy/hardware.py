@@ -1,7 +1,7 @@
 """From events and routes to hardware events: the counts that energy is made of.
 
 A population owns what its neurons do (accesses, updates, spikes) and all that its events cause:
-messages, hops, the axons that they arrive on and the synapses that they meet. Whoever counted the
+messages, hops, the axons that they arrive on and the synapses that they meet. Whatever counted the
 events, a run's activity or a simulation, gives them segment by segment
 (:mod:`spikegpt_neuro.mapping.routes`).
 """

@@ -47,7 +47,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Energy and time of a run, whoever found them.
+    """Energy and time of a run, from any estimator.
 
     A run is priced in the steady state: ``joules`` and ``seconds`` divided by ``tokens`` are what
     one more token costs. What a text pays once, the steps in which a pipeline fills, stands
@@ -60,7 +60,7 @@ class Estimate:
     ``steps``          time steps of ``tokens`` tokens.
     ``is_steady``      False where the run was too short to fill a pipeline: then the figures are
                        of the whole run, filling included.
-    ``by_population``  population -> category -> joules; shared categories belong to nobody.
+    ``by_population``  population -> category -> joules; shared categories belong to none.
     ``by_operation``   name of the constant (``synaptic_operation``, ...) -> joules; adds up to
                        the total like ``joules``.
     ``undivided``      joules of the total that no category can claim: what a probe sees at once.

@@ -1,4 +1,4 @@
-"""The artifact: a spiking graph as a directory that anybody can read and nobody can abuse.
+"""The artifact: a spiking graph as a directory, readable by any tool and safe to load.
 
 =======================  =========================================================
 ``config.json``          format, schema version, shape, bit widths, provenance, and
@@ -38,7 +38,7 @@ from spikegpt_neuro.documents import (
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
-from spikegpt_neuro.graph.tensors import let_go, map_tensors
+from spikegpt_neuro.graph.tensors import map_tensors, release
 from spikegpt_neuro.graph.weights import PackedWeights
 from spikegpt_neuro.graph.writer import (
     CARD,
@@ -140,7 +140,7 @@ def load(path: str | Path) -> SpikingGraph:
     content = read_json(directory / GRAPH, _Graph, limit=GRAPH_LIMIT, remedy=DAMAGED)
     graph = _graph_of(config, content, tensors, directory).validate()
     for tensor in tensors.values():  # the validation has looked at all
-        let_go(tensor)
+        release(tensor)
     return graph
 
 

@@ -1,4 +1,7 @@
-"""Which layer a population belongs to, by its name: ``blocks.N.`` and what it is in the block."""
+"""Which layer a population belongs to, by its name: ``blocks.N.`` and what it is in the block.
+
+Populations are named like the tensors of a checkpoint, so these read either's names.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ ON_CHIP = 1
 
 
 def stages(graph: SpikingGraph, one_to_one: int = 0) -> Mapping[str, int]:
-    """Stage S of every population, in time steps behind the input."""
+    """Stage S of every population, in time steps after the input."""
     found: dict[str, int] = {}
     for population in graph.populations:
         found[population.name] = max(

@@ -1,4 +1,4 @@
-"""Tensors of a safetensors file, mapped into memory: read where somebody looks at them."""
+"""Tensors of a safetensors file, mapped into memory: read when they are used."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _tensor(name: str, entry: Any, data: NDArray[np.uint8], path: Path) -> NDArr
     return data[begin:end].view(STORED_AS[entry["dtype"]]).reshape(entry["shape"])
 
 
-def let_go(array: NDArray[Any]) -> None:
-    """Give back the memory of a mapped ``array``; it is read again where somebody looks.
+def release(array: NDArray[Any]) -> None:
+    """Give back the memory of a mapped ``array``; it is read again when it is used.
 
     Nothing happens to any other array.
     """

@@ -1,4 +1,4 @@
-"""Weights of 4 bits as a graph holds them: two to a byte, unpacked when somebody asks."""
+"""Weights of 4 bits as a graph holds them: two to a byte, unpacked when they are read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PackedWeights:
 class WeightsField:
     """The field ``weights`` of a projection: it takes packed weights too, and gives plain ones.
 
-    Nothing unpacked is kept: whoever reads the field holds the only copy.
+    Nothing unpacked is kept: the reader of the field holds the only copy.
     """
 
     @overload

@@ -5,7 +5,7 @@ leaves and its direction, ``4 router + direction``, with router ``x rows + y``; 
 y to the south. Chips stand in the mesh side by side: a link between two of them is a link that
 crosses a multiple of a chip's columns or rows.
 
-Here stands all that anybody needs to know of ways: arrays for many pairs at once
+This module holds all that others need to know of ways: arrays for many pairs at once
 (:meth:`Mesh.ways`, :func:`~spikegpt_neuro.hardware.topology.ways_between`), and compiled functions
 that other kernels call.
 """

@@ -161,7 +161,7 @@ _TIMED = {event.name: event.meaning for event in _in_order() if event.time != "n
 _UNTIMED = {event.name: event.meaning for event in _in_order() if event.time == "none"}
 _OPERATIONS = {
     "synaptic_operation": _TIMED["synaptic_operation"],
-    # Other kinds of lists, which no graph has: profiles may give them, nobody counts them.
+    # Other kinds of lists, which no graph has: profiles may give them, they are never counted.
     "synaptic_operation_sparse": "one synapse of a sparse list",
     "synaptic_operation_convolution": "one synapse of a convolutional list",
     **_TIMED,

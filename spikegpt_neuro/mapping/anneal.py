@@ -139,7 +139,7 @@ def _partner(
     first: Indices,
     other: Indices,
 ) -> int:
-    """Whom to swap with: anybody, or whoever stands beside a core that a talks to."""
+    """The core to swap with: any, or one beside a core that ``a`` sends to or hears from."""
     count = len(slots)
     degree = first[a + 1] - first[a]
     if degree == 0 or _random(state) < 0.5:

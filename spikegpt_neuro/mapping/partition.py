@@ -127,7 +127,7 @@ class _Packing:
     def _candidates(self, demand: Demand) -> list[int]:
         """Cores in use that are looked at, last first; without dense synapses, fullest first.
 
-        What needs axons more than memory shall not use up the axons of a core with much memory.
+        What needs axons more than memory must not use up the axons of a core with much memory.
         """
         newest = range(len(self.cores) - 1, -1, -1)[: self.strategy.window]
         if demand.is_heavy:

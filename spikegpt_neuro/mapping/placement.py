@@ -30,8 +30,7 @@ FORMAT = "spikegpt-neuro placement"
 SCHEMA_VERSION = 1
 WHERES: tuple[Where, ...] = get_args(Where)
 FILE_LIMIT = 512 * MEGABYTE
-DAMAGED = "map the model again"
-ANOTHER_FILE = "write one with map -o"
+AGAIN = "place the model again"
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Placement:
         """
         self.check_origin(graph, profile)
         for problem in _problems(self, graph, profile):
-            raise UnsupportedInput(f"the placement: {problem}; map the model again")
+            raise UnsupportedInput(f"the placement: {problem}; {AGAIN}")
         return self
 
     def check_origin(self, graph: SpikingGraph, profile: Profile) -> Placement:
@@ -83,11 +82,11 @@ class Placement:
         All that can be asked of a packing of a part of the graph (a Loihi job's).
         """
         if self.graph != structure_of(graph):
-            raise UnsupportedInput("the placement is of another model; map this one again")
+            raise UnsupportedInput("the placement is of another model; place this one again")
         if self.hardware_sha256 != profile.sha256:
             raise UnsupportedInput(
-                f"the placement is for {self.hardware}, not for {profile.name} as it is now; "
-                "map the model again"
+                f"the placement is for {self.hardware}, not for {profile.name} as it is "
+                f"now; {AGAIN}"
             )
         return self
 
@@ -112,17 +111,17 @@ def load_placement(path: str | Path) -> Placement:
     """
     file = Path(path)
     data = read_bytes(file, limit=FILE_LIMIT)
-    kind = decode_json(data, Kind, where=str(file), remedy=ANOTHER_FILE)
+    kind = decode_json(data, Kind, where=str(file), remedy=AGAIN)
     if kind.format != FORMAT:
-        raise UnsupportedInput(f"{file} is not a placement; {ANOTHER_FILE}")
+        raise UnsupportedInput(f"{file} is not a placement; {AGAIN}")
     if kind.schema_version != SCHEMA_VERSION:
         raise UnsupportedInput(
             f"{file}: schema version {kind.schema_version!r}, this version reads "
-            f"{SCHEMA_VERSION}; {DAMAGED}"
+            f"{SCHEMA_VERSION}; {AGAIN}"
         )
-    placement = _from_document(decode_json(data, _Document, where=str(file), remedy=DAMAGED))
+    placement = _from_document(decode_json(data, _Document, where=str(file), remedy=AGAIN))
     for problem in (*_site_problems(placement), *_piece_problems(placement)):
-        raise UnsupportedInput(one_line(f"{file}: {problem}; {DAMAGED}"))
+        raise UnsupportedInput(one_line(f"{file}: {problem}; {AGAIN}"))
     return placement
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spikegpt_neuro.drawing import shortened
-from spikegpt_neuro.energy.accounting import ACCOUNTINGS, Counts, counts_of, price
+from spikegpt_neuro.energy.accounting import ACCOUNTINGS, TokenCounts, counts_of, price
 from spikegpt_neuro.energy.baselines import (
     ENWIK8,
     Operations,
@@ -15,7 +15,7 @@ from spikegpt_neuro.energy.baselines import (
 )
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.reports.charts import Bar, curves, intervals, stacked
-from spikegpt_neuro.reports.content import Figure, Material, Section, Table, schedule_of
+from spikegpt_neuro.reports.content import Material, Picture, Section, Table, schedule_of
 from spikegpt_neuro.reports.numbers import scaled
 
 
@@ -57,8 +57,8 @@ def baselines(material: Material) -> Section:
         "Beside other models",
         (said,),
         (
-            Figure(chart, "Multiply-accumulates per token, all of them."),
-            Figure(growth, "A transformer's work grows with what it looks back on."),
+            Picture(chart, "Multiply-accumulates per token, all of them."),
+            Picture(growth, "A transformer's work grows with what it looks back on."),
             _devices(material),
             _enwik8(material, effective),
         ),
@@ -143,16 +143,16 @@ def accountings(material: Material) -> Section:
     )
 
 
-def _defaults(material: Material, counts: Counts) -> Figure:
+def _defaults(material: Material, counts: TokenCounts) -> Picture:
     """Ours with its range, and the default variant of each convention."""
     first = material.estimates[0]
     rows = [(f"{first.accounting}, {first.hardware}", first.total * (1 / first.tokens))]
     rows += [(name, Range.exactly(price(name, counts).joules)) for name in ACCOUNTINGS]
     chart = intervals("Energy by accounting", rows, ("joules per token, logarithmic", "J"))
-    return Figure(chart, "One run, priced by each convention (its first variant below).")
+    return Picture(chart, "One run, priced by each convention (its first variant below).")
 
 
-def _variants(material: Material, counts: Counts) -> Table:
+def _variants(material: Material, counts: TokenCounts) -> Table:
     rows = []
     for accounting in ACCOUNTINGS.values():
         for variant, meaning in accounting.variants.items():

@@ -49,7 +49,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Picture:
     """A picture (SVG whose texts are escaped) and what it shows."""
 
     svg: str
@@ -73,7 +73,7 @@ class Section:
     name: str
     title: str
     paragraphs: tuple[str, ...]
-    blocks: tuple[Figure | Table, ...] = ()
+    blocks: tuple[Picture | Table, ...] = ()
 
 
 def schedule_of(estimate: Estimate) -> str:

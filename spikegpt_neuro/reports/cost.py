@@ -11,7 +11,7 @@ from spikegpt_neuro.hardware import events
 from spikegpt_neuro.hardware.profile import Constant
 from spikegpt_neuro.mapping.picture import draw
 from spikegpt_neuro.reports.charts import Bar, intervals, stacked
-from spikegpt_neuro.reports.content import Figure, Material, Section, Table, parts_of, schedule_of
+from spikegpt_neuro.reports.content import Material, Picture, Section, Table, parts_of, schedule_of
 from spikegpt_neuro.reports.numbers import between, percent, scaled
 from spikegpt_neuro.units import digits
 
@@ -38,8 +38,8 @@ def energy(material: Material) -> Section:
     ]
     if first.undivided.value:
         rows.append(("undivided", first.undivided * per_token))
-    blocks: list[Figure | Table] = [
-        Figure(
+    blocks: list[Picture | Table] = [
+        Picture(
             intervals("Energy per token by category", rows, ("joules per token, logarithmic", "J")),
             "Energy by category; the line is the range of its assumed constants.",
         )
@@ -50,7 +50,7 @@ def energy(material: Material) -> Section:
     return Section("energy", "Energy", (said,), tuple(blocks))
 
 
-def _by_part(graph: SpikingGraph, estimate: Estimate) -> Figure:
+def _by_part(graph: SpikingGraph, estimate: Estimate) -> Picture:
     """Joules per token of each part of the model, stacked."""
     part_of = parts_of(graph)
     parts: dict[str, dict[Category, float]] = {}
@@ -63,7 +63,7 @@ def _by_part(graph: SpikingGraph, estimate: Estimate) -> Figure:
     bars = [Bar(name, tuple(part.get(c, 0.0) for c in used)) for name, part in parts.items()]
     svg = stacked("Energy by layer", *_series(used, bars))
     rest = added(estimate.joules.get(c, Range()) for c in SHARED).value
-    return Figure(
+    return Picture(
         svg,
         "Energy by layer. Static power and the host belong to no layer: another "
         f"{scaled(rest / estimate.tokens, 'J')} per token.",
@@ -93,16 +93,16 @@ def cores(material: Material) -> Section:
     """The placement, as a picture."""
     mapped, profile = material.mapped, material.profile
     memory = int(mapped.usage.synaptic_memory.sum())
-    room = mapped.cores * profile.limits.synaptic_memory
+    capacity = mapped.cores * profile.limits.synaptic_memory
     said = (
         f"{profile.title}. {mapped.cores:,} cores of {mapped.topology.chips:,} "
         f"chip{'s' * (mapped.topology.chips != 1)}; their synaptic memory is "
-        f"{percent(memory / room)} full. Embedding on the {mapped.placement.embedding}, head on "
-        f"the {mapped.placement.head}."
+        f"{percent(memory / capacity)} full. Embedding on the {mapped.placement.embedding}, head "
+        f"on the {mapped.placement.head}."
     )
     picture = draw(mapped, profile, f"{shortened(material.title, 32)} on {profile.name}")
     caption = "Cores by synaptic memory in use, links by messages per token."
-    return Section("cores", "Cores and chips", (said,), (Figure(picture, caption),))
+    return Section("cores", "Cores and chips", (said,), (Picture(picture, caption),))
 
 
 def schedules(material: Material) -> Section:
@@ -123,7 +123,7 @@ def schedules(material: Material) -> Section:
     ]
     chart = stacked("Energy by schedule", *_series(used, bars))
     blocks = (
-        Figure(chart, "Energy per token of each schedule."),
+        Picture(chart, "Energy per token of each schedule."),
         Table(head, rows, _timing(material.estimates[0]), numbers=(1, 2, 3, 4)),
     )
     return Section("schedules", "Schedules", (said,), blocks)

@@ -9,10 +9,10 @@ import numpy as np
 from spikegpt_neuro.drawing import FAINT, LIGHT, PALETTE
 from spikegpt_neuro.energy.counts import Arrivals, arrivals_of, firing_rate
 from spikegpt_neuro.graph.graph import SpikingGraph
-from spikegpt_neuro.graph.layers import layer_of
+from spikegpt_neuro.graph.layers import block_of, layer_of
 from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.reports.charts import Bar, columns, stacked
-from spikegpt_neuro.reports.content import Figure, Material, Section, Table, parts_of
+from spikegpt_neuro.reports.content import Material, Picture, Section, Table, parts_of
 from spikegpt_neuro.reports.numbers import percent, scaled
 from spikegpt_neuro.reports.raster import Train, raster
 
@@ -57,8 +57,8 @@ def fidelity(material: Material) -> Section:
             said += f" {percent(score.spike_mismatch)} of all LIF outputs differ."
     else:
         said = (
-            "No float checkpoint was given (--against), so what the conversion to integers costs "
-            "is not shown here."
+            "No float checkpoint was given to compare with, so what the conversion to integers "
+            "costs is not shown here."
         )
     protocol = (
         f"{score.tokens:,} positions; {score.protocol}. {score.saturations:,} values saturated "
@@ -77,8 +77,8 @@ def spikes(material: Material) -> Section:
         share = float(embedding.sum()) / (activity.tokens * embedding.size)
         said += f" The binary embedding has {percent(share)} ones."
     blocks = (
-        Figure(_raster(material), "Each stroke is a spike; populations in the order data flows."),
-        Figure(_rates(material), "Share of tokens for which a LIF neuron fires, by layer."),
+        Picture(_raster(material), "Each stroke is a spike; populations in the order data flows."),
+        Picture(_rates(material), "Share of tokens for which a LIF neuron fires, by layer."),
     )
     return Section("spikes", "Spikes", (said,), blocks)
 
@@ -119,8 +119,10 @@ def _rates(material: Material) -> str:
         if isinstance(population.program, LIF):
             sent = material.activity.events(population.name)
             possible = material.activity.tokens * population.size
-            by_layer.setdefault(layer_of(population.name), []).append(100 * sent / possible)
-    groups = [Bar(layer.removeprefix("blocks."), tuple(rates)) for layer, rates in by_layer.items()]
+            block = block_of(population.name)
+            layer = layer_of(population.name) if block is None else str(block)
+            by_layer.setdefault(layer, []).append(100 * sent / possible)
+    groups = [Bar(layer, tuple(rates)) for layer, rates in by_layer.items()]
     series = ("after the time mix", "after the channel mix")[: max(map(len, by_layer.values()))]
     return columns("Firing rate per layer", series, groups, ("layer", "%"))
 
@@ -155,7 +157,7 @@ def operations(material: Material) -> Section:
         "operations",
         "Operations by what arrived",
         (said, why),
-        (Figure(chart, caption), _operations_table(parts, tokens)),
+        (Picture(chart, caption), _operations_table(parts, tokens)),
     )
 
 

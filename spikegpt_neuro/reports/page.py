@@ -9,7 +9,7 @@ from spikegpt_neuro.energy.counts import firing_rate
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.errors import MissingBackend
 from spikegpt_neuro.reports import comparison, cost, model
-from spikegpt_neuro.reports.content import Figure, Material, Section, Tile
+from spikegpt_neuro.reports.content import Material, Picture, Section, Tile
 from spikegpt_neuro.reports.numbers import percent, scaled
 from spikegpt_neuro.units import digits
 from spikegpt_neuro.version import __version__
@@ -91,8 +91,8 @@ def render(material: Material) -> str:
     here = files(__package__)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     # Pictures escape their own texts; everything else is escaped here.
-    environment.filters["picture"] = lambda figure: Markup(figure.svg)  # noqa: S704
-    environment.tests["figure"] = lambda block: isinstance(block, Figure)
+    environment.filters["picture"] = lambda picture: Markup(picture.svg)  # noqa: S704
+    environment.tests["picture"] = lambda block: isinstance(block, Picture)
     template = environment.from_string((here / "page.html").read_text(encoding="utf-8"))
     return template.render(
         title=material.title,

@@ -109,7 +109,7 @@ def test_integers_follow_the_float_model(variant: tuple[SpikeGPT, SpikingGraph])
     floating = FloatModel(model).logits(tokens)
     assert run.logits.shape == floating.shape
     assert run.logits.dtype == np.float32
-    # In a random model a flipped spike moves everything behind it: agreement is loose (the
+    # In a random model a flipped spike moves everything after it: agreement is loose (the
     # trained example is held to 0.005 bits per token in test_evaluation), chance is 0 and 0.3.
     assert np.corrcoef(run.logits.ravel(), floating.ravel())[0, 1] > 0.8
     assert spike_mismatch(model, run) < 0.08

@@ -553,7 +553,7 @@ def test_broken_configuration(tmp_path: Path, config: str, message: str) -> None
 
 @pytest.mark.parametrize("save", [save_upstream, save_safetensors])
 def test_a_tensor_survives_that_its_pages_are_dropped(save: Any, tmp_path: Path) -> None:
-    """Large files are let go of piece by piece; what is asked for again is read again."""
+    """Large files are released piece by piece; what is asked for again is read again."""
     model = random_model(2, 64)
     path = save(tmp_path / "model", model)
     read = read_checkpoint(path)

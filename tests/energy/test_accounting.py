@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spikegpt_neuro.energy.accounting import ACCOUNTINGS, Counts, Priced, conventions, price
+from spikegpt_neuro.energy.accounting import ACCOUNTINGS, Priced, TokenCounts, conventions, price
 from spikegpt_neuro.energy.accounting.constants import CONVENTION, constants
 from spikegpt_neuro.energy.accounting.paper import PUBLISHED, SUMS, operations
 from spikegpt_neuro.energy.accounting.record import Accounting
@@ -21,7 +21,7 @@ from places import ROOT
 
 T, D, R, L = 3072, 512, 0.15, 12  # of the paper's energy table
 MAC, AC = 4.5e-12, 0.9e-12
-PAPER = Counts(
+PAPER = TokenCounts(
     shape=ModelShape(L, D, 5500),
     context=T,
     firing_rate=R,

@@ -139,8 +139,8 @@ def test_parts_of_a_model_are_its_blocks_between_two_sides() -> None:
         p.name for p in graph.populations
     ]
     assert chain[0].receives == ()
-    for before, behind in pairwise(chain):
-        assert before.sends == behind.receives
+    for before, after in pairwise(chain):
+        assert before.sends == after.receives
     assert chain[2].receives == ("blocks.0.residual2",)
     assert chain[-1].sends == (graph.output.name,)
 

@@ -1,4 +1,4 @@
-"""Energy events and their categories stand in one table, and everybody takes them from there."""
+"""Energy events and their categories stand in one table, and everything takes them from there."""
 
 from __future__ import annotations
 

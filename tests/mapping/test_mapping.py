@@ -123,7 +123,7 @@ def test_any_graph_on_any_profile(
 
 
 def test_a_population_that_stays_together_may_use_the_reserve() -> None:
-    """A reserve of synaptic memory shall not refuse what an empty core can hold."""
+    """A reserve of synaptic memory does not refuse what an empty core can hold."""
     base = toy_graph()
     norm = replace(shape_graph(1, 8, 11).by_name["ln0"], name="norm")
     weights = np.ones((norm.size, base.input.size), np.int8)
@@ -557,12 +557,12 @@ def test_a_placement_is_for_its_own_model_and_hardware(artifact: Path, tmp_path:
 
 
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
-    "no JSON": (lambda c: "{", "not valid JSON: it ends too early; write one with map -o"),
-    "another file": (lambda c: '{"format": "x"}', "write one with map -o"),
+    "no JSON": (lambda c: "{", "not valid JSON: it ends too early; place the model again"),
+    "another file": (lambda c: '{"format": "x"}', "is not a placement; place the model again"),
     "version": (lambda c: json.dumps(c | {"schema_version": 9}), "schema version 9"),
     "key": (
         lambda c: json.dumps({k: v for k, v in c.items() if k != "sites"}),
-        "sites: is missing; map",
+        "sites: is missing; place",
     ),
     "twice": (lambda c: json.dumps(c | {"sites": c["sites"][:1] * 2}), "a core is used twice"),
     "site": (lambda c: json.dumps(c | {"sites": [[0, 999]]}), "does not exist"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import spikegpt_neuro as sgn
 from spikegpt_neuro.backends.cycle.backend import CycleBackend
-from spikegpt_neuro.backends.cycle.simulator import Placed
+from spikegpt_neuro.backends.cycle.simulator import PlacedGraph
 from spikegpt_neuro.energy.activity import activity_of
 from spikegpt_neuro.energy.hardware import hardware_events
 from spikegpt_neuro.errors import UnsupportedInput
@@ -77,10 +77,10 @@ def test_a_changed_piece_is_refused_or_harmless(placement: Placement) -> None:
     refusal = refused(placement)
     if refusal is None:
         assert operations(placement) == EXPECTED
-        Placed.of(GRAPH, PROFILE, placement)
+        PlacedGraph.of(GRAPH, PROFILE, placement)
         return
     assert re.fullmatch(r"the placement: population .*\d+ to .*\d+.*", refusal)
-    for use in (operations, lambda p: Placed.of(GRAPH, PROFILE, p)):
+    for use in (operations, lambda p: PlacedGraph.of(GRAPH, PROFILE, p)):
         with pytest.raises(UnsupportedInput):
             use(placement)
 
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_named(case: str) -> None:
     change, expected = WRONG[case]
     with pytest.raises(UnsupportedInput, match=re.escape(expected)) as error:
         replace(PLACEMENT, **change).check(GRAPH, PROFILE)
-    assert str(error.value).endswith("; map the model again")
+    assert str(error.value).endswith("; place the model again")
 
 
 def test_the_backend_asks_too(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """``subprocess.Popen``, killed at the end: a failed test shall not wait for its child."""
+    """``subprocess.Popen``, killed at the end: a failed test does not wait for its child."""
     with subprocess.Popen(command, **options) as process:
         try:
             yield process

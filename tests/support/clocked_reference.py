@@ -102,7 +102,7 @@ class ClockedReference:
         self.machine, self.step, self.mesh = machine, step, machine.mesh
         mesh, count = self.mesh, step.count
         self.cycle = 0
-        # Ports and the buffers behind them: ("link", router, direction) or ("core", number).
+        # Ports and the buffers after them: ("link", router, direction) or ("core", number).
         self.ports: list[tuple[str, int, int]] = [
             ("link", link // 4, link % 4) for link in range(mesh.links)
         ] + [("core", core, 0) for core in range(mesh.cores)]

@@ -1,4 +1,4 @@
-"""Every integer and figure of one model, collected through the doors that users have.
+"""Every integer and figure of one model, collected through what users call.
 
 Conversion and calibration run in double precision here, so that the artifact does not depend on
 which float kernels this machine's BLAS has. Figures are those that ``--json`` prints, without

@@ -34,7 +34,7 @@ b = 2, 1/2.) With e^k = 2^k2 and e^u = (1, 2):
     t = 3:  (0 + 4) / (1.5 + 2) = 1.1429         (0.75 - 2) / (2.625 + 1) = -0.3448
 
 The output matrix takes z = (3, -1) * r * wkv. LIF1: h = v / 2 + z / 2, a spike at h >= 1,
-v = h, or 0 behind a spike:
+v = h, or 0 after a spike:
 
 ====  ==================  ==================  ==================  =======  ==================
   t   r * wkv             z                   h                   spikes   v after

@@ -1,4 +1,4 @@
-"""Stepping an exported model through tokens, whoever evaluates it."""
+"""Stepping an exported model through tokens, whatever evaluates it."""
 
 from __future__ import annotations
 

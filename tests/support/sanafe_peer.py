@@ -37,7 +37,7 @@ COUNTS = ("neuron_update", "spike_out", "axon_out", "synaptic_operation")
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedNetwork:
     """A network and the number on the chip of every core that it uses, ascending."""
 
     network: LIFNetwork
@@ -71,7 +71,7 @@ def random_network(
     zero_weights: float = 0.2,
     bias: Sequence[float] = (0.0, 0.0, 0.3, 1.5),
     threshold: tuple[float, float] = (0.5, 1.0),
-) -> Placed:
+) -> PlacedNetwork:
     """Layers joined in a row, with random weights, biases, thresholds and leaks.
 
     ``cores`` of the first ``spread`` cores of the chip, picked at random, are filled one after
@@ -102,7 +102,7 @@ def random_network(
             for s, t in pairs
         ),
     )
-    return Placed(network, tuple(map(int, chosen)))
+    return PlacedNetwork(network, tuple(map(int, chosen)))
 
 
 def _weights(
@@ -113,7 +113,7 @@ def _weights(
     return weights
 
 
-def ours(placed: Placed, steps: int, timing: str) -> Outcome:
+def ours(placed: PlacedNetwork, steps: int, timing: str) -> Outcome:
     """Run the network here."""
     machine = machine_on(PROFILE, placed.cores)
     model = timing_model(timing, machine)
@@ -142,7 +142,7 @@ def ours(placed: Placed, steps: int, timing: str) -> Outcome:
 
 
 def theirs(
-    placed: Placed,
+    placed: PlacedNetwork,
     steps: int,
     timings: Sequence[str],
     *,

@@ -107,7 +107,7 @@ def run_upstream_script(
 ) -> tuple[np.ndarray[Any, Any], Spikes]:
     """What upstream's inference script computes for a checkpoint with training semantics.
 
-    It divides two matrices of layer i by 2**(i // 6) when it loads them, halves x behind
+    It divides two matrices of layer i by 2**(i // 6) when it loads them, halves x after
     every sixth layer, and binarizes the embedding for vocabularies of 77 characters only.
     """
     with torch.no_grad():

@@ -116,7 +116,7 @@ def integer_run(graph: SpikingGraph, tokens: Indices, record: Record) -> Iterato
 def random_run(
     layout: Layout, rates: Mapping[str, float], tokens: int, seed: int = 0
 ) -> Iterator[Chunk]:
-    """Events drawn at given rates, without integers: for shapes whose weights nobody has."""
+    """Events drawn at given rates, without integers: for shapes without trained weights."""
     rng = np.random.default_rng(seed)
     for start in range(0, tokens, CHUNK_TOKENS):
         rows = layout.empty(min(CHUNK_TOKENS, tokens - start))

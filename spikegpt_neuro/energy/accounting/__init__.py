@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from spikegpt_neuro.energy.accounting.measured import counts_of
-from spikegpt_neuro.energy.accounting.record import Accounting, Counts, Priced, Row
+from spikegpt_neuro.energy.accounting.record import Accounting, Priced, Row, TokenCounts
 from spikegpt_neuro.energy.accounting.registry import ACCOUNTINGS, price
 
-__all__ = ["ACCOUNTINGS", "Accounting", "Counts", "Priced", "Row", "counts_of", "price"]
+__all__ = ["ACCOUNTINGS", "Accounting", "Priced", "Row", "TokenCounts", "counts_of", "price"]

@@ -2,7 +2,7 @@
 
 ``hw_profiles/accountings/NAME.toml`` has ``schema``, ``title``, ``[sources]`` and ``[energy]``,
 every entry of which carries value, unit, kind and source as in a hardware profile. The kinds are
-those of a profile and ``convention``: a figure that the literature compares with, which nobody
+those of a profile and ``convention``: a figure that the literature compares with, never
 measured on the hardware in question.
 """
 

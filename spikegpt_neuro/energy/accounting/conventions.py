@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spikegpt_neuro.energy.accounting.constants import EnergyConstant, constants
-from spikegpt_neuro.energy.accounting.record import Accounting, Counts, Priced, Row
+from spikegpt_neuro.energy.accounting.record import Accounting, Priced, Row, TokenCounts
 from spikegpt_neuro.energy.baselines import cache_traffic, sizes_of, transformer
 
 
@@ -39,7 +39,7 @@ DEVICES = {
 }
 
 
-def _arithmetic(counts: Counts, accounting: str, variant: str, form: Arithmetic) -> Priced:
+def _arithmetic(counts: TokenCounts, accounting: str, variant: str, form: Arithmetic) -> Priced:
     """Effective MACs and ACs, and the dense transformer beside them, in one number format."""
     table = constants("horowitz45")
     product, total = table[f"{form.product}_multiply"], table[f"{form.sum}_add"]
@@ -66,17 +66,17 @@ def _arithmetic(counts: Counts, accounting: str, variant: str, form: Arithmetic)
     return Priced(accounting, variant, tuple(rows), tuple(used), tuple(against))
 
 
-def _price_horowitz(counts: Counts, variant: str) -> Priced:
+def _price_horowitz(counts: TokenCounts, variant: str) -> Priced:
     return _arithmetic(counts, "horowitz45", variant, FORMATS[variant][1])
 
 
-def _price_neurobench(counts: Counts, variant: str) -> Priced:
+def _price_neurobench(counts: TokenCounts, variant: str) -> Priced:
     """NeuroBench's counts at float32 constants: it names no joules itself."""
     form = Arithmetic("float32", "float32", 4)
     return _arithmetic(counts, "neurobench", variant, form)
 
 
-def _price_kerasspiking(counts: Counts, variant: str) -> Priced:
+def _price_kerasspiking(counts: TokenCounts, variant: str) -> Priced:
     """Events on a spiking device, every product on another; neuron updates on both."""
     table = constants("kerasspiking")
     operation: EnergyConstant = table[f"{variant}_synaptic_operation"]

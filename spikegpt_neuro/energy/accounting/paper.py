@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spikegpt_neuro.energy.accounting.constants import constants
-from spikegpt_neuro.energy.accounting.record import Accounting, Counts, Priced, Row
+from spikegpt_neuro.energy.accounting.record import Accounting, Priced, Row, TokenCounts
 from spikegpt_neuro.energy.baselines import sizes_of, spikegpt_of, transformer
 from spikegpt_neuro.energy.record import Category
 
@@ -88,7 +88,7 @@ class PublishedTotal:
 PUBLISHED = PublishedTotal()
 
 
-def _price_v5(counts: Counts, variant: str) -> Priced:
+def _price_v5(counts: TokenCounts, variant: str) -> Priced:
     """Joules per token of L layers at this model's width and firing rate, context T."""
     table = constants("paper")
     mac, ac = table["mac"], table["ac"]
@@ -120,7 +120,7 @@ def _price_v5(counts: Counts, variant: str) -> Priced:
     )
 
 
-def _price_v1(counts: Counts, variant: str) -> Priced:
+def _price_v1(counts: TokenCounts, variant: str) -> Priced:
     """Joules per token of one side's products as accumulates, the other's as MACs."""
     table = constants("paper")
     mac, ac = table["mac"], table["ac"]

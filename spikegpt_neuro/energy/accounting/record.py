@@ -11,7 +11,7 @@ from spikegpt_neuro.model.spikegpt import ModelShape
 
 
 @dataclass(frozen=True)
-class Counts:
+class TokenCounts:
     """What a model did for one token, on average over a measured run.
 
     Dense projections (the Linear layers) alone are counted: the accountings here know no
@@ -98,7 +98,7 @@ class Accounting:
     source: str
     leaves_out: tuple[str, ...]
     variants: Mapping[str, str]
-    price: Callable[[Counts, str], Priced]
+    price: Callable[[TokenCounts, str], Priced]
     published: tuple[str, ...] = ()
 
     @property

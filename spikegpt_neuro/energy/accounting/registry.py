@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from spikegpt_neuro.energy.accounting.conventions import HOROWITZ45, KERASSPIKING, NEUROBENCH
 from spikegpt_neuro.energy.accounting.paper import PAPER_V1, PAPER_V5
-from spikegpt_neuro.energy.accounting.record import Accounting, Counts, Priced
+from spikegpt_neuro.energy.accounting.record import Accounting, Priced, TokenCounts
 from spikegpt_neuro.errors import UsageError
 
 ACCOUNTINGS: Mapping[str, Accounting] = {
@@ -34,7 +34,7 @@ def choose(name: str) -> tuple[Accounting, str]:
     return accounting, chosen
 
 
-def price(name: str, counts: Counts) -> Priced:
+def price(name: str, counts: TokenCounts) -> Priced:
     """Joules per token under a named accounting; see :func:`choose` for the name."""
     accounting, variant = choose(name)
     return accounting.price(counts, variant)

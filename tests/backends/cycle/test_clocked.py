@@ -286,7 +286,7 @@ def test_messages_from_and_to_the_host_take_their_cores_time_only() -> None:
 
 
 def test_a_long_silence_is_skipped() -> None:
-    """Two messages, the second after more cycles than anybody could walk through."""
+    """Two messages, the second after more cycles than could be walked through."""
     machine = two_chips(cores_per_router=1)
     sent: list[list[tuple[int, int, float]]] = [[(1, 0, 1e6)], [(0, 0, 3e8)]] + [[]] * 14
     _, trace = ClockedTiming(machine).traced_step(make_step(sent))

@@ -172,7 +172,7 @@ def test_every_population_works_on_every_token_once_and_in_order(timetable: Time
         for p in np.flatnonzero(at != IDLE).tolist():
             seen[p].append(int(at[p]))
             begun.setdefault(int(at[p]), step - int(timetable.stage[p]))
-            assert step == begun[int(at[p])] + timetable.stage[p]  # S(p) steps behind its entry
+            assert step == begun[int(at[p])] + timetable.stage[p]  # S(p) steps after its entry
     assert seen == [list(range(timetable.tokens))] * len(seen)
     assert timetable.done(timetable.steps.stop) == timetable.tokens
 

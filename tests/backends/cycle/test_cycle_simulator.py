@@ -18,7 +18,7 @@ from spikegpt_neuro.backends.cycle.congestion import draw_congestion
 from spikegpt_neuro.backends.cycle.placed_machine import machine_of
 from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import (
-    Placed,
+    PlacedGraph,
     Setting,
     simulate,
     simulate_all,
@@ -84,7 +84,7 @@ def placed(graph: SpikingGraph, profile: Profile, **options: Any) -> Placement:
 
 
 def lif_pair() -> SpikingGraph:
-    """Embedding of two neurons, two LIFs, two LIFs as output: everybody fires for token 1."""
+    """Embedding of two neurons, two LIFs, two LIFs as output: all fire for token 1."""
     weights = np.full((2, 2), 127, np.int8)
     lif = LIF(du=4095, dv=2048, vth=1)
     return SpikingGraph(
@@ -131,7 +131,7 @@ def test_a_step_of_four_neurons_on_loihi1_takes_what_its_table_says() -> None:
         synaptic_operation=8,
         host_message=4,
     )
-    # Three tokens, pipelined: in the middle step everybody is at work.
+    # Three tokens, pipelined: in the middle step all are at work.
     _, found = simulate(graph, np.array([1, 1, 1]), profile, placement, "simple")
     assert found.steps == 5
     busy = max(walk + 2 * update, 2 * four_synapses) + 113
@@ -222,7 +222,7 @@ def test_a_barrier_takes_longer_over_more_tiles(cores_per_tile: int, barrier: fl
 def test_a_profile_without_times_gets_one_line(profile: Profile, expected: str) -> None:
     graph = shape_graph(1, 16, 32)
     with pytest.raises(UnsupportedInput, match=expected) as error:
-        Placed.of(graph, profile, placed(graph, profile))
+        PlacedGraph.of(graph, profile, placed(graph, profile))
     assert "\n" not in str(error.value)
 
 
@@ -413,7 +413,7 @@ def test_nothing_to_simulate_is_refused(two_chips: Case) -> None:
 
 def test_random_masks_have_their_rates() -> None:
     graph = shape_graph(1, 64, 96)
-    placement = Placed.of(graph, LOIHI2, placed(graph, LOIHI2))
+    placement = PlacedGraph.of(graph, LOIHI2, placed(graph, LOIHI2))
     rates = {p.name: 0.25 for p in graph.populations}
     chunks = random_run(Layout.of(graph), rates, 40)
     runs, (found,) = time_chunks(placement, chunks, 40, [Setting(timing="bound", fill=False)])

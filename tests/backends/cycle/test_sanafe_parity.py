@@ -15,7 +15,7 @@ import pytest
 from lif_network import Dense, LIFNetwork, machine_on
 from lif_run import simulate
 from places import ROOT
-from sanafe_peer import PROFILE, Outcome, Placed, ours, random_network, theirs
+from sanafe_peer import PROFILE, Outcome, PlacedNetwork, ours, random_network, theirs
 
 STEPS = 10
 TIMINGS = ("simple", "detailed")
@@ -37,7 +37,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 
 @cache
-def placed(name: str) -> Placed:
+def placed(name: str) -> PlacedNetwork:
     return random_network(len(name), **NETWORKS[name])
 
 

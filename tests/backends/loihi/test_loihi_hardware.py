@@ -150,7 +150,7 @@ def test_a_measured_run_has_one_profiler_run_and_process_for_each_probe(
         ("alone", CheckFailed, "no neuro-core model of"),
     ],
 )
-def test_trouble_is_one_line_and_the_board_is_let_go(
+def test_trouble_is_one_line_and_the_board_is_released(
     trouble: str,
     kind: type[SpikeGPTError],
     error: str,

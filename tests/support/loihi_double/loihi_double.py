@@ -37,7 +37,7 @@ def note(text: str) -> None:
 
 
 def watch_the_board() -> None:
-    """Note when a runtime takes the board, runs, and lets go of it."""
+    """Note when a runtime takes the board, runs, and releases it."""
     if getattr(Runtime, "is_watched", False):
         return
     initialize, run, stop = Runtime.initialize, Runtime._run, Runtime.stop

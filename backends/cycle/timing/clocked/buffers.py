@@ -1,4 +1,4 @@
-"""Buffers behind the ports, and the ports that wait for room in them."""
+"""Buffers after the ports, and the ports that wait for room in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def look_again(state: State, number: int, cycle: int) -> None:
 
 @part
 def make_room(state: State, number: int, hosted: int, cycle: int) -> None:
-    """A message is about to leave the buffer behind a port; ``hosted`` more are in an axon-in."""
+    """A message is about to leave the buffer after a port; ``hosted`` more are in an axon-in."""
     buffer, ring = state.ports[number], state.buffers[number]
     seen, now = buffer.seen, cycle * UNITS
     while seen < buffer.tail and ring[place_of(state, seen)].arrival <= now:

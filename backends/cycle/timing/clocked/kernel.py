@@ -1,7 +1,7 @@
 """One step, cycle by cycle.
 
 A cycle has two phases. First everything that ends in it takes effect: messages reach the head of
-their buffer, are made, or have been processed. Then every port that somebody waits for decides
+their buffer, are made, or have been processed. Then every port that an input waits for decides
 once, on what was the case when the phase began: a message that leaves frees its place, and lets
 the one behind it ask, from the next cycle on. So the order within a phase does not matter, and
 cycles without events are skipped without a difference.

@@ -67,7 +67,7 @@ def _route(state: State, router: int, target: int) -> int:
 
 @part
 def decide(state: State, number: int, cycle: int) -> None:
-    """Let one input through if the port is free and there is room behind it."""
+    """Let one input through if the port is free and there is room after it."""
     port = state.ports[number]
     if port.waiters == 0:
         return
@@ -138,7 +138,7 @@ def _leave_link(state: State, link: int, cycle: int) -> None:
 
 @part
 def _enter(state: State, number: int, message: int, target: int, arrival: int, cycle: int) -> None:
-    """A message is on its way to the buffer behind a port."""
+    """A message is on its way to the buffer after a port."""
     buffer = state.ports[number]
     waiting = state.buffers[number, place_of(state, buffer.tail)]
     waiting.message, waiting.arrival, waiting.target = message, arrival, target

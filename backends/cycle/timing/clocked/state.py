@@ -37,7 +37,7 @@ PORT = np.dtype(
         ("latency", np.int64),  # units to cross
         ("interval", np.int64),  # units between two messages
         ("free", np.int64),  # when the next message may begin, in units
-        # the buffer behind the port
+        # the buffer after the port
         ("occupied", np.int32),  # messages in it and on their way to it
         ("deepest", np.int32),  # most messages in it
         ("head", np.int32),  # messages so far that left it,
@@ -51,8 +51,8 @@ PORT = np.dtype(
         ("pending", np.int32),  # 1: the port decides again in a later cycle
         ("asked", np.int64),  # last cycle in which it is to decide
         ("following", np.int32),  # next port that is to decide in this cycle
-        ("since", np.int64),  # cycle in which somebody began to wait
-        ("stalled", np.int64),  # cycles in which somebody waited
+        ("since", np.int64),  # cycle in which an input began to wait
+        ("stalled", np.int64),  # cycles in which an input waited
         # the input with the port's number
         ("place", np.int32),  # among the inputs of its router
         ("wanted", np.int32),  # port that it waits for
@@ -152,7 +152,7 @@ def ports_of(machine: Machine) -> Records:
     links["end"] = mesh.ends
     links["latency"], links["interval"] = _link_times(machine)
     into_cores["source"] = mesh.router
-    # Whoever decides in a cycle is seen in the next: a port takes one message a cycle at most.
+    # What decides in a cycle is seen in the next: a port takes one message a cycle at most.
     into_cores["interval"] = UNITS
     return ports
 
