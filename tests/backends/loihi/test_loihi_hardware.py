@@ -194,7 +194,7 @@ LoihiBackend(slurm="oheogulch").run(toy_graph(), np.zeros(11, np.int64))
 @pytest.mark.parametrize(
     "end", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT]
 )
-def test_the_board_is_let_go_when_the_caller_ends(
+def test_the_board_is_released_when_the_caller_ends(
     end: signal.Signals, journal: Path, jobs: Path
 ) -> None:
     path = os.pathsep.join([str(SUPPORT), os.environ["PYTHONPATH"]])

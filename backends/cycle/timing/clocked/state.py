@@ -1,7 +1,7 @@
 """What the clocked model keeps: routers, their ports and buffers, and the cores, as records.
 
 A *port* is a way out of a router: links first (numbered as in :class:`Mesh`), then one port into
-each core. Behind every port lies a buffer: that of a link at the next router, that of a core's
+each core. After every port lies a buffer: that of a link at the next router, that of a core's
 port is its axon-in queue. An *input* of a router is the buffer of a link that ends there, or a core
 with the message that it made; it has the number of that link, or of that core's port.
 
