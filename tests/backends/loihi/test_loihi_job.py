@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +23,17 @@ from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.mapping.placement import load_placement
 
 from loihi_setting import journal_of, with_double
+from places import ROOT
 from toy_graph import VOCABULARY, toy_graph
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 TOKENS = np.random.default_rng(1).integers(0, VOCABULARY, 11)
-DEPENDENCIES = ("click", "numba", "numpy", "rich", "safetensors", "tokenizers", "tomli")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DEPENDENCIES = tuple(re.split(r"[<>=;\[ ]", line)[0] for line in PROJECT["dependencies"])
 
 needs_lava = pytest.mark.skipif(
     importlib.util.find_spec("lava") is None, reason="Lava is not installed"
