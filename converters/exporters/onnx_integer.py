@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from spikegpt_neuro import neurons
 from spikegpt_neuro.converters.exporters.exported import Exported, Format
 from spikegpt_neuro.converters.exporters.onnx_body import Body, Value
 from spikegpt_neuro.converters.exporters.onnx_file import (
@@ -35,17 +36,7 @@ from spikegpt_neuro.converters.exporters.onnx_integer_functions import (
 )
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
-from spikegpt_neuro.neurons import (
-    LIF,
-    WKV,
-    Embedding,
-    Gate,
-    LayerNorm,
-    Requantize,
-    Residual,
-    SquaredReLU,
-    TokenMix,
-)
+from spikegpt_neuro.neurons import Embedding, LayerNorm, Residual, TokenMix
 from spikegpt_neuro.neurons.program import Program, declared
 
 KIND = "integer-step"
@@ -102,12 +93,14 @@ class _Writing:
                 "Cast", row, name=f"events.{name}", to=TensorProto.INT64
             )
             return
-        if program.kind not in PARAMETERS:
+        function = type(program).__name__
+        built_in = getattr(neurons, function, None) is type(program)
+        if not built_in or function not in INTEGER.functions:
             raise UnsupportedInput(
                 f"population {name}: program {program.kind} has no ONNX function; "
                 "only the built-in programs can be exported"
             )
-        vectors, scalars = PARAMETERS[program.kind](program, name)
+        vectors, scalars = OTHERWISE.get(program.kind, _parameters)(program, name)
         inputs = [self.accumulated(q, graph) for q in graph.incoming[name]]
         parameters = [
             self.tensor(f"populations/{name}/{key}", array) for key, array in vectors.items()
@@ -117,7 +110,7 @@ class _Writing:
         computed = () if isinstance(program, TokenMix) else program.state_names
         results = [f"events.{name}", *(f"next.{name}.{state}" for state in computed)]
         payload, *following = self.body.call(
-            type(program).__name__,
+            function,
             [*inputs, *states, *parameters],
             results,
             INTEGER.name,
@@ -170,80 +163,54 @@ def _scale(mantissa: Any, shift: Any, where: str) -> tuple[Any, Any]:
     )
 
 
-def _scales(program: Program, where: str, *ports: str) -> Vectors:
-    """``<port>mantissa`` and ``<port>divisor`` of each port (``""`` or ``"value_"``)."""
+def _parameters(program: Program, where: str) -> tuple[Vectors, Scalars]:
+    """The vector inputs and integer attributes of a program's function, from its declaration.
+
+    A shift goes along with its mantissa, as ``..._divisor``; ``bits`` become the ``limit`` of the
+    payload. Flags only tell how losses are counted, which ONNX does not.
+    """
     vectors: Vectors = {}
-    for port in ports:
-        shift = getattr(program, f"{port}shift")
-        mantissa, divisor = _scale(getattr(program, f"{port}mantissa"), shift, where)
-        vectors |= {f"{port}mantissa": mantissa, f"{port}divisor": divisor}
-    return vectors
+    scalars: Scalars = {}
+    names = {parameter.name for parameter in declared(type(program))}
+    for parameter in declared(type(program)):
+        name, value = parameter.name, getattr(program, parameter.name)
+        target: dict[str, Any] = vectors if parameter.form == "vector" else scalars
+        if name == "bits":
+            scalars["limit"] = program.events.high
+        elif name.endswith("shift") and f"{name[: -len('shift')]}mantissa" in names:
+            continue
+        elif name.endswith("mantissa"):
+            port = name[: -len("mantissa")]
+            mantissa, divisor = _scale(value, getattr(program, f"{port}shift"), where)
+            target |= {f"{port}mantissa": mantissa, f"{port}divisor": divisor}
+        elif parameter.form != "flag":
+            target[name] = np.asarray(value, np.int64)
+    return vectors, {name: int(value) for name, value in scalars.items()}
 
 
 def _layer_norm(program: LayerNorm, where: str) -> tuple[Vectors, Scalars]:
+    """The weight's fraction is folded into a divisor; the root's shift meets another one."""
+    vectors, scalars = _parameters(program, where)
     weight, weight_divisor = _scale(program.weight, program.weight_shift, where)
-    mean_mantissa, mean_divisor = _scale(program.mean_mantissa, program.mean_shift, where)
-    return {"weight": weight, "bias": program.bias.astype(np.int64)}, {
+    for name in ("weight_fraction", "output_fraction", "root_divisor"):
+        del scalars[name]
+    roots = {"root_mantissa": program.root_mantissa, "root_shift": program.root_shift}
+    return vectors | {"weight": weight}, {
+        **scalars,
+        **roots,
         "weight_divisor": int(weight_divisor),
-        "mean_mantissa": int(mean_mantissa),
-        "mean_divisor": int(mean_divisor),
-        "root_mantissa": program.root_mantissa,
-        "root_shift": program.root_shift,
-        "epsilon": program.epsilon,
     }
-
-
-def _token_mix(program: TokenMix, where: str) -> tuple[Vectors, Scalars]:
-    coefficient = {"coefficient": program.coefficient.astype(np.int64)}
-    return coefficient | _scales(program, where, ""), {"limit": program.events.high}
-
-
-def _wkv(program: WKV, where: str) -> tuple[Vectors, Scalars]:
-    vectors = {
-        "decay": program.decay.astype(np.int64),
-        "first": program.first.astype(np.int64),
-        **_scales(program, where, "key_", "value_", "receptance_", "output_"),
-    }
-    return vectors, {"limit": program.events.high}
-
-
-def _lif(program: LIF, _where: str) -> tuple[Vectors, Scalars]:
-    names = [parameter.name for parameter in declared(LIF)]
-    return {}, dict(zip(names, program.scalars(), strict=True))
 
 
 def _residual(program: Residual, _where: str) -> tuple[Vectors, Scalars]:
     return {}, {"divisor": 1 << program.halve}
 
 
-def _requantize(program: Requantize, where: str) -> tuple[Vectors, Scalars]:
-    return _scales(program, where, ""), {"limit": program.events.high}
-
-
-def _squared_relu(program: SquaredReLU, where: str) -> tuple[Vectors, Scalars]:
-    mantissa, divisor = _scale(program.square_mantissa, program.square_shift, where)
-    return _scales(program, where, ""), {
-        "square_mantissa": int(mantissa),
-        "square_divisor": int(divisor),
-        "limit": program.events.high,
-    }
-
-
-def _gate(program: Gate, where: str) -> tuple[Vectors, Scalars]:
-    return _scales(program, where, "value_", "receptance_"), {"limit": program.events.high}
-
-
-PARAMETERS: dict[str, Callable[[Any, str], tuple[Vectors, Scalars]]] = {
+OTHERWISE: dict[str, Callable[[Any, str], tuple[Vectors, Scalars]]] = {
     LayerNorm.kind: _layer_norm,
-    TokenMix.kind: _token_mix,
-    WKV.kind: _wkv,
-    LIF.kind: _lif,
     Residual.kind: _residual,
-    Requantize.kind: _requantize,
-    SquaredReLU.kind: _squared_relu,
-    Gate.kind: _gate,
 }
-"""Program -> its function's vector inputs and integer attributes, in the function's order."""
+"""Programs whose function takes other parameters than the program declares."""
 
 
 FORMAT = Format(
