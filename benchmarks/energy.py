@@ -30,7 +30,6 @@ from spikegpt_neuro.vocabulary import ByteVocabulary
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "pydoc-4x128.pth"
 HIDDEN_DENSITY = 0.18
 TOKENS = {"pipelined": 256, "fall-through": 8}
-CLI = "import sys; from spikegpt_neuro.cli import main; sys.exit(main())"
 KEYS = (
     "joules_per_token",
     "joules_per_token_low",
@@ -66,7 +65,7 @@ def artifacts(folder: Path, shapes: list[tuple[int, int, int]]) -> dict[str, Pat
 
 def profiled(artifact: Path, hardware: str, timing: str, schedule: str) -> dict[str, Any]:
     """The figures of ``profile``, as a user gets them."""
-    command = [sys.executable, "-c", CLI, "profile", str(artifact)]
+    command = [sys.executable, "-m", "spikegpt_neuro", "profile", str(artifact)]
     command += ["--backend", "cycle", "--hw", hardware, "--timing", timing, "--json"]
     command += ["--schedule", schedule, "--tokens", str(TOKENS[schedule])]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

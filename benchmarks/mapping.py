@@ -2,9 +2,9 @@
 
     python benchmarks/mapping.py [--shapes 12x512x256,18x768x50277] [--hw loihi2] [--json FILE]
 
-For each shape a random model is converted to an artifact in a process of its own; then the
-command line places it on the hardware, with activity measured by running the model on 128 tokens.
-Seconds and peak memory are those of the whole ``map`` command: loading and measuring included.
+For each shape a random model is converted to an artifact in a process of its own; then another
+one places it on the hardware, with activity measured by running the model on 128 tokens.
+Seconds and peak memory are those of the whole placing: loading and measuring included.
 The limits it is held to: cores within 1.15 of the weights' own bytes, 60 s, 4 GB, and hop-weighted
 traffic half of a random placement's and no more than plain order's. Exit code 1 if one is missed.
 """
@@ -35,27 +35,24 @@ lower(model, random_tokens(model, 512)).save(sys.argv[1])
 MAP = """
 import json, sys, time
 from spikegpt_neuro.memory import peak_rss_bytes
-from spikegpt_neuro.cli import run
+import spikegpt_neuro as sgn
 begin = time.perf_counter()
-code = run(["map", sys.argv[1], "--hw", sys.argv[2], "--json", "-o", sys.argv[1] + ".json"])
-print(json.dumps({
-    "seconds": time.perf_counter() - begin,
-    "peak_rss_bytes": peak_rss_bytes(),
-}))
-sys.exit(code)
+placed = sgn.place(sgn.load(sys.argv[1]), sys.argv[2], artifact=sys.argv[1])
+placed.save(sys.argv[1] + ".json")
+seconds = time.perf_counter() - begin
+cost = {"seconds": seconds, "peak_rss_bytes": peak_rss_bytes()}
+print(json.dumps(placed.to_dict() | cost))
 """
 
 
 def measure(folder: Path, shape: tuple[int, int, int], hardware: str) -> dict[str, Any]:
-    """Convert and map one shape; returns the figures of ``map`` with time, memory and ratios."""
+    """Convert and place one shape; returns its figures with time, memory and ratios."""
     artifact = str(folder / "model.sgn")
     subprocess.run([sys.executable, "-c", CONVERT, artifact, *map(str, shape)], check=True)
     done = subprocess.run(
         [sys.executable, "-c", MAP, artifact, hardware], check=True, capture_output=True, text=True
     )
-    figures, cost = (json.loads(line) for line in done.stdout.splitlines())
-    figures |= cost
-    del figures["placement"], figures["svg"]  # temporary files
+    figures: dict[str, Any] = json.loads(done.stdout)
     placed = figures["message_hops_per_token"]
     figures["cores_over_lower_bound"] = figures["cores"] / figures["lower_bound_cores"]
     figures["random_order_over_placed"] = figures["message_hops_random_order"] / placed

@@ -90,6 +90,14 @@ class Run:
     startup_seconds: float = 0.0
     simulation: HardwareTime | None = None
 
+    def __repr__(self) -> str:
+        tokens, vocab_size = self.logits_int.shape
+        timed = "" if self.simulation is None else f", {self.simulation!r}"
+        return (
+            f"Run({tokens} token{'s' * (tokens != 1)}, {vocab_size} token ids, "
+            f"{len(self.events)} populations recorded, {self.seconds:.3g} s{timed})"
+        )
+
     @property
     def logits(self) -> NDArray[np.float32]:
         """Logits in real units, (T, V) float32."""

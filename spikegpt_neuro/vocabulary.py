@@ -70,7 +70,7 @@ class CharacterVocabulary:
     upstream, or id 0 where the vocabulary has no space.
     """
 
-    characters: tuple[str, ...]
+    characters: tuple[str, ...] = field(repr=False)
     kind: Literal["character"] = field(default="character", init=False)
 
     @property

@@ -16,6 +16,7 @@ from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.hardware.mesh import Mesh
 from spikegpt_neuro.schedules import Schedule
+from spikegpt_neuro.units import scaled
 
 Seconds = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -105,6 +106,12 @@ class Simulation:
     series: Series
     left_out: tuple[str, ...] = ()
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"Simulation({self.hardware}, {self.timing} timing, {self.schedule}, "
+            f"{self.tokens} tokens in {scaled(self.seconds, 's')} of hardware time)"
+        )
 
     @property
     def schedule(self) -> Schedule:

@@ -25,6 +25,7 @@ from spikegpt_neuro.graph.weights import PackedWeights, WeightsField, given_weig
 from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.program import PAYLOAD_BITS_MAX, EventFormat, Program
+from spikegpt_neuro.units import scaled
 from spikegpt_neuro.vocabulary import Vocabulary
 
 WEIGHT_BITS_MIN, WEIGHT_BITS_MAX = 2, 8
@@ -123,7 +124,8 @@ class Projection:
         what = f"one-to-one, shift {self.shift}"
         if self.shape is not None:
             what = f"{' x '.join(map(str, self.shape))} synapses"
-        return f"Projection({self.name}, {self.source} -> {self.target}.{self.port}, {what})"
+        ends = f"{self.source} -> {self.target}.{self.port}"
+        return f"Projection({ends if self.name == ends else f'{self.name}, {ends}'}, {what})"
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class SpikingGraph:
         return (
             f"SpikingGraph({shape.layers} layer{'s' * (shape.layers != 1)}, width {shape.width}, "
             f"{shape.vocab_size} token ids, {self.weight_bits}-bit weights, "
-            f"{len(self.populations)} populations, {_short(synapses)} synapses)"
+            f"{len(self.populations)} populations, {scaled(synapses)} synapses)"
         )
 
     def _repr_html_(self) -> str:
@@ -194,14 +196,6 @@ class SpikingGraph:
         rows = (("spiking graph", ""), *writer.facts(self))
         cells = "".join(f"<tr><td>{what}</td><td>{figure}</td></tr>" for what, figure in rows)
         return f"<table>{cells}</table>"
-
-
-def _short(count: int) -> str:
-    """1.1 M for 1,100,000."""
-    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return str(count)
 
 
 def _problems(graph: SpikingGraph) -> Iterator[str]:

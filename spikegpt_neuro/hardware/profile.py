@@ -122,6 +122,9 @@ class Profile:
     file: str
     constants: Mapping[str, Constant]
 
+    def __repr__(self) -> str:
+        return f"Profile({self.name}, {len(self.constants)} constants)"
+
     def __contains__(self, key: str) -> bool:
         return key in self.constants
 

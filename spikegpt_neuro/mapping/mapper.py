@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,10 +36,10 @@ class Mapped:
     """A model on a chip, without a violation."""
 
     placement: Placement
-    load: Workload
-    usage: Usage
-    traffic: Traffic
-    topology: Topology
+    load: Workload = field(repr=False)
+    usage: Usage = field(repr=False)
+    traffic: Traffic = field(repr=False)
+    topology: Topology = field(repr=False)
     hops: Hops
 
     @property

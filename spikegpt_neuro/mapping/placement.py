@@ -55,6 +55,12 @@ class Placement:
     sites: tuple[tuple[int, int], ...]
     pieces: tuple[Piece, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"Placement({self.hardware}, chips={self.chips}, cores={len(self.sites)}, "
+            f"pieces={len(self.pieces)})"
+        )
+
     @property
     def slots(self) -> Indices:
         """Slot of each core in use; see :mod:`spikegpt_neuro.hardware.topology`."""

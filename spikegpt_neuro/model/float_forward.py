@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -88,9 +88,9 @@ class FloatRun:
     ``state``   to carry on from.
     """
 
-    logits: FloatArray | None
-    spikes: dict[str, Spikes]
-    state: FloatState
+    logits: FloatArray | None = field(repr=False)
+    spikes: dict[str, Spikes] = field(repr=False)
+    state: FloatState = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,9 @@ class FloatModel:
 
     model: SpikeGPT
     dtype: DTypeLike = np.float32
+
+    def __repr__(self) -> str:
+        return f"FloatModel({self.model!r}, {np.dtype(self.dtype)})"
 
     def __post_init__(self) -> None:
         if np.dtype(self.dtype) not in (np.float32, np.float64):

@@ -155,6 +155,13 @@ class SpikeGPT:
     provenance: Provenance
     vocabulary: Vocabulary | None = None
 
+    def __repr__(self) -> str:
+        shape = self.shape
+        return (
+            f"SpikeGPT({shape.layers} layer{'s' * (shape.layers != 1)}, width {shape.width}, "
+            f"{shape.vocab_size} token ids, from {self.provenance.file})"
+        )
+
     def with_compat(self, compat: Compat) -> SpikeGPT:
         """The same checkpoint read under other inference semantics."""
         return replace(self, shape=self.shape.with_compat(compat))

@@ -269,7 +269,7 @@ def test_one_look_at_packed_weights_unpacks_them_once(
 def test_a_graph_and_its_parts_are_shown_in_one_line(graph: SpikingGraph) -> None:
     assert repr(graph) == (
         "SpikingGraph(1 layer, width 16, 256 token ids, 8-bit weights, "
-        f"{len(graph.populations)} populations, 7.4 k synapses)"
+        f"{len(graph.populations)} populations, 7.42 k synapses)"
     )
     assert repr(graph.by_name["blocks.0.lif1"]) == "Population(blocks.0.lif1, 16 neurons of lif)"
     dense, one = (next(q for q in graph.projections if q.is_dense is d) for d in (True, False))
@@ -277,8 +277,7 @@ def test_a_graph_and_its_parts_are_shown_in_one_line(graph: SpikingGraph) -> Non
         f"Projection({dense.name}, {dense.source} -> {dense.target}.{dense.port}, 16 x 16 synapses)"
     )
     assert repr(one) == (
-        f"Projection({one.name}, {one.source} -> {one.target}.{one.port}, "
-        f"one-to-one, shift {one.shift})"
+        f"Projection({one.source} -> {one.target}.{one.port}, one-to-one, shift {one.shift})"
     )
     table = graph._repr_html_()
     assert table.count("<tr>") == table.count("</tr>") == 6
