@@ -34,9 +34,16 @@ def test_whatever_people_get_shows_itself_in_one_short_line(graph: sgn.SpikingGr
     model = sgn.float_model(str(EXAMPLE))
     placed = sgn.place(graph, "loihi2")
     run = sgn.run(graph, TEXT, backend="cycle")
-    found = [*results(graph), graph, model, model.model, run, run.simulation, placed.mapped]
-    found += [placed.placement, placed.profile, graph.vocabulary, *graph.populations]
-    for value in (*found, *graph.projections):
+    found: list[object] = [*results(graph), graph, model, model.model, run, run.simulation]
+    found += [
+        placed.mapped,
+        placed.placement,
+        placed.profile,
+        graph.vocabulary,
+        *graph.populations,
+        *graph.projections,
+    ]
+    for value in found:
         assert "\n" not in repr(value), value
         assert len(repr(value)) <= 250, value
 
