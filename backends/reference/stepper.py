@@ -41,11 +41,11 @@ from spikegpt_neuro.backends.reference.team import (
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.tensors import release
 from spikegpt_neuro.neurons import PROGRAMS
-from spikegpt_neuro.neurons.program import PORTS_MAX, IntArray, Kernel, Program
+from spikegpt_neuro.neurons.program import PORTS_MAX, IntArray, Kernel, Program, silence
 
 # Columns of the table of operations.
 KIND, SHARED, SIZE, EVENTS, PORT_0, PORT_1, PORT_2 = range(7)
-STATE, STATES, PARAMETERS, VECTORS, SCALAR = range(7, 12)
+STATE, STATES, PARAMETERS, VECTORS, DEAD_ZONE, SCALAR = range(7, 13)
 
 # Kinds of operation; a projection's SCALAR is its matrix, or the shift. Programs follow.
 BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED, SHIFT = range(5)
@@ -62,7 +62,8 @@ CACHE_LINE = 64
 LINE_SUMS = CACHE_LINE // 4
 LARGE_BYTES = 1 << 16  # sharing a smaller product costs more than it gains
 NARROW_LIMIT = 1 << 15  # events must fit 16 bits
-NO_ROWS = (0, 0, 0, 0)
+NONE = -1
+NO_ROWS = (0, 0, 0, 0, NONE)
 
 
 def obstacle(graph: SpikingGraph) -> str | None:
@@ -167,9 +168,12 @@ class _Plan:
         ports = [self._projection(q) for q in self.graph.incoming[population.name]]
         self.events[population.name] = self._words(population.size)
         initial, vectors = program.initial_state(population.size), program.vectors()
-        rows = (_total(self.state), len(initial), _total(self.parameters), len(vectors))
-        self.state += initial
+        begin = _total(self.parameters)
         self.parameters += vectors
+        dead_zone = NONE if program.dead_zone is None else _total(self.parameters)
+        rows = (_total(self.state), len(initial), begin, len(vectors), dead_zone)
+        self.state += initial
+        self.parameters += () if program.dead_zone is None else (program.dead_zone,)
         self._operation(
             KINDS[type(program)],
             population.size,
@@ -205,10 +209,10 @@ class _Plan:
         size: int,
         events: int,
         ports: list[int],
-        rows: tuple[int, int, int, int],
+        rows: tuple[int, int, int, int, int],
         scalars: tuple[int, ...],
     ) -> None:
-        """``rows``: where the rows of state begin and how many they are; so for the vectors."""
+        """``rows``: begin and number of state rows, of vectors; begin of the dead zone."""
         ports = [*ports, *ports[:1] * PORTS_MAX][:PORTS_MAX]
         shared = int(kind < SHIFT and self.matrices[-1].nbytes >= LARGE_BYTES)
         self.operations.append([kind, shared, size, events, *ports, *rows, *scalars])
@@ -404,4 +408,6 @@ def _advance(
         o[SCALAR:],
         events,
     )
+    if o[DEAD_ZONE] != NONE:
+        silence(events, parameters[o[DEAD_ZONE] : o[DEAD_ZONE] + n])
     return lost

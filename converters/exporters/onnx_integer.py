@@ -108,7 +108,8 @@ class _Writing:
         states = self.state_inputs(population)
         # A token mix keeps what it received; the others compute their next state.
         computed = () if isinstance(program, TokenMix) else program.state_names
-        results = [f"events.{name}", *(f"next.{name}.{state}" for state in computed)]
+        sent = "events" if program.dead_zone is None else "payloads"
+        results = [f"{sent}.{name}", *(f"next.{name}.{state}" for state in computed)]
         payload, *following = self.body.call(
             function,
             [*inputs, *states, *parameters],
@@ -117,6 +118,11 @@ class _Writing:
             **scalars,
         )
         self.events[name] = payload
+        if program.dead_zone is not None:
+            zone = self.tensor(f"populations/{name}/dead_zone", program.dead_zone.astype(np.int64))
+            (self.events[name],) = self.body.call(
+                "Silence", [payload, zone], [f"events.{name}"], INTEGER.name
+            )
         self.state_outputs(population, following or inputs)
 
     def accumulated(self, projection: Projection, graph: SpikingGraph) -> Value:
@@ -167,7 +173,8 @@ def _parameters(program: Program, where: str) -> tuple[Vectors, Scalars]:
     """The vector inputs and integer attributes of a program's function, from its declaration.
 
     A shift goes along with its mantissa, as ``..._divisor``; ``bits`` become the ``limit`` of the
-    payload. Flags only tell how losses are counted, which ONNX does not.
+    payload. Flags only tell how losses are counted, which ONNX does not; dead zones have a function
+    of their own.
     """
     vectors: Vectors = {}
     scalars: Scalars = {}
@@ -183,7 +190,7 @@ def _parameters(program: Program, where: str) -> tuple[Vectors, Scalars]:
             port = name[: -len("mantissa")]
             mantissa, divisor = _scale(value, getattr(program, f"{port}shift"), where)
             target |= {f"{port}mantissa": mantissa, f"{port}divisor": divisor}
-        elif parameter.form != "flag":
+        elif parameter.form not in ("flag", "dead zone"):
             target[name] = np.asarray(value, np.int64)
     return vectors, {name: int(value) for name, value in scalars.items()}
 

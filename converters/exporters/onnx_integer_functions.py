@@ -48,6 +48,14 @@ def power_of_two(exponent: Value) -> Value:
     return body.op("Gather", body.constant(POWERS), exponent)
 
 
+@INTEGER.function("Silence", "payload zone", "event")
+def _silence(payload: Value, zone: Value) -> Value:
+    """``event`` = payload where its magnitude exceeds the dead zone, else 0."""
+    body = payload.body
+    loud = body.op("Greater", body.op("Abs", payload), zone)
+    return payload * loud.cast(TensorProto.INT64)
+
+
 @INTEGER.function("RoundShift", "x divisor", "y")
 def _round_shift(x: Value, divisor: Value) -> Value:
     """``y`` = floor(x / divisor + 1/2), for a power of two; x itself for 1."""

@@ -46,7 +46,7 @@ from spikegpt_neuro.graph.writer import (
     CONFIG_LIMIT,
     FORMAT,
     GRAPH,
-    SCHEMA_VERSION,
+    SCHEMA_VERSIONS,
     WEIGHTS,
     is_artifact,
     save,
@@ -150,10 +150,11 @@ def _read_config(directory: Path) -> _Config:
     kind = decode_json(data, Kind, where=where, remedy=DAMAGED)
     if kind.format != FORMAT:
         raise UnsupportedInput(f"{directory} is not a {FORMAT} artifact (format in {CONFIG})")
-    if kind.schema_version != SCHEMA_VERSION:
+    if kind.schema_version not in SCHEMA_VERSIONS:
+        known = " and ".join(map(str, SCHEMA_VERSIONS))
         raise UnsupportedInput(
-            f"{directory}: schema version {kind.schema_version!r}, this version reads "
-            f"{SCHEMA_VERSION}; convert the checkpoint again"
+            f"{directory}: schema version {kind.schema_version!r}, this version reads {known}; "
+            "convert the checkpoint again"
         )
     return decode_json(data, _Config, where=where, remedy=DAMAGED)
 
@@ -200,6 +201,8 @@ def _population_of(entry: _Population, tensors: Tensors) -> Population:
         if field.type is not np.ndarray:
             value, place = entry.parameters.get(field.name), f"{where}: {field.name}"
             arguments[field.name] = converted(value, field.type, where=place, remedy=DAMAGED)
+        elif tensor is None and field.optional:
+            continue
         elif tensor is None:
             raise UnsupportedInput(f"{WEIGHTS}: no tensor populations/{name}/{field.name}")
         elif tensor.dtype == np.int32:

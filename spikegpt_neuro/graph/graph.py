@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,13 @@ from spikegpt_neuro.graph import writer
 from spikegpt_neuro.graph.weights import PackedWeights, WeightsField, given_weights
 from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.neurons.embedding import Embedding
-from spikegpt_neuro.neurons.program import PAYLOAD_BITS_MAX, EventFormat, Program
+from spikegpt_neuro.neurons.program import (
+    PAYLOAD_BITS_MAX,
+    EventFormat,
+    IntArray,
+    Program,
+    declared,
+)
 from spikegpt_neuro.units import scaled
 from spikegpt_neuro.vocabulary import Vocabulary
 
@@ -173,6 +179,22 @@ class SpikingGraph:
         """The populations that send binary spikes, embedding first."""
         return (p for p in self.populations if p.events.is_binary)
 
+    def with_dead_zones(self, zones: Mapping[str, IntArray | None]) -> SpikingGraph:
+        """The same graph where the populations named have these dead zones, None: none.
+
+        ``zones[name]`` is (n,), in units of the payload: what is at or below it in magnitude is no
+        event. Raises :class:`UnsupportedInput` for a population that is unknown or cannot have one.
+        """
+        if unknown := zones.keys() - self.by_name.keys():
+            raise UnsupportedInput(f"dead zones: no population {min(unknown)}")
+        return replace(
+            self,
+            populations=tuple(
+                _with_dead_zone(p, zones[p.name]) if p.name in zones else p
+                for p in self.populations
+            ),
+        ).validate()
+
     def validate(self) -> SpikingGraph:
         """Raise :class:`UnsupportedInput` naming the first thing that breaks the contract."""
         for problem in _problems(self):
@@ -196,6 +218,16 @@ class SpikingGraph:
         rows = (("spiking graph", ""), *writer.facts(self))
         cells = "".join(f"<tr><td>{what}</td><td>{figure}</td></tr>" for what, figure in rows)
         return f"<table>{cells}</table>"
+
+
+def _with_dead_zone(population: Population, zone: IntArray | None) -> Population:
+    program = population.program
+    if not any(parameter.optional for parameter in declared(type(program))):
+        raise UnsupportedInput(
+            f"dead zones: {population.name} is a {program.kind}, which sends all of its events"
+        )
+    given = None if zone is None or not np.any(zone) else np.ascontiguousarray(zone, np.int32)
+    return replace(population, program=replace(cast(Any, program), dead_zone=given))
 
 
 def _problems(graph: SpikingGraph) -> Iterator[str]:

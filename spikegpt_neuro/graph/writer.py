@@ -27,7 +27,8 @@ from spikegpt_neuro.neurons.program import Program, declared
 from spikegpt_neuro.vocabulary import Vocabulary
 
 FORMAT = "spikegpt-neuro"
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+"""1; 2 where a program has a dead zone, which earlier readers do not know."""
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "graph.json", "weights.safetensors", "README.md"
 CONFIG_LIMIT = 16 * MEGABYTE
 
@@ -125,7 +126,8 @@ def _tensors(graph: Graph) -> dict[str, NDArray[Any]]:
 
 
 def _parameters(program: Program) -> dict[str, Any]:
-    return {field.name: getattr(program, field.name) for field in declared(type(program))}
+    values = {field.name: getattr(program, field.name) for field in declared(type(program))}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _graph_to_json(graph: Graph) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
 def _config_to_json(graph: Graph, checksums: Mapping[str, str]) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": _schema_version(graph),
         "shape": asdict(graph.shape),
         "weight_bits": graph.weight_bits,
         "activation_bits": graph.activation_bits,
@@ -170,6 +172,11 @@ def _config_to_json(graph: Graph, checksums: Mapping[str, str]) -> dict[str, Any
         "provenance": dict(graph.provenance),
         "files": dict(checksums),
     }
+
+
+def _schema_version(graph: Graph) -> int:
+    """The oldest version that can say what the graph holds."""
+    return 2 if any(p.program.dead_zone is not None for p in graph.populations) else 1
 
 
 def facts(graph: Graph) -> list[tuple[str, str]]:

@@ -107,6 +107,8 @@ def structure_of(graph: SpikingGraph) -> str:
         "weight_bits": graph.weight_bits,
         "vocab_size": graph.shape.vocab_size,
     }
+    dead_zones = [p.name for p in graph.populations if p.program.dead_zone is not None]
+    structure |= {"dead_zones": dead_zones} if dead_zones else {}
     return hashlib.sha256(json.dumps(structure).encode()).hexdigest()
 
 

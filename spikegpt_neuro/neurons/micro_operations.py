@@ -66,8 +66,9 @@ def update_of(population: Population) -> tuple[int, int]:
 def _typical_parameters(program: Program) -> tuple[tuple[str, int, bool], ...]:
     """(field, value, one per neuron) of every parameter."""
     return tuple(
-        (parameter.name, int(np.max(getattr(program, parameter.name))), parameter.form == "vector")
+        (parameter.name, int(np.max(value)), parameter.form in ("vector", "dead zone"))
         for parameter in declared(type(program))
+        if (value := getattr(program, parameter.name)) is not None
     )
 
 
@@ -132,7 +133,7 @@ class _Tally:
         kind = type(program)
         if kind.kernel is None:
             return cast(Advance, self.counting(kind.advance)(program, state, *inputs))
-        return program.advance_with(self.counting(kind.kernel), state, *inputs)
+        return program.advance_with(self.counting, state, *inputs)
 
     def counting(self, function: Function) -> Function:
         """The function on numbers of this tally, with all kernels and tables that it uses."""

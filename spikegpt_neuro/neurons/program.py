@@ -38,7 +38,7 @@ class EventFormat:
     """What travels on an axon: a binary spike (1 bit, unsigned) or a graded payload.
 
     The largest payload is ``2**bits - 1`` unsigned, ``2**(bits-1) - 1`` signed; signed
-    payloads are symmetric. A payload of 0 is no event: nothing is sent.
+    payloads are symmetric. A payload of 0 is no event: nothing is sent (see :func:`dead_zone`).
     """
 
     bits: int
@@ -85,7 +85,8 @@ class Advance(NamedTuple):
     counts: Counts
 
 
-Form = Literal["scalar", "flag", "vector", "table"]
+Function = TypeVar("Function", bound=Callable[..., object])
+Form = Literal["scalar", "flag", "vector", "table", "dead zone"]
 DECLARATION = "declaration"
 PORTS_MAX = 3
 
@@ -95,7 +96,7 @@ class Parameter:
     """One declared field of a program.
 
     ``form``    a scalar or flag of the population, a vector with an entry per neuron, or a
-                table of rows that the input picks from.
+                table of rows that the input picks from; a dead zone is a vector or None.
     ``ranges``  smallest and largest value, by the name of the array's dtype; scalars and flags
                 have one range, under ``""``.
     """
@@ -105,12 +106,19 @@ class Parameter:
     ranges: Mapping[str, tuple[int, int]]
 
     @property
+    def optional(self) -> bool:
+        """True where the value may be None: the population then does not have it."""
+        return self.form == "dead zone"
+
+    @property
     def type(self) -> type:
         """The Python type of a value: int, bool or numpy.ndarray."""
         return {"scalar": int, "flag": bool}.get(self.form, np.ndarray)
 
     def problem(self, value: Any, size: int) -> str | None:
         """What is wrong with ``value`` in a population of ``size`` neurons, in one line."""
+        if self.optional and value is None:
+            return None
         if self.form == "flag":
             plain = isinstance(value, (bool, np.bool_))
             return None if plain else f"{self.name} is {value!r}, expected True or False"
@@ -126,9 +134,10 @@ class Parameter:
         found = value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__
         if found not in self.ranges:
             return f"{self.name} is {found}, expected {' or '.join(self.ranges)}"
-        shape = (size,) if self.form == "vector" else (value.shape[:1] or (0,)) + (size,)
+        table = self.form == "table"
+        shape = (value.shape[:1] or (0,)) + (size,) if table else (size,)
         if value.shape != shape:
-            expected = shape if self.form == "vector" else f"(V, {size})"
+            expected = f"(V, {size})" if table else shape
             return f"{self.name} has shape {value.shape}, expected {expected}"
         low, high = self.ranges[found]
         if not value.size or (low <= value.min() and value.max() <= high):
@@ -158,6 +167,18 @@ def lookup_table(**ranges: tuple[int, int]) -> Any:
     On a chip its entries are synapses and not memory of the neurons.
     """
     return _declare("table", ranges)
+
+
+def dead_zone() -> Any:
+    r"""Declare the field ``dead_zone``: an int32 array (n,), or None (the default) for none.
+
+    .. math:: event_i = 0 \text{ where } |payload_i| \le zone_i
+
+    :func:`silence` applies it after the kernel, which knows nothing of it; a program that overrides
+    :meth:`Program.advance` calls it itself. Where there is none, it takes no memory and no
+    micro-operation.
+    """
+    return _declare("dead zone", {"int32": (0, (1 << PAYLOAD_BITS_MAX) - 1)}, None)
 
 
 def _declare(form: Form, ranges: Mapping[str, tuple[int, int]], default: Any = MISSING) -> Any:
@@ -203,6 +224,7 @@ class Program(ABC):
     population_wide: ClassVar[bool] = False
     is_stock: ClassVar[bool] = False
     kernel: ClassVar[Kernel | None] = None
+    dead_zone: IntArray | None = None  # a field of programs that send payloads to synapses
 
     @property
     @abstractmethod
@@ -227,10 +249,10 @@ class Program(ABC):
         shared = [p.name for p in declared(type(self)) if p.form in ("scalar", "flag")]
         return tuple(int(getattr(self, name)) for name in shared)
 
-    @classmethod
-    def words_per_neuron(cls) -> int:
+    def words_per_neuron(self) -> int:
         """State variables and parameters that every neuron keeps."""
-        return len(cls.state_names) + sum(p.form == "vector" for p in declared(cls))
+        kept = len(self.state_names) + len(self.vectors())
+        return kept + (self.dead_zone is not None)
 
     @classmethod
     def words_per_core(cls) -> int:
@@ -252,21 +274,25 @@ class Program(ABC):
         kernel = type(self).kernel
         if kernel is None:
             raise NotImplementedError(f"program {self.kind} has neither a kernel nor advance()")
-        return self.advance_with(kernel, state, *inputs)
+        return self.advance_with(lambda compiled: compiled, state, *inputs)
 
-    def advance_with(self, kernel: Kernel, state: State, *inputs: IntArray) -> Advance:
-        """:meth:`advance` by another form of the program's kernel.
+    def advance_with(self, form: Callable[[Any], Any], state: State, *inputs: IntArray) -> Advance:
+        """:meth:`advance` by another form of its compiled functions, such as their Python code.
 
-        Arrays of Python's integers (dtype object) stay such: the undecorated kernel then
-        computes without bounds.
+        Arrays of Python's integers (dtype object) stay such: undecorated functions then
+        compute without bounds.
         """
+        kernel = type(self).kernel
+        assert kernel is not None
         x = inputs[0]
         plain = x.dtype == object
         following = _rows(state, x)
         events = np.empty_like(x)
         scalars = np.array(self.scalars(), object if plain else np.int64)
         y, z = (*inputs, x, x)[1:PORTS_MAX]
-        lost = kernel(x, y, z, following, _rows(self.vectors(), x), scalars, events)
+        lost = form(kernel)(x, y, z, following, _rows(self.vectors(), x), scalars, events)
+        if self.dead_zone is not None:
+            form(silence)(events, _rows((self.dead_zone,), x)[0])
         return Advance(tuple(following), events, Counts(*lost))
 
     def problems(self, size: int) -> list[str]:
@@ -288,7 +314,13 @@ def _rows(vectors: tuple[IntArray, ...], like: IntArray) -> IntArray:
     return rows
 
 
-Function = TypeVar("Function", bound=Callable[..., object])
+@jit.kernel
+def silence(events: IntArray, dead_zone: IntArray) -> None:
+    """Set ``events`` (T, n) of magnitude at or below ``dead_zone`` (n,) to 0: nothing is sent."""
+    for t in range(events.shape[0]):
+        for i in range(events.shape[1]):
+            payload = int(events[t, i])
+            events[t, i] = 0 if abs(payload) <= dead_zone[i] else payload
 
 
 def kernel_of(program: type[Program]) -> Callable[[Function], Function]:

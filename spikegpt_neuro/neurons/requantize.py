@@ -27,6 +27,7 @@ from spikegpt_neuro.neurons.program import (
     EventFormat,
     IntArray,
     Program,
+    dead_zone,
     flag,
     kernel_of,
     scalar,
@@ -40,6 +41,7 @@ class Requantize(Program):
 
     ``quantizer``: True where the payload's range was chosen by calibration, so that what
     lies beyond it is clipped by intent; False where it is a limit that must not be met.
+    ``dead_zone`` (n,) or None: see :func:`~spikegpt_neuro.neurons.program.dead_zone`.
     """
 
     kind: ClassVar[str] = "requantize"
@@ -49,6 +51,7 @@ class Requantize(Program):
     shift: IntArray = vector(0, SHIFT_MAX)
     bits: int = scalar(2, PAYLOAD_BITS_MAX)
     quantizer: bool = flag()
+    dead_zone: IntArray | None = dead_zone()
 
     @property
     def events(self) -> EventFormat:

@@ -26,6 +26,7 @@ from spikegpt_neuro.neurons.program import (
     EventFormat,
     IntArray,
     Program,
+    dead_zone,
     kernel_of,
     scalar,
     vector,
@@ -36,7 +37,10 @@ KEY_BITS = 12
 
 @dataclass(frozen=True, eq=False)
 class SquaredReLU(Program):
-    """``mantissa``, ``shift`` (n,): accumulator to k; ``square_*``: k squared to payload."""
+    """``mantissa``, ``shift`` (n,): accumulator to k; ``square_*``: k squared to payload.
+
+    ``dead_zone`` (n,) or None: see :func:`~spikegpt_neuro.neurons.program.dead_zone`.
+    """
 
     kind: ClassVar[str] = "squared_relu"
     ports: ClassVar[tuple[str, ...]] = ("key",)
@@ -46,6 +50,7 @@ class SquaredReLU(Program):
     square_mantissa: int = scalar(0, MANTISSA_MAX)
     square_shift: int = scalar(0, SHIFT_MAX)
     bits: int = scalar(1, PAYLOAD_BITS_MAX)
+    dead_zone: IntArray | None = dead_zone()
 
     @property
     def events(self) -> EventFormat:

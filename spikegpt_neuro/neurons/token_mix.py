@@ -31,6 +31,7 @@ from spikegpt_neuro.neurons.program import (
     EventFormat,
     IntArray,
     Program,
+    dead_zone,
     kernel_of,
     scalar,
     vector,
@@ -43,7 +44,10 @@ COEFFICIENT_LIMIT = (1 << (COEFFICIENT_BITS - 1)) - 1
 
 @dataclass(frozen=True, eq=False)
 class TokenMix(Program):
-    """``coefficient`` (n,) with fraction 12; ``mantissa``, ``shift`` (n,): y to payload units."""
+    """``coefficient`` (n,) with fraction 12; ``mantissa``, ``shift`` (n,): y to payload units.
+
+    ``dead_zone`` (n,) or None: see :func:`~spikegpt_neuro.neurons.program.dead_zone`.
+    """
 
     kind: ClassVar[str] = "token_mix"
     ports: ClassVar[tuple[str, ...]] = ("input",)
@@ -53,6 +57,7 @@ class TokenMix(Program):
     mantissa: IntArray = vector(0, MANTISSA_MAX)
     shift: IntArray = vector(0, SHIFT_MAX)
     bits: int = scalar(2, PAYLOAD_BITS_MAX)
+    dead_zone: IntArray | None = dead_zone()
 
     @property
     def events(self) -> EventFormat:

@@ -53,6 +53,7 @@ from spikegpt_neuro.neurons.program import (
     IntArray,
     Program,
     State,
+    dead_zone,
     kernel_of,
     scalar,
     vector,
@@ -74,6 +75,7 @@ class WKV(Program):
     ``key_*``, ``value_*``, ``receptance_*``  mantissa and shift of each port: accumulator to
                     fraction 16 in units of log 2, to 16 bits, to fraction 12.
     ``output_*``    mantissa and shift: gated value to payload.
+    ``dead_zone``   or None: see :func:`~spikegpt_neuro.neurons.program.dead_zone`.
     """
 
     kind: ClassVar[str] = "wkv"
@@ -92,6 +94,7 @@ class WKV(Program):
     output_mantissa: IntArray = vector(0, MANTISSA_MAX)
     output_shift: IntArray = vector(0, SHIFT_MAX)
     bits: int = scalar(2, PAYLOAD_BITS_MAX)
+    dead_zone: IntArray | None = dead_zone()
 
     @property
     def events(self) -> EventFormat:

@@ -60,7 +60,9 @@ def drawn(data: st.DataObject, kind: str) -> Program:
     for parameter in declared(PROGRAMS[kind]):
         ((low, high),) = parameter.ranges.values()
         number = st.sampled_from([low, high]) | st.integers(low, high)
-        if parameter.form == "vector":
+        if parameter.optional and data.draw(st.booleans()):
+            values[parameter.name] = None
+        elif parameter.type is np.ndarray:
             numbers = data.draw(st.lists(number, min_size=SIZE, max_size=SIZE))
             values[parameter.name] = np.array(numbers, np.int32)
         else:
@@ -116,9 +118,10 @@ def test_just_outside_a_bound_is_refused_by_name(kind: str) -> None:
         for inside, outside in ((low, low - 1), (high, high + 1)):
             accepted = replace(program, **{parameter.name: value_of(parameter, inside)})
             assert accepted.problems(SIZE) == []
-            where = parameter.name + ("[1]" if parameter.form == "vector" else "")
+            each = parameter.type is np.ndarray
+            where = parameter.name + ("[1]" if each else "")
             value = value_of(parameter, inside)
-            if parameter.form == "vector":
+            if each:
                 value[1] = outside
             else:
                 value = outside

@@ -87,7 +87,7 @@ def random_graph(seed: int) -> SpikingGraph:
 
 def _program(kind: str, size: int) -> Program:
     program: Any = PROGRAMS[kind]
-    values: dict[str, Any] = {"int": 1, "bool": False}
+    values: dict[str, Any] = {"int": 1, "bool": False, "IntArray | None": None}
     array = np.broadcast_to(np.int32(0), (size,))
     made: Program = program(**{f.name: values.get(str(f.type), array) for f in fields(program)})
     return made
