@@ -91,7 +91,7 @@ def _add_memory(
     program = graph.by_name[name].program
     values = [getattr(program, f.name) for f in fields(program)]  # type: ignore[arg-type]
     arrays = sum(isinstance(v, np.ndarray) for v in values)
-    scalars = len(values) - arrays
+    scalars = sum(isinstance(v, (int, bool)) for v in values)
     wait = delays(graph, ON_CHIP)
     incoming = [q for q in graph.projections if q.target == name]
     rings = sum(1 + wait[q.name] for q in incoming)

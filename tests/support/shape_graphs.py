@@ -69,7 +69,7 @@ def random_graph(seed: int) -> SpikingGraph:
     projections: list[Projection] = []
     for index in range(1, int(rng.integers(2, 13))):
         name, size = f"p{index}", int(rng.choice(sizes))
-        program = _program(str(rng.choice(kinds)), size)
+        program = _program(str(rng.choice(kinds)), size, silent=seed % 2 == 1)
         for port in program.ports:
             source = populations[int(rng.integers(max(0, index - 4), index))]
             alike = source.size == size and rng.random() < 0.6
@@ -85,9 +85,16 @@ def random_graph(seed: int) -> SpikingGraph:
     )
 
 
-def _program(kind: str, size: int) -> Program:
+def _program(kind: str, size: int, silent: bool) -> Program:
+    """A program of zeros and ones; ``silent``: with a dead zone, where it can have one."""
     program: Any = PROGRAMS[kind]
-    values: dict[str, Any] = {"int": 1, "bool": False, "IntArray | None": None}
+    values: dict[str, Any] = {"int": 1, "bool": False}
     array = np.broadcast_to(np.int32(0), (size,))
-    made: Program = program(**{f.name: values.get(str(f.type), array) for f in fields(program)})
+    made: Program = program(
+        **{
+            f.name: values.get(str(f.type), array)
+            for f in fields(program)
+            if f.name != "dead_zone" or silent
+        }
+    )
     return made
