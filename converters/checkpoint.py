@@ -8,8 +8,7 @@ wrong with the file.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.converters.mapped_file import drop_pages
+from spikegpt_neuro.converters.settings import (
+    Options,
+    Statement,
+    check_sizes,
+    settle,
+    statements_beside,
+)
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.spikegpt import (
     FloatArray,
-    LIFParameters,
     ModelShape,
     Provenance,
     SpikeGPT,
@@ -34,6 +39,9 @@ from spikegpt_neuro.vocabulary import (
     Vocabulary,
     read_vocabulary,
 )
+
+__all__ = ["LazyTensors", "Options", "RawTensor", "Reader", "Statement", "VocabularyOf", "build"]
+__all__ += ["canonical_name", "check_readable"]
 
 GIT_LFS_MAGIC = b"version https://git-lfs"
 NAMES_SHOWN = 3
@@ -116,15 +124,6 @@ class LazyTensors(Mapping[str, FloatArray]):
         return len(self.shapes)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the tensors of a checkpoint do not show."""
-
-    spike_embedding: bool = True
-    spike_input: bool = False
-    lif: LIFParameters = field(default_factory=LIFParameters)
-
-
 def build(
     path: Path,
     format_name: str,
@@ -133,19 +132,23 @@ def build(
     *,
     options: Options,
     vocab: Path | None,
-    config: Mapping[str, Any] | None = None,
+    stated: Sequence[Statement] = (),
     stored_vocabulary: VocabularyOf | None = None,
 ) -> SpikeGPT:
     """Check ``raw`` and assemble the model.
 
-    ``config`` is compared with what the tensors show. The vocabulary is the file ``vocab``,
-    else the one stored in the checkpoint, else one beside it whose size fits, else bytes
-    where the model has 256 token ids, else none.
+    ``options`` are the format's own; ``stated`` is what the checkpoint says inside, heard together
+    with the configurations beside it and compared with what the tensors show. The vocabulary is
+    the file ``vocab``, else the one stored in the checkpoint, else one beside it whose size fits,
+    else bytes where the model has 256 token ids, else none.
     """
     tensors = _canonical_names(raw, path)
+    statements = (*stated, *statements_beside(path))
+    options = settle(options, statements)
     shape = _infer_shape(tensors, options, path)
     _check_names(tensors, shape, path)
-    _check_config(config or {}, shape, path)
+    for statement in statements:
+        check_sizes(statement, shape)
     _check_shapes(tensors, shape, path)
     _check_finite(tensors, path)
     return SpikeGPT(
@@ -153,39 +156,7 @@ def build(
         tensors=LazyTensors(tensors, shape.tensor_shapes()),
         provenance=Provenance(path.name, format_name, sha256_of(weights_file)),
         vocabulary=_find_vocabulary(path, shape.vocab_size, vocab, stored_vocabulary),
-    )
-
-
-def options_from_config(config: Mapping[str, Any], *, decay_input: bool, where: str) -> Options:
-    """The LIF and the spike placement named in a configuration; absent keys mean upstream's.
-
-    Raises :class:`UnsupportedInput` for values of the wrong type and for models that are no
-    SpikeGPT: ``attention`` other than ``"rwkv"``, ``spiking`` false.
-    """
-    if (attention := config.get("attention", "rwkv")) != "rwkv":
-        raise UnsupportedInput(
-            f"{where}: attention is {attention!r:.40}; only the recurrent 'rwkv' is supported"
-        )
-    if not _flag(config, "spiking", True, where):
-        raise UnsupportedInput(
-            f"{where}: spiking is false; a model without LIF neurons is not supported"
-        )
-    lif = LIFParameters(
-        tau=_number(config, "lif_tau", 2.0, where),
-        threshold=_number(config, "lif_threshold", 1.0, where),
-        reset=_number(config, "lif_reset", 0.0, where),
-        decay_input=_flag(config, "decay_input", decay_input, where),
-    )
-    if lif.tau < 1.0:
-        raise UnsupportedInput(f"{where}: lif_tau is {lif.tau}, expected at least 1 token")
-    if lif.threshold <= lif.reset:
-        raise UnsupportedInput(
-            f"{where}: lif_threshold {lif.threshold} does not exceed lif_reset {lif.reset}"
-        )
-    return Options(
-        spike_embedding=_flag(config, "spike_embedding", True, where),
-        spike_input=_flag(config, "spike_input", False, where),
-        lif=lif,
+        lif_origin=options.origin,
     )
 
 
@@ -273,22 +244,6 @@ def _check_names(tensors: Mapping[str, RawTensor], shape: ModelShape, path: Path
         raise UnsupportedInput(f"{path}: {'; '.join(parts)}")
 
 
-def _check_config(config: Mapping[str, Any], shape: ModelShape, path: Path) -> None:
-    """Compare a configuration with what the tensors show."""
-    found = {"n_layer": shape.layers, "n_embd": shape.width, "vocab_size": shape.vocab_size}
-    for key, value in found.items():
-        if key in config and config[key] != value:
-            raise UnsupportedInput(
-                f"{path}: {key} is {config[key]!r:.40} in the config, the tensors have {value}"
-            )
-    model_type = config.get("model_type")
-    if model_type in ("rwkv", "rwkv-ffn-pre") and shape.ffn_pre != (model_type == "rwkv-ffn-pre"):
-        raise UnsupportedInput(
-            f"{path}: model_type is {model_type!r} in the config, but the tensors "
-            f"{'have' if shape.ffn_pre else 'have no'} blocks.0.ffnPre"
-        )
-
-
 def _check_shapes(tensors: Mapping[str, RawTensor], shape: ModelShape, path: Path) -> None:
     for name, expected in shape.tensor_shapes().items():
         found = tensors[name].array.shape
@@ -343,20 +298,6 @@ def _fitting_vocabulary(path: Path, size: int) -> Vocabulary | None:
         return read_vocabulary(path, size)
     except UnsupportedInput:
         return None
-
-
-def _flag(config: Mapping[str, Any], key: str, default: bool, where: str) -> bool:
-    value = config.get(key, default)
-    if not isinstance(value, bool):
-        raise UnsupportedInput(f"{where}: {key} is {value!r:.40}, expected true or false")
-    return value
-
-
-def _number(config: Mapping[str, Any], key: str, default: float, where: str) -> float:
-    value = config.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UnsupportedInput(f"{where}: {key} is {value!r:.40}, expected a finite number")
-    return float(value)
 
 
 def _some(names: Any) -> str:

@@ -25,19 +25,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.fixed_point import (
+    ACCUMULATOR_LIMIT,
     fraction_for,
-    multiplier,
     scalar_multiplier,
-    to_fixed,
 )
 from spikegpt_neuro.arithmetic.tables import EXPONENT_FRACTION, SIGMOID_INPUT_FRACTION
+from spikegpt_neuro.converters.ranges import EXPONENT_LIMIT, Ranges, merged
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.model.spikegpt import FloatArray, LIFParameters, SpikeGPT
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.gate import Gate
 from spikegpt_neuro.neurons.layer_norm import WEIGHT_BITS as NORM_WEIGHT_BITS
-from spikegpt_neuro.neurons.layer_norm import LayerNorm
+from spikegpt_neuro.neurons.layer_norm import WEIGHT_FRACTION_MIN, LayerNorm
 from spikegpt_neuro.neurons.lif import CURRENT_SHIFT, DECAY_ONE, LIF, MEMBRANE_LIMIT
 from spikegpt_neuro.neurons.program import STATE_BITS_MAX, EventFormat, Program
 from spikegpt_neuro.neurons.requantize import Requantize
@@ -54,11 +54,16 @@ STREAM_ONE = 1 << STREAM_FRACTION
 LOGIT_FRACTION = 12
 EPSILON = 1e-5
 VTH_MAX = 8160
+VTH_FINE = 32  # thresholds of a slow membrane are at least this fine, see lif_program
 CURRENT_BITS = 18
 HEADROOM = 4.0  # room above the largest calibrated magnitude before a state saturates
 BITS = (4, 6, 8)
 BY_SOURCE_BELOW = 0.4  # share of non-zero events under which reading weights by source pays
 LOG2_E = float(np.log2(np.e))
+STREAM_LIMIT = ACCUMULATOR_LIMIT / STREAM_ONE
+TOO_LARGE = "is too large for the graph's numbers"
+TOO_SMALL = "leaves values too small for the graph's numbers"
+CLOSED = "closes its gate until what it lets through is too small for the graph's numbers"
 
 
 def lower(
@@ -78,7 +83,7 @@ def lower(
     for name, bits in (("weight", weight_bits), ("activation", activation_bits)):
         if bits not in BITS:
             raise UsageError(f"{name} bits {bits} are not supported; choose 4, 6 or 8")
-    check_lif(model.shape.lif)
+    check_lif(model.shape.lif, model.provenance.file)
     windows = len(calibration_windows(calibration))
     steps = windows + model.shape.layers + 1
 
@@ -87,20 +92,21 @@ def lower(
             progress(done, steps)
 
     statistics = calibrate(model, calibration, lambda done, _: report(done))
-    lowering = _Lowering(model, statistics, weight_bits, activation_bits)
+    several = bool((calibration != calibration[0]).any())
+    lowering = _Lowering(model, statistics, weight_bits, activation_bits, several)
     sha256 = hashlib.sha256(calibration.tobytes()).hexdigest()
     return lowering.graph(sha256, lambda done: report(windows + done))
 
 
-def check_lif(lif: LIFParameters) -> None:
+def check_lif(lif: LIFParameters, file: str) -> None:
     """Refuse a neuron that Lava's stock LIF cannot be, before any long work."""
     if lif.reset != 0:
         raise UnsupportedInput(
-            f"LIF resets to {lif.reset:g}; Lava's stock LIF resets to 0 and has no other reset"
+            f"{file}: LIF resets to {lif.reset:g}; Lava's stock LIF resets to 0 and to nothing else"
         )
     if lif.tau < 1 or lif.threshold <= 0:
         raise UnsupportedInput(
-            f"LIF with tau {lif.tau:g} and threshold {lif.threshold:g}: "
+            f"{file}: LIF with tau {lif.tau:g} and threshold {lif.threshold:g}: "
             "expected tau >= 1 and threshold > 0"
         )
 
@@ -110,10 +116,15 @@ def lif_program(lif: LIFParameters, largest: float) -> LIF:
 
     du = 4095 leaves u the input of one token; dv = 4096 / tau. The threshold mantissa sets the
     resolution: as large as a membrane that gathers ``largest`` for ever, with headroom, allows.
+    A slow membrane would be left with a coarse threshold, and loses a whole unit per token where
+    1/tau of it is less: so there the threshold has at least tau units. Then a membrane that gathers
+    -``largest`` for thousands of tokens saturates.
     """
     steady_state = HEADROOM * largest * lif.gain * lif.tau / lif.threshold
-    vth = int(MEMBRANE_LIMIT / (1 << CURRENT_SHIFT) / max(steady_state, 1.0))
-    return LIF(du=DECAY_ONE - 1, dv=round(DECAY_ONE / lif.tau), vth=min(VTH_MAX, max(1, vth)))
+    roomy = int(MEMBRANE_LIMIT / (1 << CURRENT_SHIFT) / max(steady_state, 1.0))
+    fine = min(VTH_FINE, int(lif.tau / (1 << CURRENT_SHIFT)))
+    vth = min(VTH_MAX, max(1, roomy, fine))
+    return LIF(du=DECAY_ONE - 1, dv=round(DECAY_ONE / lif.tau), vth=vth)
 
 
 def current_per_unit(lif: LIFParameters, program: LIF) -> float:
@@ -158,9 +169,14 @@ class _Lowering:
     statistics: Statistics
     weight_bits: int
     activation_bits: int
+    several_tokens: bool = True
     populations: list[Population] = field(default_factory=list)
     projections: list[Projection] = field(default_factory=list)
     unit: dict[str, float] = field(default_factory=dict)
+    ranges: Ranges = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ranges = Ranges(self.model.provenance.file)
 
     def graph(self, calibration_sha256: str, progress: Callable[[int], None]) -> SpikingGraph:
         """Lower everything; ``progress`` counts layers and the head."""
@@ -185,6 +201,8 @@ class _Lowering:
                 "calibration_tokens_sha256": calibration_sha256,
                 "tool_version": __version__,
             },
+            lif_origin=self.model.lif_origin,
+            remarks=merged(self.ranges.remarks),
         ).validate()
 
     # The model, in the order data flows.
@@ -196,7 +214,8 @@ class _Lowering:
             self.add("embedding", Embedding((table >= 0).astype(np.uint8)))
             return self.norm("ln0", "blocks.0.ln0", _Source("embedding", STREAM_FRACTION))
         fraction = fraction_for(float(np.abs(table).max()), bits=16, at_most=20)
-        self.add("embedding", Embedding(to_fixed(table, fraction, bits=16).astype(np.int16)))
+        rows = self.ranges.fixed("emb.weight", table, fraction, 16).astype(np.int16)
+        self.add("embedding", Embedding(rows))
         return self.norm("ln0", "blocks.0.ln0", _Source("embedding", 0), fraction)
 
     def block(self, layer: int, stream: str) -> str:
@@ -220,7 +239,7 @@ class _Lowering:
         if self.model.shape.spike_input:
             factor = np.full(self.width, per_unit / STREAM_ONE)
             self.one_to_one(norm, f"{lif}.input", "input")
-            self.requantize(f"{lif}.input", factor, CURRENT_BITS)
+            self.requantize(f"{lif}.input", factor, CURRENT_BITS, f"{norm}.weight")
             self.fire(lif, f"{lif}.input", program)
             branch = mix(_Source(lif, STREAM_FRACTION), _Sink(STREAM_ONE, STATE_BITS_MAX))
             return self.join(residual, stream, _Source(branch, 0), halve)
@@ -238,7 +257,8 @@ class _Lowering:
         }
         self.wkv(prefix, units)
         output = self.dense(f"{prefix}.output", wkv, requantize, "input")
-        return self.requantize(requantize, output * sink.per_unit / divisor, sink.bits)
+        factor = output * sink.per_unit / divisor
+        return self.requantize(requantize, factor, sink.bits, f"{prefix}.output.weight")
 
     def channel_mix(self, prefix: str, divisor: float, source: _Source, sink: _Sink) -> str:
         """ChannelMix (SRFFN): mixes, key, squared ReLU, value gated by the receptance."""
@@ -248,8 +268,10 @@ class _Lowering:
         value = self.dense(f"{prefix}.value", hidden, gate, "value")
         mix_r = self.mix(f"{prefix}.mix_r", source)
         receptance = self.dense(f"{prefix}.receptance", mix_r, gate, "receptance")
-        value_mantissa, value_shift = multiplier(value * sink.per_unit / divisor)
-        receptance_mantissa, receptance_shift = sigmoid_input(receptance)
+        value_mantissa, value_shift = self.ranges.factor(
+            value * sink.per_unit / divisor, f"{prefix}.value.weight", TOO_LARGE
+        )
+        receptance_mantissa, receptance_shift = self.sigmoid_input(prefix, receptance)
         program = Gate(
             value_mantissa, value_shift, receptance_mantissa, receptance_shift, sink.bits
         )
@@ -261,10 +283,13 @@ class _Lowering:
         unit = event_scale(self.statistics["ln_out"], self.payload)
         self.one_to_one(norm, "head.input", "input")
         factor = np.full(self.width, 1 / (unit * STREAM_ONE))
-        self.requantize("head.input", factor, self.activation_bits, quantizer=True)
+        self.requantize(
+            "head.input", factor, self.activation_bits, "ln_out.weight", TOO_SMALL, quantizer=True
+        )
         self.unit["head.input"] = unit
         accumulated = self.dense("head", "head.input", "logits", "input", tap="ln_out")
-        return self.requantize("logits", accumulated * 2.0**LOGIT_FRACTION, STATE_BITS_MAX)
+        factor = accumulated * 2.0**LOGIT_FRACTION
+        return self.requantize("logits", factor, STATE_BITS_MAX, "head.weight")
 
     # Populations.
 
@@ -272,12 +297,23 @@ class _Lowering:
         self, name: str, tensor: str, source: _Source, input_fraction: int = STREAM_FRACTION
     ) -> str:
         weight, bias = self.tensor(f"{tensor}.weight"), self.tensor(f"{tensor}.bias")
-        fraction = fraction_for(float(np.abs(weight).max()), NORM_WEIGHT_BITS, at_most=14)
+        largest = float(np.abs(weight).max())
+        fraction = fraction_for(largest, NORM_WEIGHT_BITS, at_most=14)
+        if fraction < WEIGHT_FRACTION_MIN:
+            raise UnsupportedInput(
+                f"{self.ranges.file}: {tensor}.weight reaches {largest:.3g}, the graph holds up to "
+                f"{2.0 ** (NORM_WEIGHT_BITS - 1 - WEIGHT_FRACTION_MIN):.3g}; check that tensor"
+            )
+        tap = self.statistics[source.name]
+        self.ranges.norm(tensor, tap, input_fraction, self.several_tokens)
+        self.ranges.reach(
+            f"{tensor}.weight", "what it gives", self.statistics[name].largest, STREAM_LIMIT
+        )
         mean_shift = 23 + self.width.bit_length() - 1
         root_mantissa, root_shift = scalar_multiplier(float(np.sqrt(self.width)))
         program = LayerNorm(
-            weight=to_fixed(weight, fraction, NORM_WEIGHT_BITS),
-            bias=to_fixed(bias, STREAM_FRACTION, STATE_BITS_MAX),
+            weight=self.ranges.fixed(f"{tensor}.weight", weight, fraction, NORM_WEIGHT_BITS),
+            bias=self.ranges.fixed(f"{tensor}.bias", bias, STREAM_FRACTION, STATE_BITS_MAX),
             weight_fraction=fraction,
             output_fraction=STREAM_FRACTION,
             mean_mantissa=round(2**mean_shift / self.width),
@@ -293,10 +329,14 @@ class _Lowering:
         """A token mix; ``name`` ends in the letter of its coefficient, time_mix_<letter>."""
         prefix, letter = name.rsplit(".mix_", 1)
         unit = event_scale(self.statistics[name], self.payload)
-        mantissa, shift = multiplier(np.full(self.width, 1 / (unit * STREAM_ONE)))
-        coefficient = self.tensor(f"{prefix}.time_mix_{letter}")
+        tensor = f"{prefix}.time_mix_{letter}"
+        mantissa, shift = self.ranges.factor(
+            np.full(self.width, 1 / (unit * STREAM_ONE)), tensor, TOO_SMALL
+        )
         program = TokenMix(
-            coefficient=to_fixed(coefficient, COEFFICIENT_FRACTION, COEFFICIENT_BITS),
+            coefficient=self.ranges.fixed(
+                tensor, self.tensor(tensor), COEFFICIENT_FRACTION, COEFFICIENT_BITS
+            ),
             mantissa=mantissa,
             shift=shift,
             bits=self.activation_bits,
@@ -307,17 +347,28 @@ class _Lowering:
 
     def wkv(self, prefix: str, units: dict[str, NDArray[np.float64]]) -> str:
         """The WKV population, for ports whose accumulators have the real ``units``."""
+        key = self.statistics[f"{prefix}.key"].largest
+        self.ranges.reach(f"{prefix}.key.weight", "the key", key, EXPONENT_LIMIT)
         largest = HEADROOM * self.statistics[f"{prefix}.value"].largest
         value_fraction = fraction_for(largest, VALUE_BITS, at_most=14)
         unit = event_scale(self.statistics[f"{prefix}.wkv"], self.payload)
-        key_mantissa, key_shift = multiplier(units["key"] * LOG2_E * 2.0**EXPONENT_FRACTION)
-        value_mantissa, value_shift = multiplier(units["value"] * 2.0**value_fraction)
-        receptance_mantissa, receptance_shift = sigmoid_input(units["receptance"])
-        output_mantissa, output_shift = multiplier(np.full(self.width, 2.0**-value_fraction / unit))
+        factor = self.ranges.factor
+        key_mantissa, key_shift = factor(
+            units["key"] * LOG2_E * 2.0**EXPONENT_FRACTION, f"{prefix}.key.weight", TOO_LARGE
+        )
+        value_mantissa, value_shift = factor(
+            units["value"] * 2.0**value_fraction, f"{prefix}.value.weight", TOO_LARGE
+        )
+        receptance_mantissa, receptance_shift = self.sigmoid_input(prefix, units["receptance"])
+        output_mantissa, output_shift = factor(
+            np.full(self.width, 2.0**-value_fraction / unit), f"{prefix}.receptance.weight", CLOSED
+        )
         self.unit[f"{prefix}.wkv"] = unit
+        with np.errstate(over="ignore"):  # beyond the range, which is told
+            decay = -np.exp(self.tensor(f"{prefix}.time_decay"))
         program = WKV(
-            decay=self.exponent(-np.exp(self.tensor(f"{prefix}.time_decay"))),
-            first=self.exponent(self.tensor(f"{prefix}.time_first")),
+            decay=self.exponent(f"{prefix}.time_decay", decay),
+            first=self.exponent(f"{prefix}.time_first", self.tensor(f"{prefix}.time_first")),
             key_mantissa=key_mantissa,
             key_shift=key_shift,
             value_mantissa=value_mantissa,
@@ -336,16 +387,28 @@ class _Lowering:
         unit = event_scale(tap, events)
         largest_key = HEADROOM * float(np.sqrt(tap.largest))
         key_fraction = fraction_for(largest_key, KEY_BITS + 1, at_most=10)
-        mantissa, shift = multiplier(key_unit * 2.0**key_fraction)
-        square_mantissa, square_shift = scalar_multiplier(4.0**-key_fraction / unit)
+        tensor = f"{name.removesuffix('.squared_relu')}.key.weight"
+        mantissa, shift = self.ranges.factor(key_unit * 2.0**key_fraction, tensor, TOO_LARGE)
+        square = np.array([4.0**-key_fraction / unit])
+        (square_mantissa,), (square_shift,) = self.ranges.factor(square, tensor, TOO_SMALL)
         self.unit[name] = unit
-        program = SquaredReLU(mantissa, shift, square_mantissa, square_shift, self.activation_bits)
+        program = SquaredReLU(
+            mantissa, shift, int(square_mantissa), int(square_shift), self.activation_bits
+        )
         return self.add(name, program)
 
     def requantize(
-        self, name: str, factor: NDArray[np.float64], bits: int, quantizer: bool = False
+        self,
+        name: str,
+        factor: NDArray[np.float64],
+        bits: int,
+        tensor: str,
+        problem: str = "",
+        quantizer: bool = False,
     ) -> str:
-        return self.add(name, Requantize(*multiplier(factor), bits, quantizer))
+        """``tensor`` and its ``problem``: what to name where the factor is out of range."""
+        scaled = self.ranges.factor(factor, tensor, problem or TOO_LARGE)
+        return self.add(name, Requantize(*scaled, bits, quantizer))
 
     def lif(self, layer: int, half: int) -> tuple[LIF, float]:
         """The LIF after (or before) a mixing, and the current that stands for z = 1."""
@@ -354,6 +417,7 @@ class _Lowering:
         if self.model.shape.spike_input:
             tap = f"blocks.{layer}.ln{half}"
         program = lif_program(self.model.shape.lif, self.statistics[tap].largest)
+        self.ranges.lif(f"blocks.{layer}.lif{half}", self.model.shape.lif, program)
         return program, current_per_unit(self.model.shape.lif, program)
 
     def fire(self, name: str, current: str, program: LIF) -> str:
@@ -363,6 +427,7 @@ class _Lowering:
     def join(self, name: str, stream: str, branch: _Source, halve: int) -> str:
         self.one_to_one(stream, name, "stream")
         self.one_to_one(branch.name, name, "branch", branch.shift)
+        self.ranges.reach(name, "the stream", self.statistics[name].largest, STREAM_LIMIT)
         return self.add(name, Residual(halve))
 
     def add(self, name: str, program: Program) -> str:
@@ -398,9 +463,18 @@ class _Lowering:
         name = f"{source} -> {target}.{port}"
         self.projections.append(Projection(name, source, target, port, shift=shift))
 
-    def exponent(self, values: FloatArray) -> NDArray[np.int32]:
+    def exponent(self, tensor: str, values: FloatArray) -> NDArray[np.int32]:
         """Natural exponents as powers of two with fraction 16 in 24 bits."""
-        return to_fixed(values * LOG2_E, EXPONENT_FRACTION, STATE_BITS_MAX)
+        return self.ranges.fixed(
+            tensor, values * LOG2_E, EXPONENT_FRACTION, STATE_BITS_MAX, unit=1 / LOG2_E
+        )
+
+    def sigmoid_input(
+        self, prefix: str, unit: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Mantissa and shift from accumulators of real ``unit`` to the sigmoid's argument."""
+        factor = unit * 2.0**SIGMOID_INPUT_FRACTION
+        return self.ranges.factor(factor, f"{prefix}.receptance.weight", TOO_LARGE)
 
     def tensor(self, name: str) -> FloatArray:
         tensor = np.asarray(self.model.tensors[name])
@@ -413,8 +487,3 @@ class _Lowering:
     @property
     def payload(self) -> EventFormat:
         return EventFormat(self.activation_bits, signed=True)
-
-
-def sigmoid_input(unit: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Mantissa and shift from accumulators of real ``unit`` to the sigmoid's argument."""
-    return multiplier(unit * 2.0**SIGMOID_INPUT_FRACTION)

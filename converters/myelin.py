@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from spikegpt_neuro.converters import torch_file
-from spikegpt_neuro.converters.checkpoint import (
-    Reader,
-    build,
-    options_from_config,
-)
+from spikegpt_neuro.converters.checkpoint import Options, Reader, Statement, build
+from spikegpt_neuro.converters.settings import BY_FORMAT
 from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.model.spikegpt import LIFOrigin, LIFParameters, SpikeGPT
 from spikegpt_neuro.vocabulary import (
     Vocabulary,
     bpe_vocabulary,
@@ -31,6 +28,7 @@ FORMAT = "myelin-pt"
 FORMAT_PREFIX = "myelin.spike_language_checkpoint."
 FORMAT_MARK = f"{FORMAT_PREFIX}v1"
 MODEL_TYPES = ("rwkv", "rwkv-ffn-pre")
+OPTIONS = Options(lif=LIFParameters(decay_input=False), origin=LIFOrigin(decay_input=BY_FORMAT))
 
 
 def matches(path: Path) -> bool:
@@ -46,7 +44,6 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
             f"{path}: format {payload.get('format')!r:.60}, expected {FORMAT_MARK!r}"
         )
     config = _mapping(payload, "config", path)
-    options = options_from_config(config, decay_input=False, where=f"{path}: config")
     if (model_type := config.get("model_type", "rwkv")) not in MODEL_TYPES:
         raise UnsupportedInput(
             f"{path}: config: model_type is {model_type!r:.40}, expected one of "
@@ -59,9 +56,9 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
         FORMAT,
         path,
         raw,
-        options=options,
+        options=OPTIONS,
         vocab=vocab,
-        config=config,
+        stated=(Statement(f"{path}: config", config, "config"),),
         stored_vocabulary=stored,
     )
 

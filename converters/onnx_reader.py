@@ -21,11 +21,11 @@ from spikegpt_neuro.converters.checkpoint import (
     Options,
     RawTensor,
     Reader,
+    Statement,
     VocabularyOf,
     build,
     canonical_name,
     check_readable,
-    options_from_config,
 )
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.graph.layers import block_of
@@ -72,8 +72,9 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
         FORMAT,
         _weights_file(model, path),
         raw,
-        options=_options(shape, path),
+        options=Options(),
         vocab=vocab,
+        stated=(_statement(shape, path),),
         stored_vocabulary=_stored_vocabulary(metadata, path),
     )
     every = shape.get("rescale_every", 0)
@@ -191,14 +192,11 @@ def _weights_file(model: Any, path: Path) -> Path:
     return _external_file(outside[0], path) if outside else path
 
 
-def _options(shape: Mapping[str, Any], path: Path) -> Options:
+def _statement(shape: Mapping[str, Any], path: Path) -> Statement:
+    """What the exporter said of the LIF and of where spikes are."""
     lif = _mapping(shape, "lif", path)
-    names = {"tau": "lif_tau", "threshold": "lif_threshold", "reset": "lif_reset"}
-    config = {
-        **{key: shape[key] for key in ("spike_embedding", "spike_input") if key in shape},
-        **{names.get(key, key): value for key, value in lif.items()},
-    }
-    return options_from_config(config, decay_input=True, where=f"{path}: metadata")
+    flags = {key: shape[key] for key in ("spike_embedding", "spike_input") if key in shape}
+    return Statement(f"{path}: metadata", {**flags, "lif": lif}, "metadata")
 
 
 def _stored_vocabulary(metadata: Mapping[str, Any], path: Path) -> VocabularyOf | None:

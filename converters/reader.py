@@ -9,6 +9,7 @@ from pathlib import Path
 from spikegpt_neuro import plugins
 from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
 from spikegpt_neuro.converters.checkpoint import Reader, check_readable
+from spikegpt_neuro.converters.settings import GivenLIF, with_given
 from spikegpt_neuro.converters.torch_file import ZIP_MAGIC
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.model.spikegpt import SpikeGPT
@@ -23,13 +24,16 @@ BUILT_IN = (
 )
 
 
-def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> SpikeGPT:
+def read_checkpoint(
+    path: str | Path, *, vocab: str | Path | None = None, lif: GivenLIF | None = None
+) -> SpikeGPT:
     """Read a SpikeGPT checkpoint: upstream ``.pth``, myelin ``.pt``, safetensors or ONNX.
 
     The format is told from the content; readers of other packages are asked first. ``vocab``
     names a vocabulary file; without it the one stored in or beside the checkpoint is used, else
-    bytes for 256 token ids, else the model has none. Tensors stay in the memory-mapped file
-    until they are asked for.
+    bytes for 256 token ids, else the model has none. ``lif`` says of the LIF what the file and the
+    configuration beside it do not. Tensors stay in the memory-mapped file until they are asked
+    for.
 
     Raises :class:`UnsupportedInput` with one line that names the file and what is wrong,
     :class:`MissingBackend` where torch is needed and not installed, or a reader of another
@@ -43,7 +47,7 @@ def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> Spi
     reader = next(chain(_from_outside(checkpoint), matching), None)
     if reader is None:
         raise UnsupportedInput(f"{checkpoint}: {_diagnosis(checkpoint)}")
-    return reader.read(checkpoint, vocabulary)
+    return with_given(reader.read(checkpoint, vocabulary), lif or GivenLIF())
 
 
 def _from_outside(path: Path) -> Iterator[Reader]:

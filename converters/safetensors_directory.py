@@ -5,9 +5,8 @@ validated by the ``safetensors`` package; the data is then read through a memory
 numpy has no bfloat16 for the package to give.
 
 ``config.json`` may hold ``lif_tau``, ``lif_threshold``, ``lif_reset``, ``decay_input``,
-``spike_embedding``, ``spike_input``, ``n_layer``, ``n_embd`` and ``vocab_size``; absent
-keys mean upstream's values. ``model.safetensors`` given as a file uses the ``config.json``
-beside it, any other bare file none.
+``spike_embedding``, ``spike_input``, ``n_layer``, ``n_embd`` and ``vocab_size``, and so may the
+file's own metadata; absent keys mean upstream's values.
 """
 
 from __future__ import annotations
@@ -23,11 +22,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from spikegpt_neuro.converters.checkpoint import (
+    Options,
     RawTensor,
     Reader,
+    Statement,
     build,
     check_readable,
-    options_from_config,
 )
 from spikegpt_neuro.converters.mapped_file import Mappings
 from spikegpt_neuro.errors import UnsupportedInput
@@ -50,26 +50,13 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
     """Read a checkpoint directory or a bare safetensors file."""
     folder = path if path.is_dir() else path.parent
     weights = folder / WEIGHTS_FILE if path.is_dir() else path
-    config = _read_config(folder / CONFIG_FILE) if weights.name == WEIGHTS_FILE else {}
-    options = options_from_config(config, decay_input=True, where=str(folder / CONFIG_FILE))
-    raw = _raw_tensors(weights)
-    return build(path, FORMAT, weights, raw, options=options, vocab=vocab, config=config)
+    raw, metadata = _raw_tensors(weights)
+    stated = (Statement(f"{weights}: metadata", metadata, "metadata"),)
+    return build(path, FORMAT, weights, raw, options=Options(), vocab=vocab, stated=stated)
 
 
-def _read_config(path: Path) -> Mapping[str, Any]:
-    if not path.exists():
-        return {}
-    check_readable(path)
-    try:
-        config = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UnsupportedInput(f"{path}: not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UnsupportedInput(f"{path}: expected a JSON object, found {type(config).__name__}")
-    return config
-
-
-def _raw_tensors(path: Path) -> dict[str, RawTensor]:
+def _raw_tensors(path: Path) -> tuple[dict[str, RawTensor], dict[str, Any]]:
+    """Its tensors, and its metadata: texts, taken as JSON where they are."""
     check_readable(path)
     try:
         with safe_open(path, framework="numpy"):  # checks lengths, offsets and overlaps
@@ -81,10 +68,18 @@ def _raw_tensors(path: Path) -> dict[str, RawTensor]:
         length = int.from_bytes(file.read(HEADER_LENGTH_BYTES), "little")
         header = json.loads(file.read(length))
     data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))[HEADER_LENGTH_BYTES + length :]
-    header.pop("__metadata__", None)
+    metadata = {key: _value_of(text) for key, text in header.pop("__metadata__", {}).items()}
     mappings = Mappings.of(path)
     raw = {name: _raw_tensor(name, entry, data, path) for name, entry in header.items()}
-    return {name: replace(t, mapped=mappings.hold(t.array)) for name, t in raw.items()}
+    held = {name: replace(t, mapped=mappings.hold(t.array)) for name, t in raw.items()}
+    return held, metadata
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _raw_tensor(

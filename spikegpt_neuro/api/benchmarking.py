@@ -18,6 +18,7 @@ from spikegpt_neuro.benchmark.figures import table
 from spikegpt_neuro.benchmark.speed import Plan
 from spikegpt_neuro.benchmark.suite import Comparison, Subject, measure
 from spikegpt_neuro.converters.lowering import lower
+from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
@@ -62,6 +63,9 @@ def bench(
     tokens: int = 256,
     rounds: int = 8,
     seconds: float = 0.3,
+    lif_tau: float | None = None,
+    lif_threshold: float | None = None,
+    lif_reset: float | None = None,
     progress: Progress | Stages | None = None,
 ) -> Benchmark:
     """Measure an artifact, or a random model, beside a float32 torch step of the same model.
@@ -80,6 +84,8 @@ def bench(
         Length of the text: sequence mode takes it whole, generation runs round in it.
     rounds, seconds
         Rounds in which the sides take turns, and each side's share of one.
+    lif_tau, lif_threshold, lif_reset
+        The LIF of a checkpoint ``against`` that does not state it, as in :func:`evaluate`.
 
     Raises
     ------
@@ -103,7 +109,8 @@ def bench(
             path = Path(folder) / "model.sgn"
             subject = _random(shape or DEFAULT_SHAPE, weight_bits or 8, tokens, path)
         else:
-            subject = _converted(artifact, against, tokens)
+            lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
+            subject = _converted(artifact, against, tokens, lif)
 
         def labelled(label: str) -> AbstractContextManager[Progress | None]:
             return stage(progress, label)
@@ -123,14 +130,14 @@ def _random(shape: str, bits: int, count: int, path: Path) -> Subject:
     return Subject(graph, str(path), model, random_tokens(model, count, seed=2), ())
 
 
-def _converted(artifact: PathLike, against: PathLike | None, count: int) -> Subject:
+def _converted(artifact: PathLike, against: PathLike | None, count: int, lif: GivenLIF) -> Subject:
     graph, remarks = load(artifact), []
     size = (graph.shape.layers, graph.shape.width, graph.shape.vocab_size)
     if against is None:
         model = random_model(*size, ffn_pre=graph.shape.ffn_pre)
         remarks.append("the torch side has random weights; against=... gives it the model's")
     else:
-        model = read_model(against)
+        model = read_model(against, lif=lif)
         if model.shape.tensor_shapes() != graph.shape.tensor_shapes():
             raise UsageError(f"{against}: its shape is not that of {artifact}")
     model = replace(model, shape=graph.shape)

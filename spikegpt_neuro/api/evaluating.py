@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
-from spikegpt_neuro.api.models import float_model
+from spikegpt_neuro.api.models import read_model
+from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.evaluation.evaluate import WINDOW, Evaluation
 from spikegpt_neuro.evaluation.evaluate import evaluate as score
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -22,6 +24,9 @@ def evaluate(
     against: PathLike | FloatModel | None = None,
     window: int = WINDOW,
     limit: int | None = None,
+    lif_tau: float | None = None,
+    lif_threshold: float | None = None,
+    lif_reset: float | None = None,
     unknown: Unknown = "error",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -38,6 +43,8 @@ def evaluate(
         Tokens per window, W >= 1; the state is reset at each.
     limit
         Use only the first ``limit`` tokens.
+    lif_tau, lif_threshold, lif_reset
+        The LIF of a checkpoint ``against`` that does not state it [default: the graph's].
 
     Raises
     ------
@@ -50,12 +57,26 @@ def evaluate(
     >>> 0 < found.bits_per_token < 6
     True
     """
-    floating = float_model_for(graph, against) if isinstance(against, (str, Path)) else against
+    floating = against
+    if isinstance(against, (str, Path)):
+        lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
+        floating = float_model_for(graph, against, lif)
     tokens = tokens_of(graph, text, unknown=unknown)
     return score(graph, tokens, window=window, against=floating, limit=limit, progress=progress)
 
 
-def float_model_for(graph: SpikingGraph, checkpoint: PathLike) -> FloatModel:
-    """The float model, under the semantics that the graph was converted with."""
+def float_model_for(
+    graph: SpikingGraph, checkpoint: PathLike, lif: GivenLIF | None = None
+) -> FloatModel:
+    """The float model, under the semantics that the graph was converted with.
+
+    What neither its files nor ``lif`` say of the LIF is the graph's.
+    """
     compat: Compat = "upstream-run" if graph.shape.rescale_every else "training"
-    return float_model(checkpoint, compat=compat)
+    model = read_model(checkpoint, compat=compat, lif=lif)
+    assumed = {
+        f.name for f in fields(model.lif_origin) if getattr(model.lif_origin, f.name) is None
+    }
+    converted = {name: getattr(graph.shape.lif, name) for name in assumed}
+    shape = replace(model.shape, lif=replace(model.shape.lif, **converted))
+    return FloatModel(replace(model, shape=shape))

@@ -9,6 +9,7 @@ from typing import ClassVar
 from spikegpt_neuro.api.inputs import PathLike
 from spikegpt_neuro.api.models import load, read_model
 from spikegpt_neuro.converters.exporters import registry
+from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.graph.artifact import is_artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.spikegpt import Compat, SpikeGPT
@@ -33,12 +34,15 @@ def export(
     *,
     vocab: PathLike | None = None,
     compat: Compat = "training",
+    lif_tau: float | None = None,
+    lif_threshold: float | None = None,
+    lif_reset: float | None = None,
     force: bool = False,
 ) -> Export:
     """Write an artifact, a graph or a checkpoint in the format ``to``.
 
-    ``vocab`` and ``compat`` are of a checkpoint given by its path; ``force`` replaces an output
-    that exists.
+    ``vocab``, ``compat`` and the LIF are of a checkpoint given by its path, as in :func:`convert`;
+    ``force`` replaces an output that exists.
 
     Raises
     ------
@@ -58,6 +62,9 @@ def export(
     if isinstance(source, (str, Path)):
         is_graph = is_artifact(Path(source))
         registry.check_export(to, SpikingGraph if is_graph else SpikeGPT, target, force)
-        source = load(source) if is_graph else read_model(source, vocab=vocab, compat=compat)
+        lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
+        source = (
+            load(source) if is_graph else read_model(source, vocab=vocab, compat=compat, lif=lif)
+        )
     done = registry.export(source, to, target, force=force)
     return Export(done.path, done.nodes, done.unexported)

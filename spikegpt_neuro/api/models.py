@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from spikegpt_neuro.api.inputs import PathLike
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.converters.reader import read_checkpoint
+from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evaluation.corpus import python_documentation, training_part
 from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
-from spikegpt_neuro.model.spikegpt import Compat, ModelShape, SpikeGPT
+from spikegpt_neuro.model.spikegpt import Compat, LIFOrigin, ModelShape, SpikeGPT
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.text import read_text
@@ -32,6 +33,9 @@ def convert(
     weight_bits: int = 8,
     activation_bits: int = 8,
     compat: Compat = "training",
+    lif_tau: float | None = None,
+    lif_threshold: float | None = None,
+    lif_reset: float | None = None,
     unknown: Unknown = "error",
     progress: Progress | None = None,
 ) -> SpikingGraph:
@@ -53,6 +57,9 @@ def convert(
     compat
         ``"training"``: the training forward; ``"upstream-run"``: what upstream's inference
         script computes.
+    lif_tau, lif_threshold, lif_reset
+        The LIF of a checkpoint that does not state it, inside or in a ``config.json`` beside it;
+        where neither does, upstream's 2, 1 and 0 are assumed.
     unknown
         What to do with characters of the calibration text outside the vocabulary.
 
@@ -61,7 +68,7 @@ def convert(
     UnsupportedInput
         The checkpoint, vocabulary or text cannot be used; the message says why.
     UsageError
-        Another bit width or compat.
+        Another bit width or compat, or a LIF out of range.
 
     Examples
     --------
@@ -69,7 +76,12 @@ def convert(
     >>> graph.shape.layers
     4
     """
-    model = read_model(checkpoint, vocab=vocab, compat=compat)
+    model = read_model(
+        checkpoint,
+        vocab=vocab,
+        compat=compat,
+        lif=GivenLIF(lif_tau, lif_threshold, lif_reset),
+    )
     return lower(
         model,
         calibration_tokens(model, calibration, unknown),
@@ -80,12 +92,19 @@ def convert(
 
 
 def read_model(
-    checkpoint: PathLike, *, vocab: PathLike | None = None, compat: Compat = "training"
+    checkpoint: PathLike,
+    *,
+    vocab: PathLike | None = None,
+    compat: Compat = "training",
+    lif: GivenLIF | None = None,
 ) -> SpikeGPT:
-    """The checkpoint as data, under the chosen inference semantics."""
+    """The checkpoint as data, under the chosen inference semantics.
+
+    ``lif`` is the LIF where its files do not state it.
+    """
     if compat not in ("training", "upstream-run"):
         raise UsageError(f"compat is {compat!r}, expected 'training' or 'upstream-run'")
-    return read_checkpoint(checkpoint, vocab=vocab).with_compat(compat)
+    return read_checkpoint(checkpoint, vocab=vocab, lif=lif).with_compat(compat)
 
 
 def calibration_tokens(
@@ -142,8 +161,13 @@ def float_model(
     vocab: PathLike | None = None,
     compat: Compat = "training",
     dtype: Literal["float32", "float64"] = "float32",
+    lif_tau: float | None = None,
+    lif_threshold: float | None = None,
+    lif_reset: float | None = None,
 ) -> FloatModel:
     """The float reference of a checkpoint: ``float_model(path).logits(tokens)`` is (T, V).
+
+    ``lif_tau``, ``lif_threshold`` and ``lif_reset`` are as in :func:`convert`.
 
     Raises what :func:`convert` raises for a checkpoint.
 
@@ -153,7 +177,8 @@ def float_model(
     >>> sgn.float_model("model.pth").logits(tokens).shape
     (10, 96)
     """
-    return FloatModel(read_model(checkpoint, vocab=vocab, compat=compat), dtype=dtype)
+    lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
+    return FloatModel(read_model(checkpoint, vocab=vocab, compat=compat, lif=lif), dtype=dtype)
 
 
 @dataclass(frozen=True, repr=False)
@@ -161,6 +186,9 @@ class Described(Result):
     """What an artifact or a checkpoint holds; what a kind does not have is None.
 
     ``kind``  ``"artifact"`` or ``"checkpoint"``. ``embedding``: ``"binary"`` or ``"real"``.
+    ``lif_tau_from`` and the like  ``"assumed"``, ``"stated: config.json"`` (or another place), or
+              ``"unknown"`` where an artifact was written before this was recorded.
+    ``remarks``  what a user should know of its reading and conversion.
     """
 
     kind: str
@@ -170,6 +198,12 @@ class Described(Result):
     parameters: int
     embedding: str
     vocabulary: str | None
+    lif_tau: float
+    lif_tau_from: str
+    lif_threshold: float
+    lif_threshold_from: str
+    lif_reset: float
+    lif_reset_from: str
     source_sha256: str | None
     source_file: str | None
     source_format: str | None
@@ -179,6 +213,7 @@ class Described(Result):
     neurons: int | None = None
     synapses: int | None = None
     tool_version: str | None = None
+    remarks: tuple[str, ...] = ()
 
     HEADLINE: ClassVar[tuple[str, ...]] = ("kind", "layers", "width", "vocab_size", "parameters")
 
@@ -192,9 +227,16 @@ class Described(Result):
 
 
 def describe(
-    source: PathLike | SpikingGraph | SpikeGPT, *, vocab: PathLike | None = None
+    source: PathLike | SpikingGraph | SpikeGPT,
+    *,
+    vocab: PathLike | None = None,
+    lif_tau: float | None = None,
+    lif_threshold: float | None = None,
+    lif_reset: float | None = None,
 ) -> Described:
     """What an artifact or a checkpoint is; an artifact's checksums are verified.
+
+    The options are of a checkpoint given by its path, as in :func:`convert`.
 
     Raises :class:`UnsupportedInput` where it is neither, or damaged.
 
@@ -205,7 +247,8 @@ def describe(
     """
     if isinstance(source, (str, Path)):
         is_graph = artifact.is_artifact(Path(source))
-        source = load(source) if is_graph else read_model(source, vocab=vocab)
+        lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
+        source = load(source) if is_graph else read_model(source, vocab=vocab, lif=lif)
     return _of_graph(source) if isinstance(source, SpikingGraph) else _of_checkpoint(source)
 
 
@@ -213,7 +256,7 @@ def _of_graph(graph: SpikingGraph) -> Described:
     origin = graph.provenance
     return Described(
         "artifact",
-        *_of_shape(graph.shape, graph.vocabulary),
+        **_of_shape(graph.shape, graph.vocabulary, graph.lif_origin),
         source_sha256=origin.get("source_sha256"),
         source_file=origin.get("source_file"),
         source_format=origin.get("source_format"),
@@ -223,23 +266,35 @@ def _of_graph(graph: SpikingGraph) -> Described:
         neurons=sum(population.size for population in graph.populations),
         synapses=sum(projection.synapses for projection in graph.projections),
         tool_version=origin.get("tool_version"),
+        remarks=tuple(graph.remarks),
     )
 
 
 def _of_checkpoint(model: SpikeGPT) -> Described:
     origin = model.provenance
-    shape = _of_shape(model.shape, model.vocabulary)
-    return Described("checkpoint", *shape, origin.sha256, origin.file, origin.format)
+    return Described(
+        "checkpoint",
+        **_of_shape(model.shape, model.vocabulary, model.lif_origin),
+        source_sha256=origin.sha256,
+        source_file=origin.file,
+        source_format=origin.format,
+    )
 
 
 def _of_shape(
-    shape: ModelShape, vocabulary: Vocabulary | None
-) -> tuple[int, int, int, int, str, str | None]:
-    return (
-        shape.layers,
-        shape.width,
-        shape.vocab_size,
-        shape.parameters,
-        "binary" if shape.spike_embedding else "real",
-        vocabulary.kind if vocabulary else None,
-    )
+    shape: ModelShape, vocabulary: Vocabulary | None, origin: LIFOrigin | None
+) -> dict[str, Any]:
+    lif: dict[str, Any] = {}
+    for name in ("tau", "threshold", "reset"):
+        stated = "unknown" if origin is None else getattr(origin, name)
+        lif[f"lif_{name}"] = getattr(shape.lif, name)
+        lif[f"lif_{name}_from"] = "assumed" if stated is None else stated
+    return {
+        "layers": shape.layers,
+        "width": shape.width,
+        "vocab_size": shape.vocab_size,
+        "parameters": shape.parameters,
+        "embedding": "binary" if shape.spike_embedding else "real",
+        "vocabulary": vocabulary.kind if vocabulary else None,
+        **lif,
+    }

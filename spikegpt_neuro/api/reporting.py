@@ -15,6 +15,7 @@ from spikegpt_neuro.api.running import run
 from spikegpt_neuro.api.stages import Stages, stage
 from spikegpt_neuro.api.variants import Variant
 from spikegpt_neuro.backends.cycle.timing.names import Timing
+from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import UsageError
@@ -24,6 +25,7 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import Mapped
 from spikegpt_neuro.mapping.requirements import Where
+from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.reports.content import Material, Score
 from spikegpt_neuro.reports.model import RASTER_TOKENS
 from spikegpt_neuro.reports.page import check_installed, render
@@ -56,6 +58,9 @@ def report(
     head: Where = "chip",
     seed: int = 0,
     context: int = 1024,
+    lif_tau: float | None = None,
+    lif_threshold: float | None = None,
+    lif_reset: float | None = None,
     title: str = "SpikeGPT",
     command: str = "spikegpt_neuro.report(...)",
     unknown: Unknown = "error",
@@ -65,8 +70,9 @@ def report(
 ) -> Report:
     """Run a text, price the run in both schedules, and write what there is to say to ``path``.
 
-    ``against`` is the float checkpoint to compare with, ``title`` what the page is called, and
-    ``command`` what it says it was made by; the rest is as in :func:`profile`.
+    ``against`` is the float checkpoint to compare with, whose LIF may be given as in
+    :func:`evaluate`, ``title`` what the page is called, and ``command`` what it says it was made
+    by; the rest is as in :func:`profile`.
 
     Raises :class:`DoesNotFit` where the model does not fit the hardware, :class:`CannotWrite` for
     the output, :class:`MissingBackend` without the extra ``report``.
@@ -86,7 +92,9 @@ def report(
     variant = Variant(backend, hw, timing=timing, embedding=embedding, head=head)
     profile = variant.profile
     ids = tokens_of(graph, text, unknown=unknown, count=tokens)
-    score = _score(graph, ids, against, progress)
+    lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
+    floating = None if against is None else float_model_for(graph, against, lif)
+    score = _score(graph, ids, floating, progress)
     with stage(progress, f"measuring activity on {backend}") as shown:
         measured = measure(graph, ids, own_backend(backend, options, alone=True), shown)
     mapped = mapped_of(measured, profile, embedding, head, seed)
@@ -117,9 +125,8 @@ def _named(text: Text | None) -> str:
 
 
 def _score(
-    graph: SpikingGraph, ids: Any, against: PathLike | None, progress: Progress | Stages | None
+    graph: SpikingGraph, ids: Any, floating: FloatModel | None, progress: Progress | Stages | None
 ) -> Score:
-    floating = None if against is None else float_model_for(graph, against)
     with stage(progress, "evaluating") as shown:
         found = evaluate(graph, ids, against=floating, progress=shown)
     return Score(found, floating.model.provenance.file if floating else None)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spikegpt_neuro.api.choices import DEFAULT_SHAPE
-from spikegpt_neuro.cli.common import Output, ShownStages, verb
-from spikegpt_neuro.cli.session import as_typed
+from spikegpt_neuro.cli.common import Output, ShownStages, lif_options, verb
 
 if TYPE_CHECKING:
     from spikegpt_neuro.running import Progress
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Each side's share of a round.",
 )
+@lif_options
 @verb
 def bench(
     out: Output,
@@ -71,6 +71,7 @@ def bench(
     tokens: int,
     rounds: int,
     seconds: float,
+    **lif: float | None,
 ) -> None:
     """Measure the artifact DIR, or a random model, beside a float32 torch step of the same model.
 
@@ -92,6 +93,7 @@ def bench(
         tokens=tokens,
         rounds=rounds,
         seconds=seconds,
+        **lif,
         progress=_Announced(out),
     )
     if out.as_json:
@@ -99,8 +101,7 @@ def bench(
         return
     click.echo(found.table() + "\n")
     out.result(found.facts)
-    for remark in found.remarks:
-        out.note(as_typed(remark))
+    out.remarks(found.remarks)
 
 
 def _keep_to(threads: int) -> None:

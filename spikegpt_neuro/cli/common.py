@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from spikegpt_neuro.api.choices import (
     options_for,
     timing_names,
 )
-from spikegpt_neuro.cli.session import Invocation
+from spikegpt_neuro.cli.session import Invocation, as_typed
 from spikegpt_neuro.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class Output:
         """A remark for a person."""
         if not self.quiet:
             click.echo(text, err=True)
+
+    def remarks(self, texts: Iterable[str]) -> None:
+        """Remarks of the library, with options as one types them."""
+        for text in texts:
+            self.note(as_typed(text))
 
     @contextmanager
     def progress(self, label: str, unit: str = "tokens") -> Iterator[Progress | None]:
@@ -205,6 +210,32 @@ def source_options(function: Function) -> Function:
         click.option("--text", metavar="FILE", help="A UTF-8 text (- for standard input)."),
         click.option("--prompt", metavar="TEXT", help="The text itself."),
         corpus_option,
+    )
+
+
+def lif_options(function: Function) -> Function:
+    """--lif-tau, --lif-threshold, --lif-reset: what a checkpoint does not say of its LIF."""
+    unsaid = "Where CKPT does not state it"
+    return _with(
+        function,
+        click.option(
+            "--lif-tau",
+            type=float,
+            metavar="T",
+            help=f"{unsaid}: the LIF's time constant, in tokens.",
+        ),
+        click.option(
+            "--lif-threshold",
+            type=float,
+            metavar="V",
+            help=f"{unsaid}: the membrane at which it fires.",
+        ),
+        click.option(
+            "--lif-reset",
+            type=float,
+            metavar="V",
+            help=f"{unsaid}: the membrane after a spike.",
+        ),
     )
 
 

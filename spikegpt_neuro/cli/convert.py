@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spikegpt_neuro.cli.common import Output, unknown_option, verb
+from spikegpt_neuro.cli.common import Output, lif_options, unknown_option, verb
 
 if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import Compat
     from spikegpt_neuro.vocabulary import Unknown
 
+SHOWN = ("layers", "width", "vocab_size", "parameters")
+SHOWN += ("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from")
+SHOWN += ("lif_reset", "lif_reset_from")
 BITS = click.Choice(["4", "6", "8"])
 
 
@@ -35,6 +38,7 @@ BITS = click.Choice(["4", "6", "8"])
     show_default=True,
     help="Whose semantics: the training forward, or upstream's inference script.",
 )
+@lif_options
 @unknown_option
 @click.option("--force", is_flag=True, help="Replace an artifact that exists.")
 @verb
@@ -49,11 +53,13 @@ def convert(
     compat: Compat,
     unknown: Unknown,
     force: bool,
+    **lif: float | None,
 ) -> None:
     """Convert the checkpoint CKPT to an all-integer spiking graph.
 
     CKPT is an upstream .pth, a myelin .pt, or a directory with config.json and
-    model.safetensors.
+    model.safetensors. The LIF is what CKPT states inside or in a config.json beside
+    it, else upstream's (tau 2, threshold 1, reset 0); the result tells which.
     """
     from spikegpt_neuro import api
     from spikegpt_neuro.files import check_output_directory
@@ -70,17 +76,20 @@ def convert(
             weight_bits=int(weight_bits),
             activation_bits=int(activation_bits),
             compat=compat,
+            **lif,
             unknown=unknown,
             progress=progress,
         )
     api.save(graph, output, force=force)
     found = api.describe(graph).to_dict()
+    out.remarks(found["remarks"])
     out.result(
         {
             "artifact": output,
-            **{name: found[name] for name in ("layers", "width", "vocab_size", "parameters")},
+            **{name: found[name] for name in SHOWN},
             "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
             "seconds": time.perf_counter() - begin,
             "peak_rss_bytes": peak_rss_bytes(),
+            **({"remarks": found["remarks"]} if out.as_json else {}),
         }
     )

@@ -10,6 +10,7 @@ from spikegpt_neuro.cli.common import (
     Output,
     corpus_option,
     exactly_one,
+    lif_options,
     source_of,
     unknown_option,
     verb,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     metavar="W",
     help="Tokens per window; the state is reset at each.",
 )
+@lif_options
 @unknown_option
 @verb
 def evaluate(
@@ -44,6 +46,7 @@ def evaluate(
     limit: int | None,
     window: int,
     unknown: Unknown,
+    **lif: float | None,
 ) -> None:
     """Score the artifact DIR on TEXT, a UTF-8 file (- for standard input)."""
     from spikegpt_neuro import api
@@ -57,6 +60,7 @@ def evaluate(
             against=against,
             window=window,
             limit=limit,
+            **lif,
             unknown=unknown,
             progress=progress,
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spikegpt_neuro.cli.common import Output, verb
+from spikegpt_neuro.cli.common import Output, lif_options, verb
 from spikegpt_neuro.converters.exporters.names import format_names
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Whose semantics a checkpoint has.",
 )
+@lif_options
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @verb
 def export(
@@ -35,6 +36,7 @@ def export(
     vocab: str | None,
     compat: Compat,
     force: bool,
+    **lif: float | None,
 ) -> None:
     """Write DIR_OR_CKPT in another tool's format.
 
@@ -48,7 +50,7 @@ def export(
     """
     from spikegpt_neuro import api
 
-    done = api.export(path, to, output, vocab=vocab, compat=compat, force=force)
+    done = api.export(path, to, output, vocab=vocab, compat=compat, force=force, **lif)
     if done.unexported:
         out.note(f"{len(done.unexported)} parts are not in {output}; {to} has nothing for them")
     out.result(done.to_dict())

@@ -15,6 +15,7 @@ from spikegpt_neuro.cli.common import (
     Output,
     backend_options,
     exactly_one,
+    lif_options,
     place_options,
     source_of,
     source_options,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     metavar="T",
     help="Tokens that the transformer beside the model looks back on.",
 )
+@lif_options
 @place_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @unknown_option
@@ -86,6 +88,7 @@ def report(
     force: bool,
     unknown: Unknown,
     options: dict[str, Any],
+    **lif: float | None,
 ) -> None:
     """Run the artifact DIR, price the run in both schedules, and write what there is to say.
 
@@ -114,6 +117,7 @@ def report(
         command=_command(),
         unknown=unknown,
         force=force,
+        **lif,
         progress=out.stages,
         **options,
     )

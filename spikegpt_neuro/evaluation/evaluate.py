@@ -11,7 +11,7 @@ scored once:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel, FloatRun
+from spikegpt_neuro.model.spikegpt import LIFParameters
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress, Run, check_tokens, get_backend
 
@@ -178,11 +179,21 @@ def _check(
         )
     if against is not None and against.model.shape != graph.shape:
         ours, theirs = graph.shape, against.model.shape
+        if replace(theirs, lif=ours.lif) == ours:
+            raise UnsupportedInput(
+                f"the LIF of the graph ({_of(ours.lif)}) is not that of "
+                f"{against.model.provenance.file} ({_of(theirs.lif)}); convert it again"
+            )
         raise UnsupportedInput(
             f"the graph ({ours.layers} layers, width {ours.width}, {ours.vocab_size} tokens) and "
             f"{against.model.provenance.file} ({theirs.layers}, {theirs.width}, "
             f"{theirs.vocab_size}) differ in shape or semantics; compare it with its own checkpoint"
         )
+
+
+def _of(lif: LIFParameters) -> str:
+    scaled = "" if lif.decay_input else ", input not scaled"
+    return f"tau {lif.tau:g}, threshold {lif.threshold:g}, reset {lif.reset:g}{scaled}"
 
 
 def _bytes_per_token(graph: SpikingGraph, tokens: NDArray[np.int64]) -> float | None:

@@ -1,8 +1,9 @@
 """The artifact: a spiking graph as a directory, readable by any tool and safe to load.
 
 =======================  =========================================================
-``config.json``          format, schema version, shape, bit widths, provenance, and
-                         the sha256 of every other file but the card
+``config.json``          format, schema version, shape, bit widths, provenance, where the LIF
+                         was stated, remarks, the sha256 of every other file but the card, and
+                         its own: of its content as JSON with sorted keys and no spaces
 ``graph.json``           populations and projections with their integer parameters
 ``weights.safetensors``  ``populations/<name>/<parameter>``, ``projections/<name>``: weights
                          (target, source), or (source, target) where ``by_source``; two to
@@ -13,13 +14,14 @@
 =======================  =========================================================
 
 Reading checks the schema version, every checksum, every type and shape, and the contract of
-the graph. Nothing in the files can run code.
+the graph. Nothing in the files can run code. Artifacts of schema versions 1 and 2 have no checksum
+of ``config.json``; they are read, with a remark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +44,18 @@ from spikegpt_neuro.graph.tensors import map_tensors, release
 from spikegpt_neuro.graph.weights import PackedWeights
 from spikegpt_neuro.graph.writer import (
     CARD,
+    CHECKSUM,
     CONFIG,
     CONFIG_LIMIT,
     FORMAT,
     GRAPH,
     SCHEMA_VERSIONS,
     WEIGHTS,
+    checksum_of,
     is_artifact,
     save,
 )
-from spikegpt_neuro.model.spikegpt import LIFParameters, ModelShape
+from spikegpt_neuro.model.spikegpt import LIFOrigin, LIFParameters, ModelShape
 from spikegpt_neuro.neurons import program_class
 from spikegpt_neuro.neurons.program import declared
 from spikegpt_neuro.vocabulary import Vocabulary, vocabulary_from_files
@@ -60,6 +64,11 @@ __all__ = ["CARD", "CONFIG", "FORMAT", "GRAPH", "WEIGHTS", "is_artifact", "load"
 
 GRAPH_LIMIT = 256 * MEGABYTE
 DAMAGED = "convert the checkpoint again"
+WITHOUT_CHECKSUM = (1, 2)  # the schema versions that had none of config.json
+UNSEALED = (
+    f"read from schema version {{version}}, which has no checksum of {CONFIG}: whether "
+    "logit scale, LIF and vocabulary are as they were written cannot be told; convert again for one"
+)
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -95,6 +104,8 @@ class _Config:
     provenance: dict[str, Any]
     files: dict[str, str]
     vocabulary: str | None = None
+    lif_origin: LIFOrigin | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,12 +162,26 @@ def _read_config(directory: Path) -> _Config:
     if kind.format != FORMAT:
         raise UnsupportedInput(f"{directory} is not a {FORMAT} artifact (format in {CONFIG})")
     if kind.schema_version not in SCHEMA_VERSIONS:
-        known = " and ".join(map(str, SCHEMA_VERSIONS))
+        known = ", ".join(map(str, SCHEMA_VERSIONS))
         raise UnsupportedInput(
             f"{directory}: schema version {kind.schema_version!r}, this version reads {known}; "
             "convert the checkpoint again"
         )
-    return decode_json(data, _Config, where=where, remedy=DAMAGED)
+    config = decode_json(data, _Config, where=where, remedy=DAMAGED)
+    content = decode_json(data, dict[str, Any], where=where, remedy=DAMAGED)
+    if kind.schema_version in WITHOUT_CHECKSUM and CHECKSUM not in content:
+        unsealed = UNSEALED.format(version=kind.schema_version)
+        return replace(config, remarks=(*config.remarks, unsealed))
+    try:
+        checksum = checksum_of(content)
+    except RecursionError as error:
+        raise UnsupportedInput(f"{where}: nested too deeply; {DAMAGED}") from error
+    if content.get(CHECKSUM) != checksum:
+        raise UnsupportedInput(
+            f"{where}: its content differs from its checksum ({CHECKSUM}); it is damaged or was "
+            "changed, convert again"
+        )
+    return config
 
 
 def _check_file(directory: Path, name: str, checksum: object) -> None:
@@ -184,6 +209,8 @@ def _graph_of(config: _Config, content: _Graph, tensors: Tensors, directory: Pat
         activation_bits=config.activation_bits,
         vocabulary=_vocabulary_from(config, directory, shape.vocab_size),
         provenance=config.provenance,
+        lif_origin=config.lif_origin,
+        remarks=config.remarks,
     )
 
 

@@ -22,7 +22,7 @@ from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph import writer
 from spikegpt_neuro.graph.weights import PackedWeights, WeightsField, given_weights
-from spikegpt_neuro.model.spikegpt import ModelShape
+from spikegpt_neuro.model.spikegpt import LIFOrigin, ModelShape
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.program import (
     PAYLOAD_BITS_MAX,
@@ -140,7 +140,9 @@ class SpikingGraph:
 
     ``populations`` are in an order in which data flows; the first is the embedding (its
     port receives the token id), the last sends the logits as 24-bit payloads whose unit is
-    ``logit_scale``. ``provenance`` holds what ``config.json`` tells about the origin.
+    ``logit_scale``. ``provenance`` holds what ``config.json`` tells about the origin,
+    ``lif_origin`` what of ``shape.lif`` was stated and where (None: not known), ``remarks`` what a
+    user should know of the conversion.
     """
 
     shape: ModelShape
@@ -151,6 +153,8 @@ class SpikingGraph:
     activation_bits: int = 8
     vocabulary: Vocabulary | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    lif_origin: LIFOrigin | None = None
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Population]:

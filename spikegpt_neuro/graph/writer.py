@@ -5,6 +5,7 @@ A writer knows a graph by what it asks of it (:class:`Graph`), so that graphs ca
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,13 +23,15 @@ from spikegpt_neuro.files import (
     sha256_of,
     write_tensors,
 )
-from spikegpt_neuro.model.spikegpt import ModelShape
+from spikegpt_neuro.model.spikegpt import LIFOrigin, ModelShape
 from spikegpt_neuro.neurons.program import Program, declared
 from spikegpt_neuro.vocabulary import Vocabulary
 
 FORMAT = "spikegpt-neuro"
-SCHEMA_VERSIONS = (1, 2)
-"""1; 2 where a program has a dead zone, which earlier readers do not know."""
+SCHEMA_VERSION = 3
+SCHEMA_VERSIONS = (1, 2, SCHEMA_VERSION)
+"""2: programs may have a dead zone; 3: ``config.json`` has a checksum. 3 is written."""
+CHECKSUM = "sha256"
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "graph.json", "weights.safetensors", "README.md"
 CONFIG_LIMIT = 16 * MEGABYTE
 
@@ -85,6 +88,10 @@ class Graph(Protocol):
     def vocabulary(self) -> Vocabulary | None: ...
     @property
     def provenance(self) -> Mapping[str, Any]: ...
+    @property
+    def lif_origin(self) -> LIFOrigin | None: ...
+    @property
+    def remarks(self) -> Sequence[str]: ...
 
 
 def is_artifact(path: Path) -> bool:
@@ -160,23 +167,29 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
     }
 
 
+def checksum_of(config: Mapping[str, Any]) -> str:
+    """Of the content of ``config.json`` but its own checksum, however it is laid out."""
+    content = {key: value for key, value in config.items() if key != CHECKSUM}
+    plain = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
 def _config_to_json(graph: Graph, checksums: Mapping[str, str]) -> dict[str, Any]:
-    return {
+    origin = None if graph.lif_origin is None else asdict(graph.lif_origin)
+    content = {
         "format": FORMAT,
-        "schema_version": _schema_version(graph),
+        "schema_version": SCHEMA_VERSION,
         "shape": asdict(graph.shape),
         "weight_bits": graph.weight_bits,
         "activation_bits": graph.activation_bits,
         "logit_scale": graph.logit_scale,
         "vocabulary": None if graph.vocabulary is None else graph.vocabulary.kind,
         "provenance": dict(graph.provenance),
+        "lif_origin": origin,
+        "remarks": list(graph.remarks),
         "files": dict(checksums),
     }
-
-
-def _schema_version(graph: Graph) -> int:
-    """The oldest version that can say what the graph holds."""
-    return 2 if any(p.program.dead_zone is not None for p in graph.populations) else 1
+    return content | {CHECKSUM: checksum_of(content)}
 
 
 def facts(graph: Graph) -> list[tuple[str, str]]:

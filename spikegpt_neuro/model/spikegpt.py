@@ -52,6 +52,16 @@ class LIFParameters:
 
 
 @dataclass(frozen=True)
+class LIFOrigin:
+    """Where each setting of the LIF was stated; None: nowhere, upstream's value is assumed."""
+
+    tau: str | None = None
+    threshold: str | None = None
+    reset: str | None = None
+    decay_input: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """Everything about a SpikeGPT that is not a tensor.
 
@@ -147,13 +157,15 @@ class SpikeGPT:
     """A float checkpoint: shape, tensors under upstream's names, vocabulary if it has one.
 
     ``tensors`` may be lazy: indexing gives a float array of the shape listed by
-    :meth:`ModelShape.tensor_shapes` (``time_mix_*`` flattened to ``(d,)``).
+    :meth:`ModelShape.tensor_shapes` (``time_mix_*`` flattened to ``(d,)``). ``lif_origin`` tells
+    what of ``shape.lif`` its files state.
     """
 
     shape: ModelShape
     tensors: Mapping[str, FloatArray]
     provenance: Provenance
     vocabulary: Vocabulary | None = None
+    lif_origin: LIFOrigin = field(default_factory=LIFOrigin)
 
     def __repr__(self) -> str:
         shape = self.shape

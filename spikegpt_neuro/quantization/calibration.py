@@ -15,6 +15,7 @@ from spikegpt_neuro.model.spikegpt import FloatArray, SpikeGPT
 WINDOWS = 8
 WINDOW_TOKENS = 256
 SAMPLES = 1 << 14
+STREAM = ("embedding", "ln0")  # with the residuals, what LayerNorms read
 
 
 @dataclass
@@ -24,10 +25,20 @@ class TapStatistics:
     ``largest``        largest magnitude seen.
     ``samples``        at most ``SAMPLES`` values per window, evenly spaced.
     ``second_moment``  mean square per channel, (n,).
+
+    Of what a LayerNorm reads (:meth:`add_stream`), also
+
+    ``centered``       largest distance from a token's mean over the channels.
+    ``spread``         standard deviation over the channels, the median over tokens.
+    ``varies``         whether any two tokens differ.
     """
 
     largest: float = 0.0
+    centered: float = 0.0
+    varies: bool = False
     samples: list[FloatArray] = field(default_factory=list)
+    _spreads: list[FloatArray] = field(default_factory=list)
+    _first: FloatArray | None = None
     _squares: NDArray[np.float64] | None = None
     _tokens: int = 0
 
@@ -38,6 +49,18 @@ class TapStatistics:
         squares = np.einsum("ti,ti->i", values, values, dtype=np.float64)
         self._squares = squares if self._squares is None else self._squares + squares
         self._tokens += len(values)
+
+    def add_stream(self, values: FloatArray) -> None:
+        """Note how far apart the channels of each token, and the tokens, are."""
+        distances = values - values.mean(axis=1, keepdims=True, dtype=np.float64)
+        self.centered = max(self.centered, float(np.abs(distances).max()))
+        self._spreads.append(np.sqrt(np.square(distances).mean(axis=1)))
+        self._first = values[0].copy() if self._first is None else self._first
+        self.varies = self.varies or bool((values != self._first).any())
+
+    @property
+    def spread(self) -> float:
+        return float(np.median(np.concatenate(self._spreads)))
 
     @property
     def second_moment(self) -> NDArray[np.float64]:
@@ -65,7 +88,10 @@ def calibrate(
     statistics: dict[str, TapStatistics] = {}
 
     def observe(name: str, values: FloatArray) -> None:
-        statistics.setdefault(name, TapStatistics()).add(values)
+        tap = statistics.setdefault(name, TapStatistics())
+        tap.add(values)
+        if name in STREAM or "residual" in name:
+            tap.add_stream(values)
 
     floating = FloatModel(model)
     windows = calibration_windows(tokens)
