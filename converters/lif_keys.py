@@ -94,11 +94,13 @@ def meaning_of(parents: tuple[str, ...], key: str, value: Any) -> Meaning:
     """What ``key`` states; ``"nothing"`` of a LIF, or ``"unknown"`` where it looks like one."""
     words, context = words_of(key), context_of(parents)
     name = "_".join(words)
+    if isinstance(value, Mapping):
+        return "nothing"  # itself; what is in it is asked for
     if name in CLEAR:
         return CLEAR[name]
     if context != "other" and name in SHORT:
         return SHORT[name]
-    if isinstance(value, Mapping) or name in OF_TRAINING:
+    if name in OF_TRAINING:
         return "nothing"
     if context == "lif":
         return "kind" if name in KIND_WITHIN else "unknown"

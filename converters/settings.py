@@ -94,10 +94,6 @@ class _Stated:
     key: str
     statement: Statement
 
-    @property
-    def words(self) -> str:
-        return f"{self.key} is {self.value:g} in {self.statement.where}"
-
 
 def statements_beside(path: Path) -> Iterator[Statement]:
     """The configurations that lie beside a checkpoint, or in its directory.
@@ -152,7 +148,10 @@ def settle(options: Options, statements: Sequence[Statement]) -> Options:
         for stated in _stated_in(statement):
             other = found.setdefault(stated.name, stated)
             if other.value != stated.value:
-                raise UnsupportedInput(f"{other.words}, but {stated.words}; correct one of them")
+                raise UnsupportedInput(
+                    f"{other.statement.where}: {other.key} is {other.value:g}, but {stated.key} is "
+                    f"{stated.value:g} in {stated.statement.where}; correct one of them"
+                )
     lif = replace(options.lif, **_values(found, LIFParameters))
     origin = replace(
         options.origin,

@@ -30,6 +30,8 @@ from spikegpt_neuro.graph import weights
 from spikegpt_neuro.graph.artifact import load
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import delays, latency, stages
+from spikegpt_neuro.graph.writer import checksum_of
+from spikegpt_neuro.model.spikegpt import LIFOrigin
 from spikegpt_neuro.neurons import LIF
 from spikegpt_neuro.running import first_mismatch
 from spikegpt_neuro.vocabulary import ByteVocabulary
@@ -379,6 +381,8 @@ def rewrite(artifact: Path, name: str, change: Callable[[dict[str, Any]], object
     """Change a JSON file of an artifact and bring its checksum up to date."""
     content = json.loads((artifact / name).read_text())
     change(content)
+    if name == "config.json" and "sha256" in content:
+        content["sha256"] = checksum_of(content)
     (artifact / name).write_text(json.dumps(content))
     if name != "config.json":
         rehash(artifact, name)
@@ -490,6 +494,62 @@ def test_a_tensor_of_another_type_or_shape_is_named(artifact: Path) -> None:
     rehash(artifact, path.name)
     with pytest.raises(UnsupportedInput, match=r"ln0: bias has shape \(5,\), expected \(16,\)"):
         load(artifact)
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "logit scale": lambda c: c.update(logit_scale=2 * c["logit_scale"]),
+    "tau": lambda c: c["shape"]["lif"].update(tau=4.0),
+    "threshold": lambda c: c["shape"]["lif"].update(threshold=0.5),
+    "vocabulary": lambda c: c.update(vocabulary=None),
+    "embedding": lambda c: c["shape"].update(spike_embedding=False),
+    "origin": lambda c: c["provenance"].update(source_file="other.pth"),
+    "stated": lambda c: c["lif_origin"].update(tau="stated: config.json"),
+    "no checksum": lambda c: c.pop("sha256"),
+    "its checksum": lambda c: c.update(sha256="0" * 64),
+    "an older schema": lambda c: c.update(schema_version=1),
+    "an unknown key": lambda c: c.update(extra=1),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CHANGES))
+def test_a_changed_configuration_is_refused(artifact: Path, case: str) -> None:
+    config = json.loads((artifact / "config.json").read_text())
+    CHANGES[case](config)
+    (artifact / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedInput, match=r"config.json: its content differs") as error:
+        load(artifact)
+    assert error.value.exit_code == 3
+
+
+def test_the_checksum_is_of_the_content_however_it_is_laid_out(
+    graph: SpikingGraph, artifact: Path
+) -> None:
+    """A tool that formats JSON or sorts its keys changes nothing."""
+    config = json.loads((artifact / "config.json").read_text())
+    (artifact / "config.json").write_text(json.dumps(config, sort_keys=True))
+    loaded = load(artifact)
+    assert (loaded.logit_scale, loaded.shape) == (graph.logit_scale, graph.shape)
+    assert loaded.lif_origin == LIFOrigin()
+    assert loaded.remarks == ()
+
+
+def test_an_artifact_of_the_schema_before_loads_with_a_remark(tmp_path: Path) -> None:
+    """``golden/artifact`` has schema version 1: its config.json has no checksum."""
+    old = load(GOLDEN / "artifact")
+    assert old.lif_origin is None
+    assert len(old.remarks) == 1
+    assert "schema version 1" in old.remarks[0]
+    old.save(str(tmp_path / "new"))
+    again = load(tmp_path / "new")
+    assert again.shape == old.shape
+    assert again.remarks == old.remarks
+    assert again.provenance == old.provenance
+    for name in ("graph.json", "weights.safetensors"):
+        assert (tmp_path / "new" / name).read_bytes() == (GOLDEN / "artifact" / name).read_bytes()
+    config = json.loads((tmp_path / "new" / "config.json").read_text())
+    before = json.loads((GOLDEN / "artifact" / "config.json").read_text())
+    kept = before.keys() - {"schema_version"}
+    assert {key: config[key] for key in kept} == {key: before[key] for key in kept}
 
 
 # Golden trace: the integers of a checked-in artifact never change.
