@@ -30,7 +30,7 @@ from spikegpt_neuro.arithmetic.fixed_point import (
     scalar_multiplier,
 )
 from spikegpt_neuro.arithmetic.tables import EXPONENT_FRACTION, SIGMOID_INPUT_FRACTION
-from spikegpt_neuro.converters.ranges import EXPONENT_LIMIT, Ranges, merged
+from spikegpt_neuro.converters.ranges import DIFFERS, EXPONENT_LIMIT, Ranges, merged
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.model.spikegpt import FloatArray, LIFParameters, SpikeGPT
@@ -62,8 +62,9 @@ BY_SOURCE_BELOW = 0.4  # share of non-zero events under which reading weights by
 LOG2_E = float(np.log2(np.e))
 STREAM_LIMIT = ACCUMULATOR_LIMIT / STREAM_ONE
 TOO_LARGE = "is too large for the graph's numbers"
+NOTHING_LEFT = "a decay that fast leaves nothing of the token before either way"
+OR_NORM = " or the LayerNorm before it"
 TOO_SMALL = "leaves values too small for the graph's numbers"
-CLOSED = "closes its gate until what it lets through is too small for the graph's numbers"
 
 
 def lower(
@@ -258,7 +259,8 @@ class _Lowering:
         self.wkv(prefix, units)
         output = self.dense(f"{prefix}.output", wkv, requantize, "input")
         factor = output * sink.per_unit / divisor
-        return self.requantize(requantize, factor, sink.bits, f"{prefix}.output.weight")
+        tensors = f"{prefix}.output.weight or the value.weight before it"
+        return self.requantize(requantize, factor, sink.bits, tensors)
 
     def channel_mix(self, prefix: str, divisor: float, source: _Source, sink: _Sink) -> str:
         """ChannelMix (SRFFN): mixes, key, squared ReLU, value gated by the receptance."""
@@ -269,7 +271,9 @@ class _Lowering:
         mix_r = self.mix(f"{prefix}.mix_r", source)
         receptance = self.dense(f"{prefix}.receptance", mix_r, gate, "receptance")
         value_mantissa, value_shift = self.ranges.factor(
-            value * sink.per_unit / divisor, f"{prefix}.value.weight", TOO_LARGE
+            value * sink.per_unit / divisor,
+            f"{prefix}.value.weight or the key.weight before it",
+            TOO_LARGE,
         )
         receptance_mantissa, receptance_shift = self.sigmoid_input(prefix, receptance)
         program = Gate(
@@ -331,7 +335,7 @@ class _Lowering:
         unit = event_scale(self.statistics[name], self.payload)
         tensor = f"{prefix}.time_mix_{letter}"
         mantissa, shift = self.ranges.factor(
-            np.full(self.width, 1 / (unit * STREAM_ONE)), tensor, TOO_SMALL
+            np.full(self.width, 1 / (unit * STREAM_ONE)), f"{tensor}{OR_NORM}", TOO_SMALL
         )
         program = TokenMix(
             coefficient=self.ranges.fixed(
@@ -354,20 +358,24 @@ class _Lowering:
         unit = event_scale(self.statistics[f"{prefix}.wkv"], self.payload)
         factor = self.ranges.factor
         key_mantissa, key_shift = factor(
-            units["key"] * LOG2_E * 2.0**EXPONENT_FRACTION, f"{prefix}.key.weight", TOO_LARGE
+            units["key"] * LOG2_E * 2.0**EXPONENT_FRACTION,
+            f"{prefix}.key.weight{OR_NORM}",
+            TOO_LARGE,
         )
         value_mantissa, value_shift = factor(
-            units["value"] * 2.0**value_fraction, f"{prefix}.value.weight", TOO_LARGE
+            units["value"] * 2.0**value_fraction, f"{prefix}.value.weight{OR_NORM}", TOO_LARGE
         )
         receptance_mantissa, receptance_shift = self.sigmoid_input(prefix, units["receptance"])
         output_mantissa, output_shift = factor(
-            np.full(self.width, 2.0**-value_fraction / unit), f"{prefix}.receptance.weight", CLOSED
+            np.full(self.width, 2.0**-value_fraction / unit),
+            f"{prefix}.value.weight or its receptance.weight",
+            TOO_SMALL,
         )
         self.unit[f"{prefix}.wkv"] = unit
         with np.errstate(over="ignore"):  # beyond the range, which is told
             decay = -np.exp(self.tensor(f"{prefix}.time_decay"))
         program = WKV(
-            decay=self.exponent(f"{prefix}.time_decay", decay),
+            decay=self.exponent(f"exp of {prefix}.time_decay", decay, NOTHING_LEFT),
             first=self.exponent(f"{prefix}.time_first", self.tensor(f"{prefix}.time_first")),
             key_mantissa=key_mantissa,
             key_shift=key_shift,
@@ -387,7 +395,7 @@ class _Lowering:
         unit = event_scale(tap, events)
         largest_key = HEADROOM * float(np.sqrt(tap.largest))
         key_fraction = fraction_for(largest_key, KEY_BITS + 1, at_most=10)
-        tensor = f"{name.removesuffix('.squared_relu')}.key.weight"
+        tensor = f"{name.removesuffix('.squared_relu')}.key.weight{OR_NORM}"
         mantissa, shift = self.ranges.factor(key_unit * 2.0**key_fraction, tensor, TOO_LARGE)
         square = np.array([4.0**-key_fraction / unit])
         (square_mantissa,), (square_shift,) = self.ranges.factor(square, tensor, TOO_SMALL)
@@ -463,10 +471,10 @@ class _Lowering:
         name = f"{source} -> {target}.{port}"
         self.projections.append(Projection(name, source, target, port, shift=shift))
 
-    def exponent(self, tensor: str, values: FloatArray) -> NDArray[np.int32]:
+    def exponent(self, tensor: str, values: FloatArray, so: str = DIFFERS) -> NDArray[np.int32]:
         """Natural exponents as powers of two with fraction 16 in 24 bits."""
         return self.ranges.fixed(
-            tensor, values * LOG2_E, EXPONENT_FRACTION, STATE_BITS_MAX, unit=1 / LOG2_E
+            tensor, values * LOG2_E, EXPONENT_FRACTION, STATE_BITS_MAX, unit=1 / LOG2_E, so=so
         )
 
     def sigmoid_input(
@@ -474,7 +482,7 @@ class _Lowering:
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Mantissa and shift from accumulators of real ``unit`` to the sigmoid's argument."""
         factor = unit * 2.0**SIGMOID_INPUT_FRACTION
-        return self.ranges.factor(factor, f"{prefix}.receptance.weight", TOO_LARGE)
+        return self.ranges.factor(factor, f"{prefix}.receptance.weight{OR_NORM}", TOO_LARGE)
 
     def tensor(self, name: str) -> FloatArray:
         tensor = np.asarray(self.model.tensors[name])

@@ -6,6 +6,7 @@ format can stand for is an error that names the file, the tensor and what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,9 +35,11 @@ NOISE_MAX = 0.005
 """Standard error of a normalized value above which LayerNorm's input is too nearly constant: half
 the rounding of an 8-bit payload of a normal variable."""
 
+DIFFERS = "the graph differs from the float model"
 CONSTANT = 0.02  # of a step: a constant, which rounds to one integer in all channels
-VTH_COARSE = 4
+VTH_COARSE = 4  # the rounding of the input is up to an eighth of the threshold
 LEAK_ERROR_MAX = 0.05
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 @dataclass
@@ -50,11 +53,17 @@ class Ranges:
     remarks: list[str] = field(default_factory=list)
 
     def fixed(
-        self, tensor: str, values: FloatArray, fraction: int, bits: int, unit: float = 1.0
+        self,
+        tensor: str,
+        values: FloatArray,
+        fraction: int,
+        bits: int,
+        unit: float = 1.0,
+        so: str = DIFFERS,
     ) -> NDArray[np.int32]:
         """:func:`to_fixed`, with a remark where values exceed the format by more than rounding.
 
-        ``unit``: what the values are multiples of in the tensor's terms, for the remark.
+        ``unit``: what the values are multiples of in the tensor's terms; ``so``: what follows.
         """
         limit = (1 << (bits - 1)) - 1
         beyond = int(np.count_nonzero(np.abs(values) * 2.0**fraction >= limit + 1))
@@ -62,7 +71,7 @@ class Ranges:
             largest, held = np.abs(values).max() * unit, limit * 2.0**-fraction * unit
             self.remarks.append(
                 f"{tensor}: {beyond} of {values.size} values lie beyond +-{held:.6g}, the largest "
-                f"at {largest:.6g}, and are held there: the graph differs from the float model"
+                f"at {largest:.6g}, and are held there: {so}"
             )
         return to_fixed(values, fraction, bits)
 
@@ -73,9 +82,9 @@ class Ranges:
         largest = float(np.max(factor, initial=0.0))
         if not largest < FACTOR_LIMIT - 0.5:  # just below, its mantissa would be rounded up
             raise UnsupportedInput(
-                f"{self.file}: {tensor} {problem} (by a factor of {largest / FACTOR_LIMIT:.3g}); "
-                "check that tensor: no trained SpikeGPT comes near; or calibrate on a text that "
-                "the model was trained for (calibration=...)"
+                f"{self.file}: {tensor} {problem} (a scale factor of {largest:.6g}, the limit is "
+                f"{FACTOR_LIMIT}); a trained SpikeGPT stays far below: check how the file was "
+                "made, or calibrate on a text that the model was trained for (calibration=...)"
             )
         return multiplier(factor)
 
@@ -84,8 +93,7 @@ class Ranges:
         if largest > limit:
             self.remarks.append(
                 f"{tensor}: {tap} reaches {largest:.6g} on the calibration text, the graph holds "
-                f"+-{limit:.6g}: what lies beyond saturates, and the graph differs from the float "
-                "model"
+                f"+-{limit:.6g}: what lies beyond saturates, and {DIFFERS}"
             )
 
     def norm(self, name: str, source: TapStatistics, fraction: int, several: bool) -> None:
@@ -115,14 +123,14 @@ class Ranges:
 
 
 def merged(remarks: list[str]) -> tuple[str, ...]:
-    """Equal remarks of several places as one that names the first and counts the others."""
-    places: dict[str, list[str]] = {}
+    """Remarks that differ in numbers only as one: the first, which counts the other places."""
+    alike: dict[str, list[tuple[str, str]]] = {}
     for remark in remarks:
         place, _, text = remark.partition(": ")
-        places.setdefault(text, []).append(place)
+        alike.setdefault(NUMBER.sub("", text), []).append((place, text))
     return tuple(
-        f"{found[0]}{f' and {len(found) - 1} more' if found[1:] else ''}: {text}"
-        for text, found in places.items()
+        f"{found[0][0]}{f' and {len(found) - 1} more' if found[1:] else ''}: {found[0][1]}"
+        for found in alike.values()
     )
 
 
@@ -136,6 +144,6 @@ def _lif_remarks(lif: LIFParameters, program: LIF) -> Iterator[str]:
         )
     if program.vth < VTH_COARSE:
         yield (
-            f"the threshold is only {program.vth} units of the input current, which rounds to "
-            "whole ones: its input reaches too far beyond the threshold, and spikes may differ"
+            f"its input reaches so far beyond the threshold that this is {program.vth} of the "
+            "units to which the input is rounded: spikes may differ from the float model"
         )

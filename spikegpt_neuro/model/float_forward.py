@@ -198,7 +198,8 @@ class FloatModel:
         k = recorder.real(f"{name}.key", self._product(f"{name}.key", mixed["k"]))
         v = recorder.real(f"{name}.value", self._product(f"{name}.value", mixed["v"]))
         r = recorder.real(f"{name}.receptance", self._product(f"{name}.receptance", mixed["r"]))
-        w = -np.exp(self._tensor(f"{name}.time_decay"))
+        with np.errstate(over="ignore"):  # -inf: nothing is left of the token before
+            w = -np.exp(self._tensor(f"{name}.time_decay"))
         u = self._tensor(f"{name}.time_first")
         a, b, exponent = state.a.copy(), state.b.copy(), state.exponent.copy()
         wkv = np.empty_like(k)

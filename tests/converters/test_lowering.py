@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from spikegpt_neuro.backends.reference import Executor, ReferenceBackend
 from spikegpt_neuro.backends.reference.stepper import Stepper, can_step
 from spikegpt_neuro.backends.reference.team import most_threads
 from spikegpt_neuro.converters.lowering import current_per_unit, lif_program, lower
+from spikegpt_neuro.converters.ranges import merged
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
@@ -18,6 +21,7 @@ from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT
 from spikegpt_neuro.neurons import Requantize
 from spikegpt_neuro.neurons.lif import LIF
 from spikegpt_neuro.neurons.residual import Residual
+from spikegpt_neuro.neurons.token_mix import TokenMix
 from spikegpt_neuro.running import Run, first_mismatch
 
 from dense_weights import weights_of
@@ -259,3 +263,174 @@ def test_a_mismatch_names_the_first_population_upstream() -> None:
     assert found is not None
     assert found.startswith("blocks.1.att.wkv, token 0")
     assert first_mismatch(graph, reference, reference) is None
+
+
+# What the number formats cannot hold
+
+
+def with_tensor(name: str, change: Callable[[np.ndarray], Any], **shape: Any) -> SpikeGPT:
+    """The plain model with one tensor changed."""
+    model = VARIANTS["plain"]
+    tensors = dict(model.tensors) | {name: np.asarray(change(model.tensors[name]), np.float32)}
+    return replace(model, tensors=tensors, shape=replace(model.shape, **shape))
+
+
+def lowered(model: SpikeGPT) -> SpikingGraph:
+    return lower(model, random_tokens(model, 300))
+
+
+def test_a_model_that_fits_has_no_remarks(variant: tuple[SpikeGPT, SpikingGraph]) -> None:
+    assert variant[1].remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "remark"),
+    [
+        (
+            "blocks.0.att.time_mix_k",
+            lambda t: np.where(np.arange(len(t)) < 3, 20, t),
+            "blocks.0.att.time_mix_k: 3 of 32 values lie beyond +-7.99976, the largest at 20, and",
+        ),
+        (
+            "blocks.1.ffn.time_mix_r",
+            lambda t: t * 0 - 8.1,
+            "blocks.1.ffn.time_mix_r: 32 of 32 values lie beyond +-7.99976, the largest at 8.1,",
+        ),
+        (
+            "blocks.0.att.time_first",
+            lambda t: t * 0 + 100,
+            "blocks.0.att.time_first: 32 of 32 values lie beyond +-88.7228, the largest at 100,",
+        ),
+        (
+            "blocks.0.att.time_decay",
+            lambda t: t * 0 + 5,
+            "exp of blocks.0.att.time_decay: 32 of 32 values lie beyond +-88.7228, the largest "
+            "at 148.413, and are held there: a decay that fast leaves nothing",
+        ),
+        (
+            "blocks.0.ln1.bias",
+            lambda t: t + 5000,
+            "blocks.0.ln1.bias: 32 of 32 values lie beyond +-2048, the largest at",
+        ),
+        ("blocks.0.att.key.weight", lambda t: t * 100, "blocks.0.att.key.weight: the key reaches"),
+        (
+            "blocks.1.att.output.weight",
+            lambda t: t * 1e5,
+            "blocks.1.lif1: its input reaches so far beyond the threshold that this is 1 of the",
+        ),
+        (
+            "emb.weight",
+            lambda t: t * 0 + 1,
+            "blocks.0.ln0 and 1 more: its input is the same for every token",
+        ),
+        (
+            "blocks.0.ln0.weight",
+            lambda t: t * 1e-3,
+            "blocks.0.ln1: its input is nearly constant",
+        ),
+    ],
+)
+def test_what_a_format_limits_is_told(
+    name: str, change: Callable[[np.ndarray], Any], remark: str
+) -> None:
+    model = with_tensor(name, change)
+    if name == "blocks.0.ln0.weight":
+        model = replace(
+            model, tensors={**model.tensors, "blocks.0.ln0.bias": np.ones(32, np.float32)}
+        )
+    remarks = lowered(model).remarks
+    assert any(text.startswith(remark) for text in remarks), remarks
+    assert all("\n" not in text for text in remarks)
+
+
+def test_what_is_held_is_the_limit() -> None:
+    graph = lowered(with_tensor("blocks.0.att.time_mix_k", lambda t: t * 0 + 20))
+    program = graph.by_name["blocks.0.att.mix_k"].program
+    assert isinstance(program, TokenMix)
+    assert (program.coefficient == 32767).all()
+
+
+def test_a_value_at_the_limit_is_no_remark() -> None:
+    model = with_tensor("blocks.0.att.time_mix_k", lambda t: np.clip(t, 0, 1) * 0 + 7.9997)
+    assert not any("time_mix" in text for text in lowered(model).remarks)
+
+
+def test_remarks_that_differ_in_numbers_are_one() -> None:
+    assert merged(["a: reaches 3.5", "b: reaches 1e+04", "c: other"]) == (
+        "a and 1 more: reaches 3.5",
+        "c: other",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "blamed"),
+    [
+        ("blocks.0.att.key.weight", 1e5, "blocks.0.att.key.weight or the LayerNorm before it is"),
+        ("blocks.1.att.receptance.weight", 1e8, "blocks.1.att.receptance.weight or the LayerNorm"),
+        ("blocks.1.ffn.key.weight", 1e5, "blocks.1.ffn.value.weight or the key.weight before it"),
+        ("blocks.1.ffn.key.weight", 1e-8, "blocks.1.ffn.key.weight or the LayerNorm before it lea"),
+        ("head.weight", 1e8, "head.weight is too large"),
+        ("blocks.0.ln1.weight", 1e11, "blocks.0.ln1.weight reaches"),
+    ],
+)
+def test_a_tensor_out_of_range_is_named_with_its_file(name: str, scale: float, blamed: str) -> None:
+    with pytest.raises(UnsupportedInput) as error:
+        lowered(with_tensor(name, lambda t: t * scale))
+    message = str(error.value)
+    assert message.startswith(f"random-0: {blamed}")
+    assert "check" in message
+    assert "\n" not in message
+
+
+# Slow membranes
+
+
+@pytest.mark.parametrize(("tau", "vth"), [(2.0, 1), (64.0, 1), (128.0, 2), (1e3, 15), (1e5, 32)])
+def test_a_slow_membrane_has_a_fine_threshold(tau: float, vth: int) -> None:
+    """At least tau units of the membrane, where its range would allow one of the current."""
+    lif = LIFParameters(tau=tau, decay_input=False)
+    assert lif_program(lif, largest=1e6).vth == vth
+    fast = lif_program(LIFParameters(), largest=10.0)
+    assert fast.vth == int(131071.98 / 40)
+
+
+def test_a_slow_membrane_follows_the_float_one() -> None:
+    """tau 4096 without scaled input: a threshold of one unit lost 1/65 of itself per token."""
+    lif = LIFParameters(tau=4096.0, decay_input=False)
+    program = lif_program(lif, largest=100.0)
+    rng = np.random.default_rng(0)
+    z = rng.normal(0.02, 0.05, (2000, 64))
+    scale = current_per_unit(lif, program)
+    current = np.floor(z * scale + 0.5).astype(np.int32)
+    found = program.advance(program.initial_state(64), current).events
+    v, expected = np.zeros(64), np.zeros_like(found)
+    for t, step in enumerate(z):
+        v = v * lif.decay + step
+        expected[t] = v >= 1
+        v[v >= 1] = 0
+    assert abs(int(found.sum()) - int(expected.sum())) < 0.02 * expected.sum()
+    coarse = replace(program, vth=1)
+    current = np.floor(z * current_per_unit(lif, coarse) + 0.5).astype(np.int32)
+    assert coarse.advance(program.initial_state(64), current).events.sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("tau", "remark"),
+    [
+        (2000.0, None),
+        (
+            5000.0,
+            "blocks.0.lif1 and 5 more: tau 5000 is more than Lava's LIF resolves, which leaks "
+            "in steps of 1/4096: it becomes tau 4096",
+        ),
+        (
+            1e5,
+            "blocks.0.lif1 and 5 more: tau 100000 is more than Lava's LIF resolves, which leaks "
+            "in steps of 1/4096: it becomes no leak at all",
+        ),
+    ],
+)
+def test_a_tau_that_the_stock_lif_rounds_is_told(tau: float, remark: str | None) -> None:
+    lif = LIFParameters(tau=tau, decay_input=False)
+    model = replace(VARIANTS["plain"], shape=replace(VARIANTS["plain"].shape, lif=lif))
+    assert lowered(model).remarks == (() if remark is None else (remark,))

@@ -113,7 +113,9 @@ def test_what_a_checkpoint_states_inside_and_beside_must_agree(tmp_path: Path) -
     (tmp_path / "config.json").write_text(json.dumps({"tau": 2.0}))
     assert read_checkpoint(tmp_path / "m.pt").lif_origin.tau == "stated: config"
     (tmp_path / "config.json").write_text(json.dumps({"tau": 4.0}))
-    with pytest.raises(UnsupportedInput, match=r"m.pt: config: lif_tau is 2, but tau is 4 in .*config.json"):
+    with pytest.raises(
+        UnsupportedInput, match=r"m.pt: config: lif_tau is 2, but tau is 4 in .*config.json"
+    ):
         read_checkpoint(tmp_path / "m.pt")
     (tmp_path / "m-config.json").write_text("{}")
     assert [s.brief for s in statements_beside(tmp_path / "m.pt")] == [
@@ -171,7 +173,10 @@ def test_settings_that_are_understood(settings: dict[str, Any], lif: LIFParamete
     ("settings", "message"),
     [
         ({"lif_tau": 4.0, "tau": 2.0}, "lif_tau is 4, but tau is 2 in c.json"),
-        ({"v_threshold": 1.0, "lif": {"threshold": 2}}, "v_threshold is 1, but lif.threshold is 2 in c.json"),
+        (
+            {"v_threshold": 1.0, "lif": {"threshold": 2}},
+            "v_threshold is 1, but lif.threshold is 2 in c.json",
+        ),
         ({"v_reset": None}, "v_reset is null, a soft reset"),
         ({"v_reset": 0.1}, "SpikingJelly's membrane also leaks to it"),
         ({"v_rest": -0.5}, "v_rest is -0.5"),
