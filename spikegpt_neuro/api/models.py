@@ -19,6 +19,7 @@ from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import Compat, LIFOrigin, ModelShape, SpikeGPT
+from spikegpt_neuro.remarks import remark
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.text import read_text
@@ -82,13 +83,17 @@ def convert(
         compat=compat,
         lif=GivenLIF(lif_tau, lif_threshold, lif_reset),
     )
-    return lower(
+    tokens = calibration_tokens(model, calibration, unknown)
+    graph = lower(
         model,
-        calibration_tokens(model, calibration, unknown),
+        tokens,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         progress=progress,
     )
+    for text in graph.remarks:
+        remark(text)
+    return graph
 
 
 def read_model(
@@ -188,7 +193,7 @@ class Described(Result):
     ``kind``  ``"artifact"`` or ``"checkpoint"``. ``embedding``: ``"binary"`` or ``"real"``.
     ``lif_tau_from`` and the like  ``"assumed"``, ``"stated: config.json"`` (or another place), or
               ``"unknown"`` where an artifact was written before this was recorded.
-    ``remarks``  what a user should know of its reading and conversion.
+    ``remarks``  what a person should know of how it was read and converted.
     """
 
     kind: str
@@ -249,6 +254,8 @@ def describe(
         is_graph = artifact.is_artifact(Path(source))
         lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
         source = load(source) if is_graph else read_model(source, vocab=vocab, lif=lif)
+        for text in source.remarks if isinstance(source, SpikingGraph) else ():
+            remark(text)
     return _of_graph(source) if isinstance(source, SpikingGraph) else _of_checkpoint(source)
 
 

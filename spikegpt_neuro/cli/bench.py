@@ -12,6 +12,7 @@ import click
 
 from spikegpt_neuro.api.choices import DEFAULT_SHAPE
 from spikegpt_neuro.cli.common import Output, ShownStages, lif_options, verb
+from spikegpt_neuro.cli.session import as_typed
 
 if TYPE_CHECKING:
     from spikegpt_neuro.running import Progress
@@ -101,7 +102,8 @@ def bench(
         return
     click.echo(found.table() + "\n")
     out.result(found.facts)
-    out.remarks(found.remarks)
+    for remark in found.remarks:
+        out.note(as_typed(remark))
 
 
 def _keep_to(threads: int) -> None:

@@ -82,7 +82,6 @@ def convert(
         )
     api.save(graph, output, force=force)
     found = api.describe(graph).to_dict()
-    out.remarks(found["remarks"])
     out.result(
         {
             "artifact": output,
@@ -90,6 +89,6 @@ def convert(
             "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
             "seconds": time.perf_counter() - begin,
             "peak_rss_bytes": peak_rss_bytes(),
-            **({"remarks": found["remarks"]} if out.as_json else {}),
+            "remarks": (),
         }
     )

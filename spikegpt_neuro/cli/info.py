@@ -16,8 +16,4 @@ def info(out: Output, path: str, vocab: str | None, **lif: float | None) -> None
     """Show what DIR_OR_CKPT is; an artifact's checksums are verified."""
     from spikegpt_neuro import api
 
-    found = api.describe(path, vocab=vocab, **lif).to_dict()
-    out.remarks(found["remarks"])
-    if not out.as_json:
-        del found["remarks"]
-    out.result(found)
+    out.result(api.describe(path, vocab=vocab, **lif).to_dict())

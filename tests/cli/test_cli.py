@@ -560,3 +560,68 @@ def test_progress_shows_on_a_terminal_only(small: Path, options: list[str], show
         os.write(theirs, b"end")
         assert (b"evaluating" in terminal.read(1 << 16)) is shown
     os.close(theirs)
+
+
+# The LIF and remarks on a conversion
+
+
+@pytest.fixture
+def untold(small: Path, tmp_path: Path) -> Path:
+    """The small checkpoint with a time mix beyond its format, beside a configuration."""
+    state = torch.load(small / "model.pth", weights_only=True)
+    state["blocks.0.att.time_mix_k"] = torch.full_like(state["blocks.0.att.time_mix_k"], 20.0)
+    torch.save(state, tmp_path / "model.pth")
+    shutil.copy(small / "vocab.json", tmp_path)
+    (tmp_path / "config.json").write_text('{"lif_tau": 4.0}')
+    return tmp_path
+
+
+def test_convert_and_info_tell_the_lif_and_the_remarks(cli: Cli, untold: Path) -> None:
+    artifact = untold / "model.sgn"
+    text = ("--calibrate", untold.parent / "text.txt")
+    (untold.parent / "text.txt").write_text("The return value is the same. " * 20)
+    given = ("--lif-threshold", "0.8")
+    done = cli("convert", untold / "model.pth", *given, *text, "-o", artifact, "--json")
+    assert done.code == 0
+    told = {
+        "lif_tau": 4.0,
+        "lif_tau_from": "stated: config.json",
+        "lif_threshold": 0.8,
+        "lif_threshold_from": "stated: option",
+        "lif_reset": 0.0,
+        "lif_reset_from": "assumed",
+    }
+    assert told.items() <= done.json.items()
+    clipped = "blocks.0.att.time_mix_k: 16 of 16 values lie beyond +-7.99976"
+    assert sum(text.startswith(clipped) for text in done.json["remarks"]) == 1
+    assert clipped in done.err
+    info = cli("info", artifact, "--json")
+    assert told.items() <= info.json.items()
+    assert sum(text.startswith(clipped) for text in info.json["remarks"]) == 1
+    lines = cli("info", untold / "model.pth").out.splitlines()
+    shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    assert (shown["lif_tau"], shown["lif_tau_from"]) == ("4", "stated: config.json")
+    assert (shown["lif_threshold"], shown["lif_threshold_from"]) == ("1", "assumed")
+
+
+def test_options_that_contradict_a_file_or_make_no_neuron(cli: Cli, untold: Path) -> None:
+    model = untold / "model.pth"
+    line = one_error_line(cli("info", model, "--lif-tau", "2"), 3)
+    assert "tau is 4 (stated: config.json), but --lif-tau gives 2" in line
+    assert cli("info", model, "--lif-tau", "4").code == 0
+    assert "--lif-threshold" in one_error_line(cli("info", model, "--lif-threshold", "nan"), 2)
+
+
+@pytest.mark.parametrize("name", ["convert", "info", "evaluate", "export", "report", "bench"])
+def test_every_verb_that_reads_a_checkpoint_takes_the_lif(cli: Cli, name: str) -> None:
+    text = cli(name, "--help").out
+    assert all(option in text for option in ("--lif-tau", "--lif-threshold", "--lif-reset"))
+
+
+def test_a_changed_logit_scale_is_3(cli: Cli, small: Path, tmp_path: Path) -> None:
+    shutil.copytree(small / "model.sgn", tmp_path / "a.sgn")
+    file = tmp_path / "a.sgn" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"logit_scale": 2 * config["logit_scale"]}))
+    line = one_error_line(cli("info", tmp_path / "a.sgn"), 3)
+    assert "config.json: its content differs from its checksum" in line
