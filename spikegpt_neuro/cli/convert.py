@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import Compat
     from spikegpt_neuro.vocabulary import Unknown
 
-SHOWN = ("layers", "width", "vocab_size", "parameters")
-SHOWN += ("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from")
-SHOWN += ("lif_reset", "lif_reset_from")
+SHOWN = (
+    *("layers", "width", "vocab_size", "parameters"),
+    *("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from"),
+    *("lif_reset", "lif_reset_from"),
+)
 BITS = click.Choice(["4", "6", "8"])
 
 
