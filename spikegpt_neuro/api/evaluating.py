@@ -57,10 +57,8 @@ def evaluate(
     >>> 0 < found.bits_per_token < 6
     True
     """
-    floating = against
-    if isinstance(against, (str, Path)):
-        lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
-        floating = float_model_for(graph, against, lif)
+    lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
+    floating = float_model_for(graph, against, lif) if isinstance(against, (str, Path)) else against
     tokens = tokens_of(graph, text, unknown=unknown)
     return score(graph, tokens, window=window, against=floating, limit=limit, progress=progress)
 
