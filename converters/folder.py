@@ -85,7 +85,10 @@ def _in_folder(folder: Path) -> Source:
 
 def _candidates(folder: Path) -> Iterator[Source]:
     """The checkpoints in a folder: shards count as one, what an index lists as that."""
-    names = sorted(p.name for p in folder.iterdir() if p.is_file())
+    try:
+        names = sorted(p.name for p in folder.iterdir() if p.is_file())
+    except OSError as error:
+        raise UnsupportedInput(f"{folder}: cannot be read: {error.strerror}") from error
     seen: set[str] = set()
     for name in names:
         if name.endswith(INDEX_ENDING):

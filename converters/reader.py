@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> Spi
     if "\0" in str(checkpoint):
         raise UnsupportedInput(f"{str(checkpoint)!r:.80}: a name with a NUL character")
     vocabulary = None if vocab is None else Path(vocab)
-    if not checkpoint.is_dir():
+    if not os.path.isdir(checkpoint):  # unlike Path's, it takes any name
         check_exists(checkpoint)
     if outside := next(_from_outside(checkpoint), None):
         return outside.read(checkpoint, vocabulary)

@@ -39,7 +39,6 @@ EXTRA_HEAD = re.compile(
 """First steps of modules that take the model's outputs, so that the model is whole without."""
 EXTRA_STATE = re.compile(r"(^|\.)(_extra_state|num_batches_tracked)$")
 
-
 REASONS = tuple(
     (re.compile(pattern), why)
     for pattern, why in (
@@ -99,6 +98,9 @@ REASONS = tuple(
 SHARE_THE_HEAD = (
     "; where the head shares the embedding's weights, save them under both names: "
     "state['head.weight'] = state['emb.weight']"
+)
+OF_A_CLASSIFIER = (
+    "; {} is another head (a fine-tuned classifier's?); convert the language model, which has both"
 )
 
 
@@ -192,6 +194,7 @@ def select(
         if EMBEDDING in candidate.names:
             candidate.names.setdefault(HEAD, candidate.names[EMBEDDING])
     if not candidates:
+        _check_reasons({canonical_name(name): name for name in tensors}, path)
         raise UnsupportedInput(
             f"{path}: holds no blocks.* tensors, so it is no SpikeGPT checkpoint "
             f"({len(tensors)} tensors: {some([*tensors, *others]) or 'none'})"
@@ -322,10 +325,7 @@ def _check_whole(model: _Candidate, loose: Iterable[str], path: object) -> None:
     """Nothing of the model is missing, and nothing would have to take part in it."""
     inside = {n: stored for n, stored in model.names.items() if n not in model.expected}
     beside = {_within(model, name): name for name in loose if _is_beside(model, name)}
-    for canonical, stored in {**inside, **beside}.items():
-        for pattern, why in REASONS:
-            if pattern.search(canonical):
-                raise UnsupportedInput(f"{path}: {stored}: {why}")
+    _check_reasons({**inside, **beside}, path)
     gaps = set(range(len(model.layers))) - model.layers
     if gaps:
         raise UnsupportedInput(
@@ -337,8 +337,18 @@ def _check_whole(model: _Candidate, loose: Iterable[str], path: object) -> None:
     parts = [f"missing tensors: {some(model.missing)}"] if model.missing else []
     parts += [f"unexpected tensors: {some(unexpected)}"] if unexpected else []
     if parts:
-        advice = SHARE_THE_HEAD if model.missing == [HEAD] else ""
+        head = next((stored for name, stored in beside.items() if _is_extra_head(name)), None)
+        advice = OF_A_CLASSIFIER.format(head) if head else SHARE_THE_HEAD
+        advice = advice if model.missing == [HEAD] else ""
         raise UnsupportedInput(f"{path}: {'; '.join(parts)}{advice}")
+
+
+def _check_reasons(unexpected: Mapping[str, str], path: object) -> None:
+    """Raise for what is known and not supported: canonical -> stored name."""
+    for canonical, stored in unexpected.items():
+        for pattern, why in REASONS:
+            if pattern.search(canonical):
+                raise UnsupportedInput(f"{path}: {stored}: {why}")
 
 
 def _is_beside(model: _Candidate, name: str) -> bool:

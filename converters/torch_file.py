@@ -8,6 +8,7 @@ views of the memory-mapped file.
 
 from __future__ import annotations
 
+import logging
 import struct
 import zipfile
 import zlib
@@ -20,8 +21,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.converters.checkpoint import Entries, RawTensor, check_dimensions
+from spikegpt_neuro.converters.checkpoint import Entries, RawTensor, check_dimensions, printable
 from spikegpt_neuro.converters.mapped_file import Mappings
+from spikegpt_neuro.converters.selection import some
 from spikegpt_neuro.converters.torch_pickle import (
     ITEM_BYTES,
     Described,
@@ -42,7 +44,7 @@ OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9"
 ENCRYPTED = 1
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 BLOCK_BYTES = 1 << 20
-NAMES_SHOWN = 3
+LOG = logging.getLogger(__name__)
 COPY_AGAIN = "the file is damaged; copy or download it again"
 SAVE_STATE_DICT = "save a plain state_dict instead: torch.save(model.state_dict(), file)"
 STORED_AS = {"float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2"}
@@ -70,15 +72,13 @@ class Record:
 class TorchFile:
     """A verified file: what its pickle holds, and where its records lie.
 
-    ``big_endian``   values are stored most significant byte first.
-    ``checksummed``  false where torch was told to write no checksums.
+    ``big_endian``: values are stored most significant byte first.
     """
 
     path: Path
     value: Any
     records: Mapping[str, Record]
     big_endian: bool
-    checksummed: bool
 
 
 def is_torch_file(path: Path) -> bool:
@@ -104,16 +104,17 @@ def pickle_of(path: Path) -> bytes | None:
 def load(path: Path) -> TorchFile:
     """Verify a torch file and follow its pickle; raises :class:`UnsupportedInput`."""
     records = _records(path)
-    checksummed = any(record.crc for record in records.values())
+    checked = records if any(record.crc for record in records.values()) else {}
+    if not checked:
+        LOG.info("%s: saved without checksums (set_crc32_options), damage cannot be seen", path)
     with path.open("rb") as file:
-        if checksummed:
-            for name, record in records.items():
-                _check_crc(file, name, record, path)
+        for name, record in checked.items():
+            _check_crc(file, name, record, path)
         pickle = _bytes_of(file, records[PICKLE_MEMBER])
         order = _bytes_of(file, records.get(BYTE_ORDER, Record(0, 0, 0)))
     described = _described(pickle, path)
     _check_storages(described, records, path)
-    return TorchFile(path, described.value, records, order == b"big", checksummed)
+    return TorchFile(path, described.value, records, order == b"big")
 
 
 def dictionary(file: TorchFile) -> Mapping[Any, Any]:
@@ -134,7 +135,7 @@ def entries(content: Mapping[Any, Any], file: TorchFile) -> Entries:
     """
     data = np.asarray(np.memmap(file.path, dtype=np.uint8, mode="r"))
     mappings = Mappings.of(file.path)
-    leaves = dict(_leaves("", content))
+    leaves = {printable(name): value for name, value in _leaves("", content)}
     tensors = {name: value for name, value in leaves.items() if _is_tensor(value)}
     return Entries(
         {name: partial(_opened, name, t, file, data, mappings) for name, t in tensors.items()},
@@ -232,7 +233,7 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo] | None:
         return None
     members: dict[str, zipfile.ZipInfo] = {}
     for member in listed:
-        name = member.filename.partition("/")[2]
+        name = printable(member.filename.partition("/")[2])
         while name in members:
             name += "'"
         members[name] = member
@@ -324,11 +325,11 @@ def _described(pickle: bytes, path: Path) -> Described:
             f"{path}: damaged torch file: {PICKLE_MEMBER} cannot be followed: {error}"
         ) from error
     if described.foreign:
-        more = len(described.foreign) - NAMES_SHOWN
-        names = ", ".join(described.foreign[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        whole = isinstance(described.value, Other)
+        what = "is a whole object, which is more than tensors" if whole else "holds more than tensors"
         raise UnsupportedInput(
-            f"{path}: the pickle holds more than tensors ({names}); refused, because loading it "
-            f"could run code; {SAVE_STATE_DICT}"
+            f"{path}: the pickle {what} ({some(map(printable, described.foreign))}); refused, "
+            f"because loading it could run code; {SAVE_STATE_DICT}"
         )
     return described
 
@@ -338,9 +339,8 @@ def _check_storages(described: Described, records: Mapping[str, Record], path: P
     for storage in described.storages:
         record = records.get(f"data/{storage.record}")
         if record is None:
-            raise UnsupportedInput(
-                f"{path}: record data/{storage.record} is missing; {COPY_AGAIN}"
-            )
+            missing = printable(f"data/{storage.record}")
+            raise UnsupportedInput(f"{path}: record {missing} is missing; {COPY_AGAIN}")
         if record.length != storage.nbytes:
             raise UnsupportedInput(
                 f"{path}: record data/{storage.record} holds {record.length:,} bytes, its tensor "
