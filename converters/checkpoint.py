@@ -8,7 +8,6 @@ wrong with the file.
 
 from __future__ import annotations
 
-import logging
 import math
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +44,6 @@ DIMENSIONS = 8
 SHARED_AT_MOST = 64
 SHARED_BYTES = 1 << 30
 """A model larger than this takes at most :data:`SHARED_AT_MOST` times what its file holds."""
-LOG = logging.getLogger(__name__)
 
 VocabularyOf = Callable[[int], Vocabulary]
 """Makes the vocabulary stored in a checkpoint, given the model's number of token ids."""
@@ -171,8 +169,6 @@ def build(
     _check_shapes(tensors, shape, path)
     _check_size(tensors, files, path)
     _check_finite(tensors, path)
-    for remark in remarks:
-        LOG.info("%s", remark)
     return SpikeGPT(
         shape=shape,
         tensors=LazyTensors(tensors, shape.tensor_shapes()),

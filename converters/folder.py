@@ -16,7 +16,6 @@ from pathlib import Path
 from spikegpt_neuro.converters.selection import some
 from spikegpt_neuro.documents import read_json
 from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.graph.artifact import is_artifact
 
 WEIGHTS_FILE = "model.safetensors"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".onnx")
@@ -38,11 +37,13 @@ class Source:
     ``path``   what stands for it in errors: the file, or the folder of several.
     ``files``  the weights, all of one format.
     ``index``  the file that lists them, if there is one.
+    ``others`` names of weights in the folder that are not these.
     """
 
     path: Path
     files: tuple[Path, ...]
     index: Path | None = None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,13 @@ def locate(path: Path) -> Source:
 
 
 def _in_folder(folder: Path) -> Source:
+    if (folder / WEIGHTS_FILE).is_file():
+        others = (n for n in _names(folder) if n != WEIGHTS_FILE and _may_be_weights(n))
+        return Source(folder, (folder / WEIGHTS_FILE,), others=tuple(others))
+    from spikegpt_neuro.graph.artifact import is_artifact  # with every program's kernel: slow
+
     if is_artifact(folder):
         raise UnsupportedInput(f"{folder}: an artifact, which is converted already")
-    if (folder / WEIGHTS_FILE).is_file():
-        return Source(folder, (folder / WEIGHTS_FILE,))
     sources = list(_candidates(folder))
     if len(sources) > 1:
         names = [(s.index or s.files[0]).name for s in sources]
@@ -85,10 +89,7 @@ def _in_folder(folder: Path) -> Source:
 
 def _candidates(folder: Path) -> Iterator[Source]:
     """The checkpoints in a folder: shards count as one, what an index lists as that."""
-    try:
-        names = sorted(p.name for p in folder.iterdir() if p.is_file())
-    except OSError as error:
-        raise UnsupportedInput(f"{folder}: cannot be read: {error.strerror}") from error
+    names = _names(folder)
     seen: set[str] = set()
     for name in names:
         if name.endswith(INDEX_ENDING):
@@ -97,13 +98,24 @@ def _candidates(folder: Path) -> Iterator[Source]:
             yield source
     for name in names:
         file = folder / name
-        if name in seen or file.suffix not in SUFFIXES or NOT_WEIGHTS.search(name):
+        if name in seen or not _may_be_weights(name):
             continue
         found = SHARD.fullmatch(name)
         sharded = found is not None and int(found["count"]) > 1
         source = _of_numbered(file, found) if found and sharded else Source(file, (file,))
         seen |= {each.name for each in source.files}
         yield source
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError as error:
+        raise UnsupportedInput(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def _may_be_weights(name: str) -> bool:
+    return name.endswith(SUFFIXES) and not NOT_WEIGHTS.search(name)
 
 
 def _why_none(folder: Path) -> str:

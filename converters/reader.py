@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from spikegpt_neuro import plugins
 from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
 from spikegpt_neuro.converters.checkpoint import Reader, check_exists, check_readable
-from spikegpt_neuro.converters.folder import locate
+from spikegpt_neuro.converters.folder import Source, locate
+from spikegpt_neuro.converters.selection import some
 from spikegpt_neuro.converters.torch_file import OLD_TORCH_MAGIC, ZIP_MAGIC
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
 ENTRY_POINT_GROUP = "spikegpt_neuro.converters"
 OWN_PACKAGE = "spikegpt-neuro"
+LOG = logging.getLogger(__name__)
 BUILT_IN = (
     myelin.READER,
     upstream.READER,
@@ -52,8 +56,18 @@ def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> Spi
     whole = checkpoint if len(source.files) > 1 else source.path
     for reader in BUILT_IN:
         if reader.matches(source.files[0]):
-            return reader.read(whole, vocabulary)
+            return _remarked(reader.read(whole, vocabulary), source)
     raise UnsupportedInput(f"{source.path}: {_diagnosis(source.files[0])}")
+
+
+def _remarked(model: SpikeGPT, source: Source) -> SpikeGPT:
+    """The model with a remark on weights in its folder that were not read, all remarks logged."""
+    if source.others:
+        taken = f"{source.files[0]}: read; other weights in its folder: {some(source.others)}"
+        model = replace(model, remarks=(*model.remarks, taken))
+    for remark in model.remarks:
+        LOG.info("%s", remark)
+    return model
 
 
 def _from_outside(path: Path) -> Iterator[Reader]:

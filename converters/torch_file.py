@@ -27,6 +27,7 @@ from spikegpt_neuro.converters.selection import some
 from spikegpt_neuro.converters.torch_pickle import (
     ITEM_BYTES,
     Described,
+    Named,
     Other,
     StoredTensor,
     Unreadable,
@@ -147,7 +148,7 @@ def kind_of(value: object) -> str:
     """The type of a value, for a reader of errors."""
     if _is_tensor(value):
         return "tensor"
-    return value.name if isinstance(value, Other) else type(value).__name__
+    return value.name if isinstance(value, (Named, Other)) else type(value).__name__
 
 
 def _is_tensor(value: object) -> bool:
@@ -274,6 +275,8 @@ def _records(path: Path) -> dict[str, Record]:
 
 def _data_offset(file: BinaryIO, member: zipfile.ZipInfo) -> int | None:
     """Where a member's bytes begin, which only the header before them tells."""
+    if member.header_offset < 0:
+        return None
     file.seek(member.header_offset)
     header = file.read(LOCAL_HEADER.size)
     if len(header) < LOCAL_HEADER.size:

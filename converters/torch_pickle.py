@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-INSTRUCTIONS = 2_000_000
-VALUES = 4_000_000
+INSTRUCTIONS = 500_000
+"""A model, its optimizer and an average of it have some 100,000."""
+VALUES = 1_000_000
 """Values that a pickle may unfold to; shared ones count wherever they appear."""
 DEPTH = 100
 
@@ -128,8 +129,8 @@ class Described:
     foreign: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Name:
+@dataclass(frozen=True, eq=False)
+class Named:
     """A class or function that the pickle names; it is never imported."""
 
     name: str
@@ -213,7 +214,7 @@ class _Machine:
         full = f"{OLD_MODULES.get(module, module)}.{name}"
         if not HARMLESS.fullmatch(full):
             self.foreign[full] = None
-        self.push(_Name(full))
+        self.push(Named(full))
 
     def fill(self, items: Iterable[Any]) -> None:
         """Append to the list (or set) below."""
@@ -234,7 +235,7 @@ class _Machine:
     def call(self) -> None:
         """Replace a function and its arguments by what the call stands for."""
         function, arguments = self.top(2)
-        name = function.name if isinstance(function, (_Name, Other)) else "object"
+        name = function.name if isinstance(function, (Named, Other)) else "object"
         self.push(_called(name, arguments if isinstance(arguments, tuple) else ()))
 
     def storage(self) -> None:
@@ -243,7 +244,7 @@ class _Machine:
         if not isinstance(described, tuple) or len(described) < 5 or described[0] != "storage":
             raise Unreadable("it refers to something else than a tensor's storage")
         kind, record, items = described[1], described[2], described[4]
-        dtype = STORAGES.get(kind.name.rpartition(".")[2]) if isinstance(kind, _Name) else None
+        dtype = STORAGES.get(kind.name.rpartition(".")[2]) if isinstance(kind, Named) else None
         if dtype is None or not isinstance(record, str) or not _whole(items) or items < 0:
             raise Unreadable("a tensor's storage is not described as torch does")
         found = Storage(record, dtype, items)
@@ -273,7 +274,7 @@ def _called(name: str, arguments: tuple[Any, ...]) -> Any:
         return _rebuilt(function, arguments)
     if name == "torch._tensor._rebuild_from_type_v2" and len(arguments) == 4:
         rebuild, _, inner, _ = arguments
-        if isinstance(rebuild, _Name) and isinstance(inner, tuple):
+        if isinstance(rebuild, Named) and isinstance(inner, tuple):
             return _rebuilt(rebuild.name.removeprefix("torch._utils."), inner)
     return Other(name)
 
