@@ -21,7 +21,9 @@ WEIGHTS_FILE = "model.safetensors"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".onnx")
 INDEX_ENDING = ".index.json"
 INDEX_BYTES = 64 << 20
-SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d{1,6})[-_.]of[-_.](?P<count>\d{1,6})(?P<end>\.\w+)")
+SHARD = re.compile(
+    r"(?P<stem>.*?)[-_.]?(?P<number>\d{1,6})[-_.]of[-_.](?P<count>\d{1,6})(?P<end>\.\w+)"
+)
 NOT_WEIGHTS = re.compile(
     r"optim|sched|scaler|rng_state|random_states|training_args|trainer_state|tokenizer|vocab",
     re.IGNORECASE,
@@ -131,9 +133,7 @@ def _why_none(folder: Path) -> str:
         if sub.is_dir() and any(f.suffix in SUFFIXES for f in sub.iterdir() if f.is_file())
     )
     hint = f"; there are weights in {some(inner, CANDIDATES_SHOWN)}" if inner else ""
-    return (
-        f"no {WEIGHTS_FILE} in it, nor any other weights file ({' '.join(SUFFIXES)}){hint}"
-    )
+    return f"no {WEIGHTS_FILE} in it, nor any other weights file ({' '.join(SUFFIXES)}){hint}"
 
 
 def _index_that_lists(file: Path) -> Path | None:

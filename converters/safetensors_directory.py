@@ -66,7 +66,9 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
     config = _read_config(config_file) if named else {}
     options = options_from_config(config, decay_input=True, where=str(config_file))
     raw = joined({file: _entries(file) for file in source.files}, source.path)
-    return build(source.path, FORMAT, source.files, raw, options=options, vocab=vocab, config=config)
+    return build(
+        source.path, FORMAT, source.files, raw, options=options, vocab=vocab, config=config
+    )
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

@@ -66,8 +66,7 @@ REASONS = tuple(
         ),
         (
             r"(^|\.)_?flat_param",
-            "FSDP's flattened shard of the parameters; save with "
-            "StateDictType.FULL_STATE_DICT",
+            "FSDP's flattened shard of the parameters; save with StateDictType.FULL_STATE_DICT",
         ),
         (
             r"(^|\.)(p?lif(_?\w+)?|neurons?|sn|spikes?|(if_?)?node)_?\d*\.|^blocks\..*\.(w|beta"

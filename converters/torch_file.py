@@ -329,7 +329,9 @@ def _described(pickle: bytes, path: Path) -> Described:
         ) from error
     if described.foreign:
         whole = isinstance(described.value, Other)
-        what = "is a whole object, which is more than tensors" if whole else "holds more than tensors"
+        what = (
+            "is a whole object, which is more than tensors" if whole else "holds more than tensors"
+        )
         raise UnsupportedInput(
             f"{path}: the pickle {what} ({some(map(printable, described.foreign))}); refused, "
             f"because loading it could run code; {SAVE_STATE_DICT}"

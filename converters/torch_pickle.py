@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,7 +141,9 @@ def describe(pickle: bytes) -> Described:
     """Follow ``pickle``; raises :class:`Unreadable`."""
     machine = _Machine()
     try:
-        value = machine.run(pickle)
+        with warnings.catch_warnings():  # pickletools minds the escapes of texts
+            warnings.simplefilter("ignore")
+            value = machine.run(pickle)
     except Unreadable:
         raise
     except (ValueError, TypeError, LookupError, OverflowError) as error:
@@ -307,6 +310,8 @@ def _dense(function: str, arguments: tuple[Any, ...]) -> StoredTensor | Other:
     if len(shape) != len(strides):
         raise Unreadable(f"a tensor has {len(shape)} dimensions and {len(strides)} strides")
     typed = function == "_rebuild_tensor_v3"
+    if typed and not isinstance(arguments[6], Named):
+        raise Unreadable("a tensor's type is not named")
     dtype = arguments[6].name.rpartition(".")[2] if typed else storage.dtype
     later = arguments[7:8] if typed else arguments[6:7]
     if any(isinstance(flags, dict) and any(flags.values()) for flags in later):
