@@ -332,8 +332,10 @@ def _check_shapes(tensors: Mapping[str, RawTensor], shape: ModelShape, path: Pat
 
 
 def _is_vector(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Vectors may be stored as (1, 1, d), as upstream's ``time_mix_*`` are; ``time_*`` as (d, 1),
-    since upstream squeezes those."""
+    """Whether a vector is stored as (1, 1, d), as upstream's ``time_mix_*`` are.
+
+    Or ``time_*`` as (d, 1), since upstream squeezes those.
+    """
     row = found[-1:] == expected and all(length == 1 for length in found[:-1])
     return row or (".time_" in name and found == (*expected, 1))
 
@@ -344,8 +346,8 @@ def _check_size(tensors: Mapping[str, RawTensor], files: Sequence[Path], path: P
     taken = sum(tensor.array.nbytes for tensor in tensors.values())
     if taken > max(SHARED_BYTES, SHARED_AT_MOST * stored):
         raise UnsupportedInput(
-            f"{path}: its tensors have {taken:,} bytes, the file has {stored:,}; tensors that share "
-            f"their values take at most {SHARED_AT_MOST} times what is stored"
+            f"{path}: its tensors have {taken:,} bytes, the file has {stored:,}; tensors that "
+            f"share their values take at most {SHARED_AT_MOST} times what is stored"
         )
 
 

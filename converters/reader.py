@@ -33,10 +33,10 @@ def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> Spi
 
     ``path`` is a file, or a folder with one weights file or with shards; a shard or an index of
     them stands for its folder. What training saved beside the model is left out, and a remark
-    (``SpikeGPT.remarks``, and on the log) says so. The format is told from the content; readers of other packages are asked first. ``vocab``
-    names a vocabulary file; without it the one stored in or beside the checkpoint is used, else
-    bytes for 256 token ids, else the model has none. Tensors stay in the memory-mapped file
-    until they are asked for.
+    (``SpikeGPT.remarks``, and on the log) says so. The format is told from the content; readers
+    of other packages are asked first. ``vocab`` names a vocabulary file; without it the one
+    stored in or beside the checkpoint is used, else bytes for 256 token ids, else the model has
+    none. Tensors stay in the memory-mapped file until they are asked for.
 
     Raises :class:`UnsupportedInput` with one line that names the file and what is wrong,
     :class:`MissingBackend` where onnx is needed and not installed, or a reader of another

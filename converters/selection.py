@@ -8,7 +8,7 @@ is one thing here: what stands before ``blocks.0``. Names are paths whose steps 
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -231,7 +231,7 @@ def _candidates(tensors: Iterable[str]) -> tuple[list[_Candidate], list[str]]:
 
 def _block_at(steps: Sequence[str]) -> int | None:
     """Where ``blocks`` and a layer's number stand."""
-    for at, (step, number) in enumerate(zip(steps, steps[1:], strict=False)):
+    for at, (step, number) in enumerate(itertools.pairwise(steps)):
         is_number = len(number) <= LAYER_DIGITS and number.isascii() and number.isdecimal()
         if step == BLOCKS and is_number:
             return at
@@ -375,10 +375,9 @@ def _remarks(model: _Candidate, left: Sequence[str], path: object) -> tuple[str,
 
 def _group(name: str, head: str) -> str:
     """``name`` up to the step after what it has in common with ``head``."""
-    common = os.path.commonprefix([name, head])
-    start = max(common.rfind("."), common.rfind("/")) + 1
-    step = re.compile(r"[^./]*").match(name, start)
-    return name[: step.end()] if step else name
+    steps, others = (re.findall(r"[^./]*[./]|[^./]+$", text) for text in (name, head))
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(steps, others, strict=False))
+    return "".join(steps[: len(list(same)) + 1]).rstrip("./")
 
 
 def some(names: Iterable[str], shown: int = NAMES_SHOWN) -> str:

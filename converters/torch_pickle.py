@@ -339,6 +339,10 @@ def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
     return lambda machine, _: machine.push(machine.top(count))
 
 
+def _forget(machine: _Machine, _: Any) -> None:
+    machine.top(1)
+
+
 def _nothing(_: _Machine, __: Any) -> None:
     """An instruction without a meaning here."""
 
@@ -376,7 +380,7 @@ STEPS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "STACK_GLOBAL": lambda machine, _: machine.name(*map(str, machine.top(2))),
     "REDUCE": lambda machine, _: machine.call(),
     "NEWOBJ": lambda machine, _: machine.call(),
-    "BUILD": lambda machine, _: machine.top(1) and None,  # attributes: nothing of the model
+    "BUILD": _forget,  # attributes: nothing of the model
     "BINPERSID": lambda machine, _: machine.storage(),
 }
 """Instruction -> what it does; those that torch never writes are left out."""

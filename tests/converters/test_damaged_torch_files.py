@@ -116,9 +116,10 @@ def test_records_in_one_place(tmp_path: Path) -> None:
     path.write_bytes(content)
     assert "record data/3 is not where the archive says" in refused(path)
     twice = tmp_path / "twice.pth"
-    with zipfile.ZipFile(twice, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(twice, "w") as archive:
         archive.writestr("m/data.pkl", b"\x80\x02}.")
-        archive.writestr("m/data.pkl", b"\x80\x02}.")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("m/data.pkl", b"\x80\x02}.")
     assert "record data.pkl is stored twice" in refused(twice)
 
 
