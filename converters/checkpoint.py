@@ -92,11 +92,13 @@ class RawTensor:
 class Entries(Mapping[str, RawTensor]):
     """What a file holds: tensors that are opened when they are asked for.
 
-    ``others``  entries that are no tensors, and what they are.
+    ``others``    entries that are no tensors, and what they are.
+    ``settings``  what the file says beside its tensors.
     """
 
     openers: Mapping[str, Callable[[], RawTensor]] = field(repr=False)
     others: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: str) -> RawTensor:
         return self.openers[name]()
@@ -251,7 +253,8 @@ def joined(parts: Mapping[Path, Entries], path: Path) -> Entries:
                 )
             openers[name], holder[name] = opener, file
     others = {name: kind for entries in parts.values() for name, kind in entries.others.items()}
-    return Entries(openers, others)
+    stated = {key: value for entries in parts.values() for key, value in entries.settings.items()}
+    return Entries(openers, others, stated)
 
 
 def check_dimensions(shape: Sequence[int], where: str) -> None:

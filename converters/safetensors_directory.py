@@ -98,9 +98,12 @@ def _entries(path: Path) -> Entries:
         header = _header(file.read(length), path)
     data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))[HEADER_LENGTH_BYTES + length :]
     mappings = Mappings.of(path)
-    return Entries(
-        {n: partial(_opened, n, entry, data, mappings, path) for n, entry in header.items()}
-    )
+    metadata = header.pop("__metadata__", {})
+    openers = {
+        printable(name): partial(_opened, printable(name), entry, data, mappings, path)
+        for name, entry in header.items()
+    }
+    return Entries(openers, settings=metadata)
 
 
 def _header(text: bytes, path: Path) -> dict[str, Any]:
@@ -115,8 +118,7 @@ def _header(text: bytes, path: Path) -> dict[str, Any]:
         return found
 
     header: dict[str, Any] = json.loads(text, object_pairs_hook=once)
-    header.pop("__metadata__", None)
-    return {printable(name): entry for name, entry in header.items()}
+    return header
 
 
 def _opened(

@@ -141,7 +141,18 @@ def entries(content: Mapping[Any, Any], file: TorchFile) -> Entries:
     return Entries(
         {name: partial(_opened, name, t, file, data, mappings) for name, t in tensors.items()},
         {name: kind_of(value) for name, value in leaves.items() if name not in tensors},
+        settings(content),
     )
+
+
+def settings(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """What ``content`` says beside its tensors: configurations, epochs, names."""
+    plain: dict[str, Any] = {}
+    for key, value in content.items():
+        inner = settings(value) if isinstance(value, Mapping) else value
+        if not _is_tensor(inner) and (inner or not isinstance(value, Mapping)):
+            plain[str(key)] = inner
+    return plain
 
 
 def kind_of(value: object) -> str:

@@ -292,3 +292,16 @@ def test_names_from_files_stay_in_the_line(tmp_path: Path, where: str) -> None:
     message = refused(save(tmp_path, STATE | {name: torch.zeros(1)}))
     assert "unexpected tensors: " in message
     assert len(message) < 500
+
+
+def test_what_is_said_beside_the_tensors_is_kept(tmp_path: Path) -> None:
+    """For whoever looks for a configuration."""
+    from spikegpt_neuro.converters import torch_file
+
+    config = {"lif_tau": 4.0, "names": ["a", "b"]}
+    path = save(tmp_path, {"model": STATE, "config": config, "optimizer": OPTIMIZER, "epoch": 3})
+    file = torch_file.load(path)
+    found = torch_file.entries(torch_file.dictionary(file), file).settings
+    assert found["config"] == config
+    assert found["epoch"] == 3
+    assert "model" not in found
