@@ -1,7 +1,7 @@
 # Every target starts from a bare clone: `make demo` and `make test` build .venv first.
 #
 #   PYTHON=python3.12   the interpreter that .venv is made with (3.10 to 3.13)
-#   TORCH=              leaves torch out: everything but reading .pth and .pt files works
+#   TORCH=              leaves torch out: everything but bench's opponent works
 
 PYTHON ?= python3
 TORCH ?= torch

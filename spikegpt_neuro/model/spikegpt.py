@@ -148,12 +148,14 @@ class SpikeGPT:
 
     ``tensors`` may be lazy: indexing gives a float array of the shape listed by
     :meth:`ModelShape.tensor_shapes` (``time_mix_*`` flattened to ``(d,)``).
+    ``remarks``: what a person should know of how it was read.
     """
 
     shape: ModelShape
     tensors: Mapping[str, FloatArray]
     provenance: Provenance
     vocabulary: Vocabulary | None = None
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shape = self.shape
