@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -142,16 +143,37 @@ def read_toml(path: Path, *, limit: int = MEGABYTE) -> dict[str, Any]:
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """The bytes of a file of at most ``limit`` bytes."""
+    """The bytes of a file of at most ``limit`` bytes.
+
+    Raises :class:`UnsupportedInput` at once for what never ends or waits for a writer: devices,
+    pipes, sockets.
+    """
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size <= limit:
-                data = file.read(limit + 1)  # what is no file says 0
-                if len(data) <= limit:
-                    return data
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnsupportedInput(f"{path}: is no file, but {_sort(status.st_mode)}")
+            data = file.read(limit + 1) if status.st_size <= limit else None  # /proc says 0
+    except ValueError as error:  # a NUL in its name
+        raise UnsupportedInput(f"{path}: cannot be read: {error}") from error
     except OSError as error:
         raise UnsupportedInput(f"{path}: cannot be read: {error.strerror}") from error
-    raise UnsupportedInput(f"{path}: is larger than {limit:,} bytes, more than such a file takes")
+    if data is None or len(data) > limit:
+        raise UnsupportedInput(
+            f"{path}: is larger than {limit:,} bytes, more than such a file takes"
+        )
+    return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a pipe without waiting for someone who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _sort(mode: int) -> str:
+    """What stands in a file's place."""
+    sorts = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return sorts.get(stat.S_IFMT(mode), "a device")
 
 
 def _text(data: bytes, origin: Origin) -> str:
