@@ -16,6 +16,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -62,12 +63,7 @@ class Origin:
         """The one line."""
         parts = (self.where, place.lstrip("."), problem)
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return UnsupportedInput(one_line(": ".join(filter(None, parts)) + remedy))
-
-
-def one_line(text: str) -> str:
-    """``text`` with names from files that break lines put right."""
-    return " ".join(text.splitlines())
+        return UnsupportedInput(": ".join(filter(None, parts)) + remedy)
 
 
 @dataclass(frozen=True)
@@ -152,7 +148,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         with open(path, "rb", opener=_without_waiting) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise UnsupportedInput(f"{path}: is no file, but {_sort(status.st_mode)}")
+                raise UnsupportedInput(f"{path}: is {_sort(status.st_mode)}, not a file")
             data = file.read(limit + 1) if status.st_size <= limit else None  # /proc says 0
     except ValueError as error:  # a NUL in its name
         raise UnsupportedInput(f"{path}: cannot be read: {error}") from error
@@ -281,8 +277,13 @@ def _without_none(type_: Any) -> Any:
 
 def _fields(type_: Any) -> Mapping[str, Any]:
     if is_dataclass(type_) or hasattr(type_, "_fields"):
-        return get_type_hints(type_)
+        return _hints(type_)
     return {}
+
+
+@cache
+def _hints(type_: Any) -> Mapping[str, Any]:
+    return get_type_hints(type_)
 
 
 def _literals(type_: Any) -> tuple[object, ...]:

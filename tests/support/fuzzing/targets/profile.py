@@ -75,7 +75,7 @@ def make() -> ProfileFile:
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, (int, float))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_values(profile: Profile, content: Mapping[str, Any]) -> None:

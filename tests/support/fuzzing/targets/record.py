@@ -18,6 +18,7 @@ from loihi_records import measured_records
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import special
+from fuzzing.targets.profile import is_number
 from fuzzing.targets.placed import placement_on, record_on
 from fuzzing.values import changed, to_json
 
@@ -85,6 +86,6 @@ def _alike(understood: Any, said: Any) -> bool:
     if isinstance(said, list):
         same_length = isinstance(understood, list) and len(understood) == len(said)
         return same_length and all(map(_alike, understood, said))
-    if isinstance(said, float) and isinstance(understood, float):
-        return math.isclose(said, understood, rel_tol=1e-15) or said == understood
+    if is_number(said) and is_number(understood):
+        return math.isclose(said, understood, rel_tol=1e-15)
     return bool(understood == said)
