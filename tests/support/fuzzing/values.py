@@ -119,6 +119,14 @@ def _repeat(_: Any, holder: Any, key: Any, rng: Random) -> None:
         holder[rng.choice(TEXTS)] = deepcopy(holder[key])
 
 
+def _often(_: Any, holder: Any, key: Any, rng: Random) -> None:
+    """So many times that something must give."""
+    if isinstance(holder, list):
+        holder[key:key] = [deepcopy(holder[key]) for _ in range(rng.choice((63, 70, 3000)))]
+    else:
+        holder[key] = [deepcopy(holder[key])] * rng.choice((2, 70))
+
+
 def _rename(_: Any, holder: Any, key: Any, rng: Random) -> None:
     if isinstance(holder, dict):
         near = (key + "x", key.upper(), key[:-1], rng.choice(TEXTS))
@@ -129,5 +137,5 @@ def _rename(_: Any, holder: Any, key: Any, rng: Random) -> None:
 
 CHANGES: tuple[Callable[[Any, Any, Any, Random], None], ...] = (
     *(_replace, _replace, _nudge, _nudge, _nudge),
-    *(_lose, _from_elsewhere, _swap, _repeat, _rename),
+    *(_lose, _from_elsewhere, _swap, _repeat, _often, _rename),
 )

@@ -13,6 +13,7 @@ from random import Random
 
 import numpy as np
 
+from spikegpt_neuro.api.models import describe
 from spikegpt_neuro.backends.reference.backend import ReferenceBackend
 from spikegpt_neuro.graph.artifact import CARD, CONFIG, GRAPH, WEIGHTS, load
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -62,7 +63,8 @@ class Artifact:
         if not np.array_equal(_logits_of_both_modes(load(again)), logits):
             raise Changed("saved again, it gives other integers")
         words = None if graph.vocabulary is None else graph.vocabulary.decode([0, 1, 2])
-        facts = (graph.shape, graph.logit_scale, graph.weight_bits, graph.activation_bits)
+        described = describe(graph).to_dict()
+        facts = (repr(described), graph.shape, graph.logit_scale, graph.weight_bits, graph.activation_bits)
         return (*facts, logits.tobytes(), words, json.dumps(dict(graph.provenance)))
 
 
