@@ -1,4 +1,4 @@
-"""SIGTERM, which schedulers send before they kill, ends a run as Ctrl-C does: what is done is kept."""
+"""SIGTERM, which schedulers send before they kill, ends a run as Ctrl-C does."""
 
 from __future__ import annotations
 

@@ -179,7 +179,9 @@ def _slurm_script(options: Mapping[str, Any]) -> str:
     if board:
         lines.append(f"#SBATCH --nodelist={board}")
     directory = 'cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")}"'
-    return "\n".join([*lines, "# Submit it from within the folder.", directory, "exec sh run.sh", ""])
+    # exec: SLURM's signals must reach the run.
+    lines += ["# Submit it from within the folder.", directory, "exec sh run.sh"]
+    return "\n".join([*lines, ""])
 
 
 def _sealed(installed: bool) -> tuple[str, ...]:

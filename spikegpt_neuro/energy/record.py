@@ -173,6 +173,10 @@ def _problems(found: Estimate) -> Iterator[str]:
         for value in (each.value, each.low, each.high):
             if not 0 <= value <= FIGURE_MAX:  # NaN is neither
                 yield f"{place} is {value:g}, expected 0 to {FIGURE_MAX:g}"
+        if not each.low <= each.value <= each.high:
+            yield f"{place} is {each.value:g}, outside its range {each.low:g} to {each.high:g}"
+    if found.seconds.low == 0:
+        yield "seconds.low is 0, no run takes no time"
     for kind, joules in found.by_kind.items():
         if not 0 <= joules <= FIGURE_MAX:
             yield f"by_kind.{kind} is {joules:g}, expected 0 to {FIGURE_MAX:g}"

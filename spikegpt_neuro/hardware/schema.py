@@ -114,7 +114,8 @@ def _spec(dimension: Dimension, meaning: str) -> Spec:
 
 
 def _capacity(dimension: Dimension, meaning: str, smallest: int = 1) -> Spec:
-    return Spec(dimension, meaning, f"a whole number >= {smallest}, at most {WHOLE_MAX:g}", _whole(smallest))
+    form = f"a whole number >= {smallest}, at most {WHOLE_MAX:g}"
+    return Spec(dimension, meaning, form, _whole(smallest))
 
 
 def _barrier(meaning: str) -> Spec:

@@ -71,7 +71,9 @@ def _report(fuzzer: object, seconds: float) -> int:
 
     assert isinstance(fuzzer, Fuzzer)
     tallies = fuzzer.tallies
-    print(f"{'target':12} {'inputs':>8} {'understood':>10} {'refused':>8} {'per s':>6} {'slowest':>8}")
+    print(
+        f"{'target':12} {'inputs':>8} {'understood':>10} {'refused':>8} {'per s':>6} {'slowest':>8}"
+    )
     for name, t in tallies.items():
         rate = t.inputs / t.seconds if t.seconds else 0.0
         print(
@@ -83,7 +85,10 @@ def _report(fuzzer: object, seconds: float) -> int:
             print(found)
         for (kind, where), count in tally.causes.most_common():
             print(f"{name}: {count:,} x {kind}: {where}")
-    total, causes = sum(t.inputs for t in tallies.values()), sum(len(t.causes) for t in tallies.values())
+    total, causes = (
+        sum(t.inputs for t in tallies.values()),
+        sum(len(t.causes) for t in tallies.values()),
+    )
     print(f"{total:,} inputs in {seconds:.0f} s, {causes} causes of findings")
     return 1 if causes else 0
 

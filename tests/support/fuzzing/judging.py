@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spikegpt_neuro.errors import SpikeGPTError, WorkerFailed
-
 from fuzzing.case import Case, Changed, Target
+from spikegpt_neuro.errors import SpikeGPTError, WorkerFailed
 
 Kind = Literal["crash", "exception", "time", "memory", "meaning", "message", "noise"]
 LONGEST_MESSAGE = 1500

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from fuzzing.case import Content, Special
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.spikegpt import SpikeGPT
-
-from fuzzing.case import Content, Special
 
 CHARACTERS = "\n abcdefghi!é"
 SPECIALS: tuple[Special, ...] = ("fifo", "folder", "/dev/zero", "/dev/null", "loop")

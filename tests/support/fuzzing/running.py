@@ -37,7 +37,7 @@ AT, BEGUN, UNDERSTOOD, REFUSED, FOUND, SLOWEST_US = range(NOTES)
 """What a child notes: the input it is at, how many it has begun, and what came of them."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Work:
 
 def case_of(target: Target, name: str, seed: int, index: int) -> Case:
     """The input of this number."""
-    return target.case(Random(f"{name} {seed} {index}"))  # noqa: S311
+    return target.case(Random(f"{name} {seed} {index}"))
 
 
 class Fuzzer:
@@ -287,9 +287,7 @@ class _Child:
 
 def _limit_memory() -> None:
     """What is asked for beyond the limit is refused: an input must not take the machine."""
-    fields = dict(
-        line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
-    )
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     used = int(fields["VmData"].split()[0]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY_BYTES, used + MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

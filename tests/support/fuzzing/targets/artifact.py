@@ -13,16 +13,15 @@ from random import Random
 
 import numpy as np
 
-from spikegpt_neuro.api.models import describe
-from spikegpt_neuro.backends.reference.backend import ReferenceBackend
-from spikegpt_neuro.graph.artifact import CARD, CONFIG, GRAPH, WEIGHTS, load
-from spikegpt_neuro.graph.graph import SpikingGraph
-
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import Files, lost, special, tiny_graph
 from fuzzing.targets.safetensors import _joined, _split
 from fuzzing.values import changed, to_json
+from spikegpt_neuro.api.models import describe
+from spikegpt_neuro.backends.reference.backend import ReferenceBackend
+from spikegpt_neuro.graph.artifact import CARD, CONFIG, GRAPH, WEIGHTS, load
+from spikegpt_neuro.graph.graph import SpikingGraph
 
 TOKENS = np.array([1, 2, 0, 1])
 LARGEST = 1 << 20  # neurons: a graph that asks for more says so honestly, and is slow to run
@@ -64,7 +63,13 @@ class Artifact:
             raise Changed("saved again, it gives other integers")
         words = None if graph.vocabulary is None else graph.vocabulary.decode([0, 1, 2])
         described = describe(graph).to_dict()
-        facts = (repr(described), graph.shape, graph.logit_scale, graph.weight_bits, graph.activation_bits)
+        facts = (
+            repr(described),
+            graph.shape,
+            graph.logit_scale,
+            graph.weight_bits,
+            graph.activation_bits,
+        )
         return (*facts, logits.tobytes(), words, json.dumps(dict(graph.provenance)))
 
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from fuzzing.case import Changed
+from fuzzing.parts import digest
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.model.spikegpt import SpikeGPT
-
-from fuzzing.case import Changed
-from fuzzing.parts import digest
 
 LIF_KEYS = {"lif_tau": "tau", "lif_threshold": "threshold", "lif_reset": "reset"}
 ONE_LOWERED_OF = 16  # it takes ten times as long as reading

@@ -12,14 +12,13 @@ from random import Random
 
 import numpy as np
 
-from spikegpt_neuro.backends.loihi.backend import LoihiBackend
-from spikegpt_neuro.backends.loihi.package import JOB, read_package, write_package
-from spikegpt_neuro.hardware.profile import load_profile
-
 from fuzzing.case import Case
 from fuzzing.octets import damaged
 from fuzzing.parts import Files, lost, special, tiny_graph
 from fuzzing.values import changed, to_json
+from spikegpt_neuro.backends.loihi.backend import LoihiBackend
+from spikegpt_neuro.backends.loihi.package import JOB, read_package, write_package
+from spikegpt_neuro.hardware.profile import load_profile
 
 OWN = b'schema = 1\ntitle = "ours"\nbase = "loihi2"\n'
 SCRIPTS = ("check.py", "run.sh", "README.txt", "job.slurm")

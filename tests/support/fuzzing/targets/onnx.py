@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -16,14 +17,13 @@ from typing import Any
 import onnx
 from onnx import numpy_helper
 
-from spikegpt_neuro.converters.exporters import onnx_float
-from spikegpt_neuro.vocabulary import CharacterVocabulary
-
 from fuzzing.case import Case
 from fuzzing.octets import damaged
 from fuzzing.parts import CHARACTERS, contents, special, tiny_model
 from fuzzing.targets import checkpoints
 from fuzzing.values import TEXTS, WHOLE, changed, to_json
+from spikegpt_neuro.converters.exporters import onnx_float
+from spikegpt_neuro.vocabulary import CharacterVocabulary
 
 FILE = "model.onnx"
 PREFIX = "spikegpt_neuro."
@@ -87,7 +87,9 @@ def _change_tensor(tensor: Any, rng: Random) -> None:
         tensor.name = rng.choice((tensor.name + "x", "", "\x00", "emb.weight", "blocks.9.ln1.bias"))
     elif way == 5:
         tensor.ClearField("raw_data")
-        tensor.float_data[:] = [rng.choice((0.0, 1.0, 1e30)) for _ in range(rng.choice((0, 16, 192)))]
+        tensor.float_data[:] = [
+            rng.choice((0.0, 1.0, 1e30)) for _ in range(rng.choice((0, 16, 192)))
+        ]
     elif way == 6:
         tensor.ClearField("raw_data")
         _put_outside(tensor, rng)
@@ -118,7 +120,5 @@ def _change_metadata(model: Any, rng: Random) -> None:
 
 def _stored(model: Any, folder: Path) -> Iterator[Any]:
     for tensor in model.graph.initializer:
-        try:
+        with suppress(Exception):  # what onnx cannot read, nobody may have understood
             yield numpy_helper.to_array(tensor, str(folder)).astype(float)
-        except Exception:  # noqa: S112  # what onnx cannot read, nobody may have understood
-            continue

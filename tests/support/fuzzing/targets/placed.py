@@ -7,13 +7,12 @@ from functools import cache
 
 import numpy as np
 
+from fuzzing.case import Changed
+from fuzzing.parts import tiny_graph
 from spikegpt_neuro.api.measuring import Measured, Site, mapped_of, measure
 from spikegpt_neuro.energy.record import Estimate, Range, from_json, to_json
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.placement import Placement
-
-from fuzzing.case import Changed
-from fuzzing.parts import tiny_graph
 
 MOST_CHIPS = 64
 

@@ -8,14 +8,13 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from spikegpt_neuro.hardware.profile import load_profile
-from spikegpt_neuro.mapping.placement import Placement, load_placement
-
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import special, tiny_graph
 from fuzzing.targets.placed import placement_on, record_on
 from fuzzing.values import changed, to_json
+from spikegpt_neuro.hardware.profile import load_profile
+from spikegpt_neuro.mapping.placement import Placement, load_placement
 
 FILE = "placement.json"
 

@@ -1,6 +1,6 @@
 """Hardware profiles. What was understood must be what the tables say; a model placed on it costs
 something, or is refused.
-"""  # noqa: D205
+"""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from spikegpt_neuro.documents import read_toml
-from spikegpt_neuro.hardware.profile import LIBRARY, Profile, load_profile
-from spikegpt_neuro.hardware.schema import SECTIONS
-
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import special
 from fuzzing.targets.placed import placement_on, record_on
 from fuzzing.values import DEEP, HUGE, RAW, changed
+from spikegpt_neuro.documents import read_toml
+from spikegpt_neuro.hardware.profile import LIBRARY, Profile, load_profile
+from spikegpt_neuro.hardware.schema import SECTIONS
 
 FILE, BASE = "chip.toml", "base.toml"
 ONE_PLACED_OF = 4  # it takes some times as long as reading

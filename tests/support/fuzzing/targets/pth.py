@@ -11,19 +11,20 @@ import pickletools
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
 
-from random_models import myelin_payload, torch_state_dict
-
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import CHARACTERS, contents, special, tiny_model
 from fuzzing.targets import checkpoints
 from fuzzing.values import WHOLE, anything
+
+from random_models import myelin_payload, torch_state_dict
 
 FILE = "model.pth"
 SAVED = FILE
@@ -157,7 +158,7 @@ def _pushed(number: int) -> bytes:
 def _arguments(data: bytes) -> Iterator[tuple[int, int, str]]:
     """Begin and end of every number and text in a pickle, and its opcode."""
     found = list(pickletools.genops(data))
-    for (opcode, _, begin), (_, _, end) in zip(found, found[1:], strict=False):
+    for (opcode, _, begin), (_, _, end) in pairwise(found):
         if opcode.name in ("BININT", "BININT1", "BININT2", "BINUNICODE"):
             assert begin is not None
             assert end is not None

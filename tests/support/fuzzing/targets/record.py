@@ -8,19 +8,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from spikegpt_neuro.api.fitting import fit, read_record
-from spikegpt_neuro.energy import tables
-from spikegpt_neuro.energy.record import to_json as record_to_json
-from spikegpt_neuro.hardware.profile import load_profile
-
 from loihi_records import measured_records
 
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import special
-from fuzzing.targets.profile import is_number
 from fuzzing.targets.placed import placement_on, record_on
+from fuzzing.targets.profile import is_number
 from fuzzing.values import changed, to_json
+from spikegpt_neuro.api.fitting import fit, read_record
+from spikegpt_neuro.energy import tables
+from spikegpt_neuro.energy.record import to_json as record_to_json
+from spikegpt_neuro.hardware.profile import load_profile
 
 FILE, FITTED = "record.json", "fitted.toml"
 GOOD = "schema = 1\n"

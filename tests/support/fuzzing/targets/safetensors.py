@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from random_models import save_safetensors
-
 from fuzzing.case import Case
 from fuzzing.octets import damaged
 from fuzzing.parts import Files, contents, lost, special, tiny_model
 from fuzzing.targets import checkpoints
 from fuzzing.values import changed, to_json
+
+from random_models import save_safetensors
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 STORED_AS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}

@@ -9,15 +9,14 @@ import json
 from pathlib import Path
 from random import Random
 
-from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.vocabulary import TextStream, Vocabulary, read_vocabulary
-
-from random_models import byte_level_tokenizer
-
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import CHARACTERS, special
 from fuzzing.values import changed, to_json
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.vocabulary import TextStream, Vocabulary, read_vocabulary
+
+from random_models import byte_level_tokenizer
 
 FILE = "vocab.json"
 PROBE = "the spike \n é \U0001f9e0 a b!"
