@@ -189,7 +189,7 @@ def load_profile(name_or_path: str | Path, *, becomes: Path | None = None) -> Pr
         expected.
     """
     path = _find(str(name_or_path), Path())
-    title, constants = _read(path, () if becomes is None else (becomes.resolve(),))
+    title, constants = _read(path, () if becomes is None else (_real(becomes),))
     for key in REQUIRED:
         if key not in constants:
             raise UnsupportedInput(f"{path}: {key} is missing; expected {SPECS[key].expected}")
@@ -230,15 +230,24 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[str, dict[str, Constant]]
         base = _find(_name_of_file(path, content, "base"), path.parent)
         if len(seen) == BASES_MAX:
             raise UnsupportedInput(f"{path}: base: {BASES_MAX} profiles build on each other")
-        if base.resolve() in (*seen, path.resolve()):
+        seen = (*seen, _real(path))
+        if _real(base) in seen:
             raise UnsupportedInput(f"{path}: base: {base} builds on this file itself")
-        _, constants = _read(base, (*seen, path.resolve()))
+        _, constants = _read(base, seen)
     sources = _table(path, content, "sources")
     for section in SECTIONS:
         for key, entry in _table(path, content, section).items():
             name = f"{section}.{key}"
             constants[name] = _constant(path, name, entry, sources)
     return title, constants
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle, names too long
+        raise UnsupportedInput(f"{path}: cannot be read: {error}") from error
 
 
 def _table(path: Path, content: Mapping[str, Any], key: str) -> dict[str, Any]:

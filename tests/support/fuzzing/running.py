@@ -178,12 +178,14 @@ class Fuzzer:
         for index in range(work.first, work.first + work.count):
             notes[AT] = index
             notes[BEGUN] += 1
-            begin = time.perf_counter()
+            begin = time.process_time()
             before = os.fstat(log).st_size
             found = judge(target, self._case(work, index), folder / "case")
-            micros = int(1e6 * (time.perf_counter() - begin))
+            micros = int(1e6 * (time.process_time() - begin))
             notes[SLOWEST_US] = max(notes[SLOWEST_US], micros)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            if isinstance(found, bool) and micros > 1e6 * CPU_SECONDS:
+                found = Finding("time", f"{micros / 1e6:.1f} s of work", "too long")
             if isinstance(found, bool) and peak > MEMORY_BYTES:
                 found = Finding("memory", f"{peak:,} bytes resident", "peak")
             if isinstance(found, bool) and os.fstat(log).st_size > before:

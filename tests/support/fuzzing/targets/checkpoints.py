@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fuzzing.case import Changed
-from fuzzing.parts import digest
+from fuzzing.parts import digest, tiny_graph
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.model.spikegpt import SpikeGPT
@@ -39,6 +39,11 @@ def check_lif(model: SpikeGPT, config: Mapping[str, Any]) -> None:
     for key, name in LIF_KEYS.items():
         if key in config and not math.isclose(getattr(model.shape.lif, name), config[key]):
             raise Changed(f"{key} is {config[key]!r}, read as {getattr(model.shape.lif, name)}")
+
+
+def prepare() -> None:
+    """Load what children need."""
+    tiny_graph()
 
 
 def lower_some(model: SpikeGPT, seeds: Iterable[bytes]) -> None:

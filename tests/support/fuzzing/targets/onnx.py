@@ -34,6 +34,7 @@ class Onnx:
     """One model, with its vocabulary in the metadata."""
 
     def __init__(self) -> None:
+        checkpoints.prepare()
         model = replace(tiny_model(), vocabulary=CharacterVocabulary(tuple(CHARACTERS)))
         with tempfile.TemporaryDirectory() as place:
             onnx_float.export(model, Path(place) / FILE)

@@ -30,6 +30,8 @@ class ProfileFile:
     """A whole profile, and one that builds on another."""
 
     def __init__(self) -> None:
+        good = load_profile("loihi2")
+        record_on(good, placement_on(good))  # loads what children need
         self._whole = read_toml(Path(str(files(LIBRARY))) / "loihi2.toml")
         cited = {"value": 2.0, "unit": "pJ", "kind": "measured", "source": "lab"}
         self._small: dict[str, Any] = {

@@ -35,6 +35,7 @@ class Pth:
     """Upstream's state_dicts in three number formats, and myelin's dictionary."""
 
     def __init__(self) -> None:
+        checkpoints.prepare()
         model = tiny_model()
         vocabulary = {"type": "character", "tokens": list(CHARACTERS)}
         kinds = ("float32", "float16", "bfloat16")

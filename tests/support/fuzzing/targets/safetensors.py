@@ -29,6 +29,7 @@ class Safetensors:
     """Float32, float16 and bfloat16."""
 
     def __init__(self) -> None:
+        checkpoints.prepare()
         self._bases = [_saved(kind) for kind in ("float32", "float16", "bfloat16")]
 
     def bases(self) -> list[Case]:
