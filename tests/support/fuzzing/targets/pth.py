@@ -201,7 +201,7 @@ def _changed_tensor(tensor: torch.Tensor, rng: Random) -> object:
         lambda: tensor.double(),
         lambda: tensor.int(),
         lambda: tensor * rng.choice((0.0, -1.0, 1e4, 1e30)),
-        lambda: torch.full_like(tensor, rng.choice((float("nan"), float("inf"), 3e38, 1e-30))),
+        lambda: torch.full_like(tensor.float(), rng.choice((float("nan"), float("inf"), 3e38, 1e-30))),
         lambda: tensor.reshape(-1, 1),
         lambda: tensor.reshape((1,) * rng.choice((3, 30, 70)) + tuple(tensor.shape)),
         lambda: tensor.t() if tensor.ndim == 2 else tensor,
