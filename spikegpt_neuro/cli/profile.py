@@ -153,7 +153,7 @@ def profile(
         check_output_file(Path(output), force)  # before hardware time is spent
     found = api.profile(graph, source, **common, **options)
     if output is not None:
-        _save(found, output, force)
+        _save(out, found, output, force)
     _one(out, found)
     if output is not None and not out.as_json:
         _comparison(found)
@@ -161,14 +161,18 @@ def profile(
         raise KeyboardInterrupt
 
 
-def _save(found: TokenCost, output: str, force: bool) -> None:
+def _save(out: Output, found: TokenCost, output: str, force: bool) -> None:
     """Keep the record of a measured run; print it where it cannot be saved."""
     from spikegpt_neuro.energy.record import to_json
 
     try:
         found.save(output, force=force)
     except CannotWrite:
-        click.echo(json.dumps(to_json(found.record)))
+        record = to_json(found.record)
+        if out.as_json:
+            out.result({"record": record})
+        else:
+            click.echo(json.dumps(record))
         raise
 
 

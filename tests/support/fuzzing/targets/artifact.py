@@ -20,6 +20,7 @@ from fuzzing.targets.safetensors import _joined, _split
 from fuzzing.values import changed, to_json
 from spikegpt_neuro.api.models import describe
 from spikegpt_neuro.backends.reference.backend import ReferenceBackend
+from spikegpt_neuro.graph import writer
 from spikegpt_neuro.graph.artifact import CARD, CONFIG, GRAPH, WEIGHTS, load
 from spikegpt_neuro.graph.graph import SpikingGraph
 
@@ -96,7 +97,7 @@ def _saved(graph: SpikingGraph) -> Files:
 
 
 def _renewed(files: Files) -> Case:
-    """The files with the checksums that ``config.json`` should have for them."""
+    """The files with the checksums that ``config.json`` should have for them and for itself."""
     config = files[CONFIG]
     assert isinstance(config, bytes)
     try:
@@ -105,6 +106,8 @@ def _renewed(files: Files) -> Case:
             known = files.get(name)
             if isinstance(known, bytes):
                 content["files"][name] = hashlib.sha256(known).hexdigest()
+        if (seal := getattr(writer, "checksum_of", None)) is not None:
+            content[writer.CHECKSUM] = seal(content)  # type: ignore[attr-defined,unused-ignore]
         files[CONFIG] = json.dumps(content).encode()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass  # a config that is none has no checksums
