@@ -291,8 +291,9 @@ def test_a_signal_keeps_the_steps_that_were_finished(
     small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, end: signal.Signals, code: int
 ) -> None:
     from spikegpt_neuro.backends.cycle import simulator
+    from spikegpt_neuro.backends.cycle.timing import timing_model
 
-    real = simulator.timing_model
+    real = timing_model
 
     def ending_at_step_20(name: Any, machine: Any) -> Any:
         model = real(name, machine)

@@ -265,7 +265,7 @@ def test_an_interrupt_keeps_the_probes_that_a_record_can_be_made_of(finished: in
         return
     found = measure(backend, toy_graph(), TOKENS)
     assert list(found.raw) == ["time", "energy"]
-    assert found.runs == ("run 1", "run 2")
+    assert list(map(str, found.runs)) == ["run 1", "run 2"]
     assert found.not_run == ("activity",)
 
 

@@ -7,6 +7,7 @@ where it does not map the file into memory.
 from __future__ import annotations
 
 import io
+import math
 import pickletools
 import warnings
 import zipfile
@@ -27,7 +28,7 @@ from fuzzing.values import WHOLE, anything
 from random_models import myelin_payload, torch_state_dict
 
 FILE = "model.pth"
-SAVED = FILE
+FILLS = (math.nan, math.inf, 3e38, 1e-30)
 Records = dict[str, bytes]
 
 
@@ -201,7 +202,7 @@ def _changed_tensor(tensor: torch.Tensor, rng: Random) -> object:
         lambda: tensor.double(),
         lambda: tensor.int(),
         lambda: tensor * rng.choice((0.0, -1.0, 1e4, 1e30)),
-        lambda: torch.full_like(tensor.float(), rng.choice((float("nan"), float("inf"), 3e38, 1e-30))),
+        lambda: torch.full_like(tensor.float(), rng.choice(FILLS)),
         lambda: tensor.reshape(-1, 1),
         lambda: tensor.reshape((1,) * rng.choice((3, 30, 70)) + tuple(tensor.shape)),
         lambda: tensor.t() if tensor.ndim == 2 else tensor,
@@ -209,13 +210,18 @@ def _changed_tensor(tensor: torch.Tensor, rng: Random) -> object:
         lambda: torch.zeros(1).expand(rng.choice((16, 2**20, 2**31)), rng.choice((1, 8, 16))),
         lambda: torch.zeros(0, 16),
         lambda: torch.zeros(()),
-        lambda: tensor.to_sparse() if tensor.dtype == torch.float32 else tensor,
+        lambda: _sparse(tensor),
         lambda: torch.empty(tuple(tensor.shape), device="meta"),
         lambda: torch.nn.Parameter(tensor),
         lambda: tensor.to(torch.complex64),
         lambda: [tensor],
     ]
     return rng.choice(ways)()
+
+
+def _sparse(tensor: torch.Tensor) -> Any:
+    plain: Any = tensor.float()
+    return plain.to_sparse()
 
 
 def _as_torch_reads(path: Path) -> frozenset[bytes] | None:

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import CHARACTERS, special
@@ -68,7 +70,7 @@ def _used(vocabulary: Vocabulary) -> object:
     try:
         ids = vocabulary.encode(PROBE, unknown="replace")
     except UnsupportedInput as error:
-        ids, said = [0], str(error)
+        ids, said = np.zeros(1, np.int64), str(error)
     else:
         said = vocabulary.decode(ids)
     stream = TextStream(vocabulary)
