@@ -4,7 +4,8 @@ Verb modules import only what their options need; numpy and the rest are importe
 itself, so that ``--help`` answers at once.
 
 Exit codes: 0 ok; 1 a check failed; 2 usage; 3 unreadable or unsupported input; 4 a backend or
-an extra is missing; 70 an error of this program; 130 interrupted.
+an extra is missing; 70 an error of this program; 130 interrupted; 143 terminated (SIGTERM, which
+keeps what is done as Ctrl-C does).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import click
 
 from spikegpt_neuro.cli.session import PROGRAM, Invocation, as_typed
 from spikegpt_neuro.errors import SpikeGPTError
+from spikegpt_neuro.signals import Ended, ending_as_interrupted
 from spikegpt_neuro.version import __version__
 
 VERBS = {
@@ -39,7 +41,6 @@ VERBS = {
 """Verb -> what it does, in a line; the verb's module need not load for that."""
 USAGE_ERROR = 2
 INTERNAL_ERROR = 70
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
@@ -78,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb; returns the exit code. Errors are one line on standard error."""
+    with ending_as_interrupted() as ended:
+        return _run(arguments, ended)
+
+
+def _run(arguments: Sequence[str], ended: Ended) -> int:
     invocation = Invocation()
     if hasattr(sys.stdout, "reconfigure"):  # text of the model, whatever the terminal can show
         sys.stdout.reconfigure(errors="replace")
@@ -89,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", INTERRUPTED, invocation)
+        return _fail(ended.word, ended.exit_code, invocation)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return USAGE_ERROR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +23,7 @@ from spikegpt_neuro.cli.common import (
     unknown_option,
     verb,
 )
-from spikegpt_neuro.errors import CheckFailed, UsageError
+from spikegpt_neuro.errors import CannotWrite, CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import Compared, TokenCost
@@ -116,6 +117,7 @@ def profile(
     constants it rests on.
     """
     from spikegpt_neuro import api
+    from spikegpt_neuro.files import check_output_file
 
     hw = _checked(backend, hw, options, compare, dry_run, output)
     if text is None and prompt is None:
@@ -147,12 +149,31 @@ def profile(
     if axes:
         _side_by_side(out, api.compare(graph, axes, source, options=options, **common))
         return
-    found = api.profile(graph, source, **common, **options)
-    _one(out, found)
     if output is not None:
+        check_output_file(Path(output), force)  # before hardware time is spent
+    found = api.profile(graph, source, **common, **options)
+    if output is not None:
+        _save(out, found, output, force)
+    _one(out, found)
+    if output is not None and not out.as_json:
+        _comparison(found)
+    if found.is_cut_short:
+        raise KeyboardInterrupt
+
+
+def _save(out: Output, found: TokenCost, output: str, force: bool) -> None:
+    """Keep the record of a measured run; print it where it cannot be saved."""
+    from spikegpt_neuro.energy.record import to_json
+
+    try:
         found.save(output, force=force)
-        if not out.as_json:
-            _comparison(found)
+    except CannotWrite:
+        record = to_json(found.record)
+        if out.as_json:
+            out.result({"record": record})
+        else:
+            click.echo(json.dumps(record))
+        raise
 
 
 def _checked(

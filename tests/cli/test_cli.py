@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -266,17 +267,55 @@ def test_a_reader_that_leaves_early_is_no_error(small: Path) -> None:
     assert "error" not in done.stderr
 
 
-def test_an_interrupt_ends_with_130_and_one_line(small: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [(signal.SIGINT, 130, "error: interrupted"), (signal.SIGTERM, 143, "error: terminated")],
+)
+def test_an_interrupt_and_what_slurm_sends_end_alike(
+    small: Path, end: signal.Signals, code: int, said: str
+) -> None:
     arguments = ["generate", str(small / "model.sgn"), "a", "-n", "100000000"]
     with child(
         [str(PROGRAM), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         process.stdout.read(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.decode().strip() == "error: interrupted"
+    assert process.returncode == code
+    assert errors.decode().strip() == said
+
+
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_the_steps_that_were_finished(
+    small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, end: signal.Signals, code: int
+) -> None:
+    from spikegpt_neuro.backends.cycle import simulator
+    from spikegpt_neuro.backends.cycle.timing import timing_model
+
+    real = timing_model
+
+    def ending_at_step_20(name: Any, machine: Any) -> Any:
+        model = real(name, machine)
+        steps, step = count(), model.step
+
+        def signalled(messages: Any) -> Any:
+            if next(steps) == 20:
+                signal.raise_signal(end)
+            return step(messages)
+
+        monkeypatch.setattr(model, "step", signalled)
+        return model
+
+    monkeypatch.setattr(simulator, "timing_model", ending_at_step_20)
+    before = signal.getsignal(signal.SIGTERM)
+    arguments = ("--backend", "cycle", "--hw", "loihi2", "--timing", "bound", "--json")
+    done = cli("simulate", small / "model.sgn", "--prompt", TEXT, *arguments)
+    assert done.code == code
+    found = json.loads(done.out)["simulation"]
+    assert found["interrupted"] is True
+    assert found["steps"] == 20
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:
