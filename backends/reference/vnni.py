@@ -45,7 +45,7 @@ _VECTOR = ir.VectorType(ir.IntType(32), LANES)
 def available() -> bool:
     """True if this processor has the instruction and the compiler knows it and may use it."""
     present = {name for name, there in binding.get_host_cpu_features().items() if there}
-    if not FEATURES <= present or not may_use(target_features(), present):
+    if not present >= FEATURES or not may_use(target_features(), present):
         return False
     try:
         weights = np.ones((1, GROUP), np.int8)

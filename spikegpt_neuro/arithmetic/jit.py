@@ -1,4 +1,4 @@
-"""Compilation of integer kernels: numba, cached on disk (:mod:`~spikegpt_neuro.arithmetic.kernel_cache`).
+"""Compilation of integer kernels: numba, and what makes a cached kernel valid.
 
 numba's cache forgets a kernel when its own file changes, but not when something changes that it
 uses from another file: it would go on computing the old integers. Here a cached kernel is valid

@@ -38,6 +38,7 @@ ABI = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', ''
 CHECKSUM_BYTES = hashlib.sha256().digest_size
 PROBE = bytes(1 << 16)  # about a kernel: a full disk still takes an empty file
 SHORT = 16  # characters of a checksum that stand in a file's name
+IN_MEMORY = "kernels that are not cached are compiled in memory, in every process anew: %s; %s"
 REMEDY = "NUMBA_CACHE_DIR names a folder that can be"
 
 code: Any = compiler
@@ -50,8 +51,7 @@ class Shelf:
 
     ``tried``   the folders that cannot be written, with the reasons.
     ``folder``  the first one that can; None: kernels are only read, from those tried.
-    ``owners``  users whose files are trusted as the sources are: whoever owns these, this process's,
-                and root.
+    ``owners``  users whose files are trusted: the one of the sources, of this process, and root.
     """
 
     tried: tuple[tuple[Path, str], ...]
@@ -74,7 +74,7 @@ class Shelf:
 
 def folders(sources: Path) -> Iterator[Path]:
     """Where kernels of the files in ``sources`` may be kept, in numba's order."""
-    own = f"{sources.name}_{hashlib.sha1(str(sources).encode()).hexdigest()}"
+    own = f"{sources.name}_{hashlib.sha256(str(sources).encode()).hexdigest()}"
     if settings.CACHE_DIR:
         yield Path(settings.CACHE_DIR, own)
     yield sources / "__pycache__"
@@ -122,7 +122,7 @@ NOT_KEPT = Remark()
 
 
 class KernelCache(caching._Cache):  # type: ignore[misc]
-    """The files of one kernel; ``stamp`` is the checksum of all sources that its code comes from."""
+    """The files of one kernel; ``stamp``: checksum of all sources that its code comes from."""
 
     def __init__(self, function: FunctionType, stamp: str) -> None:
         source = Path(function.__code__.co_filename)
@@ -149,7 +149,8 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
             with suppress(Exception):  # whatever is wrong with it, it can be compiled
                 content = _content(path, shelf.owners)
                 if content is not None:
-                    return code.CompileResult._rebuild(target, *pickle.loads(content))
+                    kept = pickle.loads(content)  # noqa: S301 - as much ours as the sources
+                    return code.CompileResult._rebuild(target, *kept)
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
@@ -165,12 +166,7 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
             _write(path, dumps(result._reduce()))
         except Exception as error:
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            NOT_KEPT.say(
-                "kernels are compiled in memory, anew in every process: %s cannot be written (%s); %s",
-                folder,
-                reason,
-                REMEDY,
-            )
+            NOT_KEPT.say(IN_MEMORY, f"{folder} ({reason}) cannot be written", REMEDY)
             return
         self._remove_those_of_other_sources(folder)
 
@@ -209,11 +205,7 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
 
 def _say_what_is_wrong(shelf: Shelf) -> None:
     if shelf.folder is None:
-        NOT_KEPT.say(
-            "kernels that are not cached are compiled in memory, anew in every process: %s; %s",
-            shelf.problem,
-            REMEDY,
-        )
+        NOT_KEPT.say(IN_MEMORY, shelf.problem, REMEDY)
     else:
         NOT_KEPT.say("compiled kernels are kept in %s: %s", shelf.folder, shelf.problem)
 
