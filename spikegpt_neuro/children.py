@@ -22,7 +22,7 @@ def sealed(module: str) -> tuple[str, str]:
 
 
 def sealed_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without what would bring the current folder's files in."""
+    """The environment of this process, without what would bring the current folder's files in."""
     kept = {name: value for name, value in os.environ.items() if name not in INTERACTIVE}
     paths = os.pathsep.join(_absolute_paths(kept.pop("PYTHONPATH", "")))
     if paths:

@@ -20,7 +20,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -29,6 +29,7 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core import caching, compiler, config
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
@@ -46,52 +47,71 @@ settings: Any = config
 
 
 @dataclass(frozen=True)
+class Place:
+    """A ``folder`` for compiled kernels, and what a person knows it by.
+
+    ``problem``  why it cannot be written; None: it can be.
+    """
+
+    shown: Path
+    folder: Path
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
 class Shelf:
     """Where the kernels of one folder of sources are kept.
 
-    ``tried``   the folders that cannot be written, with the reasons.
-    ``folder``  the first one that can; None: kernels are only read, from those tried.
-    ``owners``  users whose files are trusted: the one of the sources, of this process, and root.
+    ``unusable``  the places that cannot be written.
+    ``place``     the first one that can; None: kernels are only read, from the others.
+    ``owners``    users whose files are trusted: the one of the sources, of this process, and root.
     """
 
-    tried: tuple[tuple[Path, str], ...]
-    folder: Path | None
+    unusable: tuple[Place, ...]
+    place: Place | None
     owners: frozenset[int]
 
     @property
-    def readable(self) -> tuple[Path, ...]:
-        """Folders in which kernels are looked for."""
-        return tuple(path for path, _ in self.tried) if self.folder is None else (self.folder,)
+    def places(self) -> tuple[Place, ...]:
+        """Where kernels are looked for."""
+        return self.unusable if self.place is None else (self.place,)
 
     @property
     def problem(self) -> str | None:
         """What keeps kernels from being kept, or from where ``NUMBA_CACHE_DIR`` says; and why."""
-        if self.folder is not None and not settings.CACHE_DIR:
+        if not self.unusable or (self.place is not None and not settings.CACHE_DIR):
             return None
-        where = ", ".join(f"{path} ({reason})" for path, reason in self.tried)
-        return f"{where} cannot be written" if where else None
+        where = ", ".join(f"{place.shown} ({place.problem})" for place in self.unusable)
+        return f"{where} cannot be written"
 
 
-def folders(sources: Path) -> Iterator[Path]:
+def candidates(sources: Path) -> Iterator[Place]:
     """Where kernels of the files in ``sources`` may be kept, in numba's order."""
-    own = f"{sources.name}_{hashlib.sha256(str(sources).encode()).hexdigest()}"
+    own = f"{sources.name}_{hashlib.sha256(str(sources).encode()).hexdigest()[:SHORT]}"
+    beside, users = sources / "__pycache__", Path(AppDirs("numba", False).user_cache_dir)
     if settings.CACHE_DIR:
-        yield Path(settings.CACHE_DIR, own)
-    yield sources / "__pycache__"
-    yield Path(AppDirs(appname="numba", appauthor=False).user_cache_dir, own)
+        yield Place(Path(settings.CACHE_DIR), Path(settings.CACHE_DIR, own))
+    yield Place(beside, beside)
+    yield Place(users, users / own)
 
 
 @cache
 def shelf_of(sources: Path) -> Shelf:
     """The shelf of the files in ``sources``; the folder is made if it is not there."""
     owners = frozenset({0, os.geteuid(), sources.stat().st_uid})
-    tried = []
-    for folder in folders(sources):
-        problem = _why_not(folder)
+    unusable: list[Place] = []
+    for place in candidates(sources):
+        problem = _why_not(place.folder)
         if problem is None:
-            return Shelf(tuple(tried), folder, owners)
-        tried.append((folder, problem))
-    return Shelf(tuple(tried), None, owners)
+            return Shelf(tuple(unusable), place, owners)
+        unusable.append(replace(place, problem=problem))
+    return Shelf(tuple(unusable), None, owners)
+
+
+def processor() -> str:
+    """The processor that numba compiles for, as LLVM names it."""
+    _, name, _ = cpu_target.target_context.codegen().magic_tuple()
+    return str(name)
 
 
 def _why_not(folder: Path) -> str | None:
@@ -135,8 +155,13 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
     @property
     def cache_path(self) -> str | None:
         """The folder in which this kernel is kept."""
-        folder = shelf_of(self._sources).folder
+        folder = self._folder
         return None if folder is None else str(folder)
+
+    @property
+    def _folder(self) -> Path | None:
+        place = shelf_of(self._sources).place
+        return None if place is None else place.folder
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The compiled code for ``signature``, or None."""
@@ -144,9 +169,9 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
         shelf = shelf_of(self._sources)
         if shelf.problem is not None:
             _say_what_is_wrong(shelf)
-        for folder in shelf.readable:
-            path = folder / self._name(signature, target.codegen())
-            with suppress(Exception):  # whatever is wrong with it, it can be compiled
+        for place in shelf.places:
+            path = place.folder / self._name(signature, target.codegen())
+            with suppress(Exception):  # whatever is wrong with a file, it can be compiled
                 content = _content(path, shelf.owners)
                 if content is not None:
                     kept = pickle.loads(content)  # noqa: S301 - as much ours as the sources
@@ -155,7 +180,7 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
 
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep the code that was compiled for ``signature``."""
-        folder = shelf_of(self._sources).folder
+        folder = self._folder
         if folder is None:
             return
         if result.lifted or result.library.has_dynamic_globals:
@@ -178,7 +203,7 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
 
     def flush(self) -> None:
         """Forget everything."""
-        folder = shelf_of(self._sources).folder
+        folder = self._folder
         for path in [] if folder is None else folder.glob(f"{self._stem}.*"):
             path.unlink(missing_ok=True)
 
@@ -204,10 +229,10 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
 
 
 def _say_what_is_wrong(shelf: Shelf) -> None:
-    if shelf.folder is None:
+    if shelf.place is None:
         NOT_KEPT.say(IN_MEMORY, shelf.problem, REMEDY)
     else:
-        NOT_KEPT.say("compiled kernels are kept in %s: %s", shelf.folder, shelf.problem)
+        NOT_KEPT.say("compiled kernels are kept in %s: %s", shelf.place.shown, shelf.problem)
 
 
 def _content(path: Path, owners: frozenset[int]) -> bytes | None:

@@ -32,9 +32,8 @@ class Start(NamedTuple):
 
     @property
     def values(self) -> dict[str, float]:
-        found: dict[str, float] = json.loads(
-            self.output.splitlines()[-1]
-        )  # others may print before
+        *_, last = self.output.splitlines()  # others may print before
+        found: dict[str, float] = json.loads(last)
         return found
 
 

@@ -88,7 +88,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output left, for example head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes a library's for the end of input
+            return _internal(error.__cause__, invocation)
         return _fail("interrupted", INTERRUPTED, invocation)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -98,8 +100,7 @@ def run(arguments: Sequence[str]) -> int:
     except SpikeGPTError as error:
         return _fail(as_typed(str(error)), error.exit_code, invocation)
     except Exception as error:
-        hint = "an error of this program; --debug shows where"
-        return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR, invocation)
+        return _internal(error, invocation)
 
 
 def _fail(text: str, code: int, invocation: Invocation) -> int:
@@ -107,6 +108,11 @@ def _fail(text: str, code: int, invocation: Invocation) -> int:
         traceback.print_exc()
     click.echo(f"error: {' '.join(text.split())}", err=True)
     return code
+
+
+def _internal(error: BaseException, invocation: Invocation) -> int:
+    hint = "an error of this program; --debug shows where"
+    return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR, invocation)
 
 
 def _usage(error: click.ClickException) -> str:
