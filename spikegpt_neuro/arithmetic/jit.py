@@ -128,7 +128,7 @@ class _FirstCompilation(event.Listener):
     """Says once per process that kernels are being compiled."""
 
     def on_start(self, event: event.Event) -> None:
-        name = event.data["dispatcher"].py_func.__module__
+        name = str(event.data["dispatcher"].py_func.__module__)  # what is typed has none
         if name.startswith("spikegpt_neuro") and not (self.said or NOT_KEPT.said):
             LOG.info("compiling kernels for this machine; later runs load them from disk")
             self.said = True
