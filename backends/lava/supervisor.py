@@ -22,7 +22,6 @@ from typing import IO, Any
 
 from spikegpt_neuro.backends.lava.compat import INSTALL_LATER
 from spikegpt_neuro.backends.lava.machine import fate
-from spikegpt_neuro.children import sealed, sealed_environment
 from spikegpt_neuro.errors import (
     CheckFailed,
     DoesNotFit,
@@ -32,6 +31,7 @@ from spikegpt_neuro.errors import (
     UsageError,
     WorkerFailed,
 )
+from spikegpt_neuro.sealing import sealed, sealed_environment
 
 WORKER = "spikegpt_neuro.backends.lava.worker"
 POLL_SECONDS = 1.0

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
+from llvmlite import binding
 from numba import njit
 from numba.core import config, event
 
@@ -30,6 +31,7 @@ from spikegpt_neuro.errors import UsageError
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
+numba_settings: Any = config
 LOG = logging.getLogger(__name__)
 TOPS = ("spikegpt_neuro", "backends", "converters")  # as they lie in the source tree
 IMPORT = re.compile(r"^from (spikegpt_neuro[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
@@ -49,11 +51,11 @@ def kernel(function: Kernel) -> Kernel:
 def compiled(function: Kernel, **options: object) -> Kernel:
     """:func:`kernel` with options of numba's ``njit``.
 
-    Without compilation a kernel would run on numpy's scalars, whose integers overflow where those
-    of compiled code do not: it refuses to.
+    Where it cannot be compiled for this processor, it raises :class:`UsageError` when called.
     """
-    if config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return _refusing(function)
+    problem = why_not()
+    if problem is not None:
+        return _refusing(function, problem)
     dispatcher: Any = njit(nogil=True, **options)(function)
     source = Path(function.__code__.co_filename)
     if source.is_file():  # else it was typed, not written down
@@ -61,12 +63,32 @@ def compiled(function: Kernel, **options: object) -> Kernel:
     return cast(Kernel, dispatcher)
 
 
-def _refusing(function: Kernel) -> Kernel:
-    """What stands for a kernel where numba must not compile."""
+def why_not() -> str | None:
+    """What numba was told that kernels cannot do with; None: nothing.
+
+    Uncompiled, a kernel would run on numpy's scalars, whose integers overflow where those of
+    compiled code do not. Compiled for a processor with more instructions, it would end the process.
+    """
+    if numba_settings.DISABLE_JIT:
+        return UNCOMPILED
+    if not numba_settings.CPU_FEATURES:
+        return None
+    asked = {name.strip() for name in numba_settings.CPU_FEATURES.split(",")}
+    there = binding.get_host_cpu_features()
+    lacking = sorted(name for name in there if not there[name] and f"+{name}" in asked)
+    if lacking:
+        return (
+            f"NUMBA_CPU_FEATURES names {', '.join(lacking)}, which this processor lacks: unset it"
+        )
+    return None
+
+
+def _refusing(function: Kernel, problem: str) -> Kernel:
+    """What stands for a kernel where it cannot be compiled."""
 
     @wraps(function)
     def refuse(*_: object, **__: object) -> object:
-        raise UsageError(UNCOMPILED)
+        raise UsageError(problem)
 
     refuse.py_func = function  # type: ignore[attr-defined]
     return cast(Kernel, refuse)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from spikegpt_neuro.benchmark.figures import Figure
 from spikegpt_neuro.benchmark.machine import thread_environment
-from spikegpt_neuro.children import SEAL, sealed, sealed_environment
 from spikegpt_neuro.errors import WorkerFailed
+from spikegpt_neuro.sealing import SEAL, sealed, sealed_environment
 
 BARE = ("-c", "pass")
 HELP = (*sealed("spikegpt_neuro.cli"), "--help")

@@ -211,6 +211,16 @@ def test_a_kernel_refuses_to_run_uncompiled(monkeypatch: pytest.MonkeyPatch) -> 
         refusing(14)
 
 
+def test_a_kernel_refuses_instructions_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit.binding, "get_host_cpu_features", lambda: {"avx2": True, "zz": False})
+    for features in ("+avx2,-zz", ""):
+        monkeypatch.setattr(jit.config, "CPU_FEATURES", features)
+        assert jit.kernel(triple)(14) == 42
+    monkeypatch.setattr(jit.config, "CPU_FEATURES", "+avx2, +zz")
+    with pytest.raises(UsageError, match="CPU_FEATURES names zz, which this processor lacks"):
+        jit.kernel(triple)(14)
+
+
 SHIFT = (
     "import logging; logging.basicConfig(level=logging.INFO)\n"
     "from spikegpt_neuro.arithmetic.fixed_point import round_shift\n"
