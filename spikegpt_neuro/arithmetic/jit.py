@@ -48,7 +48,7 @@ def kernel(function: Kernel) -> Kernel:
     return compiled(function)
 
 
-def compiled(function: Kernel, **options: object) -> Kernel:
+def compiled(function: Kernel, **options: Any) -> Kernel:
     """:func:`kernel` with options of numba's ``njit``.
 
     Where it cannot be compiled for this processor, it raises :class:`UsageError` when called.

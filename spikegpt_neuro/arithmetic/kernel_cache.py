@@ -42,8 +42,11 @@ SHORT = 16  # characters of a checksum that stand in a file's name
 IN_MEMORY = "kernels that are not cached are compiled in memory, in every process anew: %s; %s"
 REMEDY = "NUMBA_CACHE_DIR names a folder that can be"
 
+# numba declares no types of these
 code: Any = compiler
 settings: Any = config
+directories: Any = AppDirs
+dumped: Any = dumps
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Shelf:
 def candidates(sources: Path) -> Iterator[Place]:
     """Where kernels of the files in ``sources`` may be kept, in numba's order."""
     own = f"{sources.name}_{hashlib.sha256(str(sources).encode()).hexdigest()[:SHORT]}"
-    beside, users = sources / "__pycache__", Path(AppDirs("numba", False).user_cache_dir)
+    beside, users = sources / "__pycache__", Path(directories("numba", False).user_cache_dir)
     if settings.CACHE_DIR:
         yield Place(Path(settings.CACHE_DIR), Path(settings.CACHE_DIR, own))
     yield Place(beside, beside)
@@ -141,7 +144,7 @@ NOT_KEPT = Remark()
 """That kernels are compiled in memory, or kept elsewhere than asked for."""
 
 
-class KernelCache(caching._Cache):  # type: ignore[misc]
+class KernelCache(caching._Cache):
     """The files of one kernel; ``stamp``: checksum of all sources that its code comes from."""
 
     def __init__(self, function: FunctionType, stamp: str) -> None:
@@ -188,7 +191,7 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
             return
         path = folder / self._name(signature, result.codegen)
         try:
-            _write(path, dumps(result._reduce()))
+            _write(path, dumped(result._reduce()))
         except Exception as error:
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             NOT_KEPT.say(IN_MEMORY, f"{folder} ({reason}) cannot be written", REMEDY)
@@ -215,7 +218,7 @@ class KernelCache(caching._Cache):  # type: ignore[misc]
             (numba.__version__, llvmlite.__version__, codegen.magic_tuple()),
             (settings.OPT, settings.LOOP_VECTORIZE, settings.SLP_VECTORIZE, settings.BOUNDSCHECK),
             (settings.DEBUGINFO_DEFAULT, settings.ENABLE_AVX),
-            (body.co_firstlineno, body.co_code, dumps(cells) if cells else b""),
+            (body.co_firstlineno, body.co_code, dumped(cells) if cells else b""),
             str(signature),
         )
         key = hashlib.sha256(repr(depends).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from llvmlite import binding
 
 from spikegpt_neuro.arithmetic import jit, kernel_cache
 from spikegpt_neuro.arithmetic.kernel_cache import Place, candidates, shelf_of
@@ -43,7 +45,7 @@ def forgetful(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where kernels are kept during this test."""
-    monkeypatch.setattr(kernel_cache.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(kernel_cache.settings, "CACHE_DIR", str(tmp_path))
     return tmp_path
 
 
@@ -78,7 +80,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "another checksum": lambda kept: bytes(32) + kept[32:],
     "longer": lambda kept: kept + b"\0",
     "something else": lambda _: b"\x80\x04\x8c\x07missing\x8c\x05thing\x93.",
-    "right, but no kernel": lambda _: kernel_cache.hashlib.sha256(b"N.").digest() + b"N.",
+    "right, but no kernel": lambda _: hashlib.sha256(b"N.").digest() + b"N.",
 }
 
 
@@ -145,7 +147,7 @@ def test_a_place_that_cannot_be_written_is_read(
 def test_a_folder_that_was_named_and_cannot_be_used_is_remarked_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(kernel_cache.config, "CACHE_DIR", str(NOWHERE))
+    monkeypatch.setattr(kernel_cache.settings, "CACHE_DIR", str(NOWHERE))
     named, *_ = candidates(Path(__file__).parent)
     places = [named, Place(tmp_path, tmp_path)]
     monkeypatch.setattr(kernel_cache, "candidates", lambda _: iter(places))
@@ -204,7 +206,7 @@ def test_a_function_that_no_file_holds_is_compiled() -> None:
 
 
 def test_a_kernel_refuses_to_run_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit.config, "DISABLE_JIT", 1)
+    monkeypatch.setattr(jit.numba_settings, "DISABLE_JIT", 1)
     refusing = cast(Any, jit.kernel(triple))
     assert refusing.py_func(14) == 42
     with pytest.raises(UsageError, match=r"NUMBA_DISABLE_JIT is set, .*: unset it"):
@@ -212,11 +214,11 @@ def test_a_kernel_refuses_to_run_uncompiled(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_kernel_refuses_instructions_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit.binding, "get_host_cpu_features", lambda: {"avx2": True, "zz": False})
+    monkeypatch.setattr(binding, "get_host_cpu_features", lambda: {"avx2": True, "zz": False})
     for features in ("+avx2,-zz", ""):
-        monkeypatch.setattr(jit.config, "CPU_FEATURES", features)
+        monkeypatch.setattr(jit.numba_settings, "CPU_FEATURES", features)
         assert jit.kernel(triple)(14) == 42
-    monkeypatch.setattr(jit.config, "CPU_FEATURES", "+avx2, +zz")
+    monkeypatch.setattr(jit.numba_settings, "CPU_FEATURES", "+avx2, +zz")
     with pytest.raises(UsageError, match="CPU_FEATURES names zz, which this processor lacks"):
         jit.kernel(triple)(14)
 
@@ -248,7 +250,7 @@ def test_code_of_one_optimization_is_not_used_for_another(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not run_triple()
-    monkeypatch.setattr(kernel_cache.config, "OPT", type(kernel_cache.config.OPT)(1))
+    monkeypatch.setattr(kernel_cache.settings, "OPT", type(kernel_cache.settings.OPT)(1))
     assert [run_triple(), run_triple()] == [False, True]
     assert len(files(folder)) == 2
 

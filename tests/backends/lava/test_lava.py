@@ -10,11 +10,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from resource import RLIMIT_AS, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_STACK
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -398,7 +398,7 @@ def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_results_that_do_not_fit_the_disk(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "free")(3 << 20)
+    usage = SimpleNamespace(free=3 << 20)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(CannotWrite, match=rf"{jobs}: the run leaves \d+ MB, 3 MB are free"):
         LavaBackend("block").run(toy_graph(), endless())
