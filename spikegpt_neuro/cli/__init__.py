@@ -94,7 +94,9 @@ def _run(arguments: Sequence[str], ended: Ended) -> int:
     except BrokenPipeError:  # the reader of our output left, for example head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes a library's for the end of input
+            return _internal(error.__cause__, invocation)
         return _fail(ended.word, ended.exit_code, invocation)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -104,8 +106,7 @@ def _run(arguments: Sequence[str], ended: Ended) -> int:
     except SpikeGPTError as error:
         return _fail(as_typed(str(error)), error.exit_code, invocation)
     except Exception as error:
-        hint = "an error of this program; --debug shows where"
-        return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR, invocation)
+        return _internal(error, invocation)
 
 
 def _fail(text: str, code: int, invocation: Invocation) -> int:
@@ -113,6 +114,11 @@ def _fail(text: str, code: int, invocation: Invocation) -> int:
         traceback.print_exc()
     click.echo(f"error: {' '.join(text.split())}", err=True)
     return code
+
+
+def _internal(error: BaseException, invocation: Invocation) -> int:
+    hint = "an error of this program; --debug shows where"
+    return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR, invocation)
 
 
 def _usage(error: click.ClickException) -> str:

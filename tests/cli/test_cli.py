@@ -267,6 +267,17 @@ def test_a_reader_that_leaves_early_is_no_error(small: Path) -> None:
     assert "error" not in done.stderr
 
 
+def test_a_librarys_end_of_file_is_no_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut(*_: object) -> None:
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("spikegpt_neuro.api.doctor", cut)
+    assert run_cli(["doctor"]) == 70
+    assert capsys.readouterr().err.strip().startswith("error: EOFError: Ran out of input")
+
+
 @pytest.mark.parametrize(
     ("end", "code", "said"),
     [(signal.SIGINT, 130, "error: interrupted"), (signal.SIGTERM, 143, "error: terminated")],
