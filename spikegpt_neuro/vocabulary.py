@@ -408,9 +408,7 @@ def _is_of_tokens(table: object) -> TypeGuard[dict[str, int]]:
     )
 
 
-def _gpt2_vocabulary(
-    table: dict[str, int], merges: Path, size: int, where: str
-) -> BPEVocabulary:
+def _gpt2_vocabulary(table: dict[str, int], merges: Path, size: int, where: str) -> BPEVocabulary:
     """GPT-2's two files as one tokenizer."""
     try:
         lines = read_bytes(merges, FILE_LIMIT).decode("utf-8-sig").split("\n")

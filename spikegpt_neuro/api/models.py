@@ -20,7 +20,7 @@ from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import Compat, ModelShape, SpikeGPT
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
-from spikegpt_neuro.text import read_text
+from spikegpt_neuro.text import ids_of_file
 from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
 
 
@@ -101,7 +101,7 @@ def calibration_tokens(
         )
     if calibration is None:
         return model.vocabulary.encode(training_part(python_documentation()), unknown="replace")
-    return model.vocabulary.encode(read_text(calibration), unknown=unknown)
+    return ids_of_file(calibration, model.vocabulary, unknown)
 
 
 def load(path: PathLike) -> SpikingGraph:
