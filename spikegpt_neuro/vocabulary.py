@@ -194,9 +194,14 @@ class BPEVocabulary:
         return tuple(sorted({*special, *range(self.size)} - (self._known_ids - {*special})))
 
     @property
+    def tokens(self) -> int:
+        """How many ids the tokenizer has."""
+        return len(self._known_ids)
+
+    @property
     def is_far_smaller(self) -> bool:
         """Whether the model has many more ids than the tokenizer, more than padding explains."""
-        unused = self.size - len(self._known_ids)
+        unused = self.size - self.tokens
         is_padding = unused < 2 * PADDED_TO and self.size % PADDED_TO == 0
         return unused > self.size // 8 and not is_padding
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import Compat
     from spikegpt_neuro.vocabulary import Unknown
 
+SHOWN = ("layers", "width", "vocab_size", "parameters", "vocabulary", "vocabulary_file")
 BITS = click.Choice(["4", "6", "8"])
 
 
@@ -78,9 +79,10 @@ def convert(
     out.result(
         {
             "artifact": output,
-            **{name: found[name] for name in ("layers", "width", "vocab_size", "parameters")},
+            **{name: found[name] for name in SHOWN},
             "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
             "seconds": time.perf_counter() - begin,
             "peak_rss_bytes": peak_rss_bytes(),
+            "remarks": (),
         }
     )
