@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from spikegpt_neuro import plugins
-from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
+from spikegpt_neuro.converters import hub, myelin, onnx_reader, safetensors_directory, upstream
 from spikegpt_neuro.converters.checkpoint import Reader, check_readable
 from spikegpt_neuro.converters.torch_file import ZIP_MAGIC
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
@@ -26,6 +27,9 @@ BUILT_IN = (
 def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> SpikeGPT:
     """Read a SpikeGPT checkpoint: upstream ``.pth``, myelin ``.pt``, safetensors or ONNX.
 
+    ``path`` and ``vocab`` may be on a hub: ``hf:OWNER/NAME[@REVISION][/FILE]``, see
+    :mod:`spikegpt_neuro.converters.hub`.
+
     The format is told from the content; readers of other packages are asked first. ``vocab``
     names a vocabulary file; without it the one stored in or beside the checkpoint is used, else
     bytes for 256 token ids, else the model has none. Tensors stay in the memory-mapped file
@@ -35,6 +39,12 @@ def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> Spi
     :class:`MissingBackend` where torch is needed and not installed, or a reader of another
     package cannot be imported.
     """
+    if vocab is not None and hub.is_reference(vocab):
+        vocab = hub.fetch(str(vocab), weights=False).path
+    if hub.is_reference(path):
+        fetched = hub.fetch(str(path))
+        model = read_checkpoint(fetched.path, vocab=vocab)
+        return replace(model, provenance=replace(model.provenance, file=fetched.origin))
     checkpoint = Path(path)
     if not checkpoint.is_dir():
         check_readable(checkpoint)

@@ -46,8 +46,9 @@ def convert(
     Parameters
     ----------
     checkpoint
-        Upstream ``.pth``, myelin ``.pt``, or a directory with ``config.json`` and
-        ``model.safetensors``.
+        Upstream ``.pth``, myelin ``.pt``, a directory with ``config.json`` and
+        ``model.safetensors``, or ``"hf:OWNER/NAME[@REVISION][/FILE]"`` on a model hub (extra
+        ``hub``).
     vocab
         Upstream's ``vocab.json`` or a ``tokenizer.json``; else what is stored in or beside
         the checkpoint, else bytes where the model has 256 token ids.

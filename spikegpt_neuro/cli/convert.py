@@ -53,8 +53,8 @@ def convert(
 ) -> None:
     """Convert the checkpoint CKPT to an all-integer spiking graph.
 
-    CKPT is an upstream .pth, a myelin .pt, or a directory with config.json and
-    model.safetensors.
+    CKPT is an upstream .pth, a myelin .pt, a directory with config.json and
+    model.safetensors, or hf:OWNER/NAME[@REVISION][/FILE] on a model hub.
     """
     from spikegpt_neuro import api
     from spikegpt_neuro.files import check_output_directory

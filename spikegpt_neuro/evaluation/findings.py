@@ -76,8 +76,9 @@ class Observed:
 
 def _readers(graph: SpikingGraph) -> Mapping[str, str]:
     """LIF population -> one projection that its spikes go into."""
-    lifs = {p.name for p in graph.populations if isinstance(p.program, LIF)}
-    return {q.source: q.name for q in reversed(graph.projections) if q.source in lifs}
+    lifs = [p.name for p in graph.populations if isinstance(p.program, LIF)]
+    reader = {q.source: q.name for q in graph.projections}
+    return {name: reader[name] for name in lifs if name in reader}
 
 
 def _some(names: list[str]) -> str:
