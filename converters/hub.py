@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -123,10 +124,10 @@ def fetch(text: str, *, weights: bool = True) -> Fetched:
         if commit is None:
             return _cached(reference, chosen)
         paths = [_downloaded(reference, name, hub) for name in wanted]
-    folders = {_root(path, name) for path, name in zip(paths, wanted, strict=True)}
-    if len(folders) > 1:
+    commits = {_root(path, name).name for path, name in zip(paths, wanted, strict=True)}
+    if commits != {commit}:
         raise UnsupportedInput(f"{reference}: changed while it was fetched; try again")
-    return Fetched(paths[0], f"{SCHEME}{reference.repository}@{folders.pop().name}/{chosen}")
+    return Fetched(paths[0], f"{SCHEME}{reference.repository}@{commit}/{chosen}")
 
 
 def _library() -> Any:
@@ -138,13 +139,16 @@ def _library() -> Any:
 
 
 def _listing(reference: Reference, hub: Any) -> tuple[list[str], str | None]:
-    """Names of the repository's files and its commit; the cached ones and None without a network."""
+    """Names of the repository's files and its commit; the cached names and None if unreachable."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
+    api = hub.HfApi()
     try:
-        info = hub.HfApi().model_info(
+        info = api.model_info(
             reference.repository, revision=reference.revision, timeout=TIMEOUT_SECONDS
         )
+        names = [file.rfilename for file in info.siblings or ()]
+        names = names or api.list_repo_files(reference.repository, revision=info.sha)
     except OfflineModeIsEnabled:
         return _cached_names(reference, "offline mode is on (HF_HUB_OFFLINE)"), None
     except _unreachable() as error:
@@ -152,21 +156,19 @@ def _listing(reference: Reference, hub: Any) -> tuple[list[str], str | None]:
         names = _cached_names(reference, reason)
         remark(f"{reference}: {reason}; the copy in the cache is used")
         return names, None
-    return sorted(file.rfilename for file in info.siblings or ()), str(info.sha)
+    return sorted(names), str(info.sha)
 
 
 def _unreachable() -> tuple[type[BaseException], ...]:
     """What the library raises where there is no network, whichever client it has."""
-    found: list[type[BaseException]] = [ConnectionError, TimeoutError]
+    found: list[Any] = [ConnectionError, TimeoutError]
     for name in ("httpx2", "httpx", "requests"):
         try:
-            client = __import__(name)
+            client = import_module(name)
         except ImportError:
             continue
-        for error in ("TransportError", "ConnectionError", "Timeout"):
-            if hasattr(client, error):
-                found.append(getattr(client, error))
-    return tuple(found)
+        found += [getattr(client, error, None) for error in ("TransportError", "ConnectionError")]
+    return tuple(each for each in found if isinstance(each, type))
 
 
 def _snapshot(reference: Reference) -> Path | None:
