@@ -40,15 +40,15 @@ def load_tokenizer(tokenizer_json: str) -> Tokenizer:
     Raises :class:`Failed` for what the library cannot read or cannot work with.
     """
     tokenizer_class = _library().Tokenizer
-    tokenizer: Tokenizer = _guarded(lambda: tokenizer_class.from_str(tokenizer_json))
-    _guarded(lambda: _prepare(tokenizer))
+    tokenizer: Tokenizer = guarded(lambda: tokenizer_class.from_str(tokenizer_json))
+    guarded(lambda: _prepare(tokenizer))
     return tokenizer
 
 
 def encoded(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:
     """Token ids of a text, and the characters (begin, end) that each stands for."""
     try:
-        encoding = _guarded(lambda: tokenizer.encode(text, add_special_tokens=False))
+        encoding = guarded(lambda: tokenizer.encode(text, add_special_tokens=False))
     except Failed as error:
         raise UnsupportedInput(f"the tokenizer fails on the text {text[:20]!r}: {error}") from error
     return encoding.ids, encoding.offsets
@@ -85,7 +85,7 @@ def byte_level_json(
         tokenizer.add_special_tokens([token for token in special if token in vocabulary])
         return str(tokenizer.to_str())
 
-    return _guarded(build)
+    return guarded(build)
 
 
 def _library():  # type: ignore[no-untyped-def]  # a module
@@ -112,7 +112,7 @@ def _prepare(tokenizer: Tokenizer) -> None:
         return
 
 
-def _guarded(action: Callable[[], T]) -> T:
+def guarded(action: Callable[[], T]) -> T:
     """What ``action`` gives; :class:`Failed` where it raises or panics, and nothing is printed."""
     with ONE_AT_A_TIME, _held_stderr() as discard:
         try:
