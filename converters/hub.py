@@ -262,8 +262,8 @@ def _root(path: Path, name: str) -> Path:
 @contextmanager
 def _explained(reference: Reference) -> Iterator[None]:
     """Errors of the library as one line of ours; its warnings stay unseen."""
-    from huggingface_hub import errors
-
+    errors: Any = import_module("huggingface_hub.errors")
+    others = (*_unreachable(), errors.HfHubHTTPError, OSError, ValueError)
     try:
         with _silent():
             yield
@@ -280,15 +280,14 @@ def _explained(reference: Reference) -> Iterator[None]:
         ) from error
     except errors.EntryNotFoundError as error:
         raise UnsupportedInput(f"{reference}: {_reason(error)}") from error
-    except (*_unreachable(), errors.HfHubHTTPError, OSError, ValueError) as error:
+    except others as error:
         raise UnsupportedInput(f"{reference}: the hub did not give it: {_reason(error)}") from error
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
     """No warnings and no progress bars of the library."""
-    from huggingface_hub import utils
-
+    utils: Any = import_module("huggingface_hub.utils")
     log = logging.getLogger("huggingface_hub")
     level, were_off = log.level, utils.are_progress_bars_disabled()
     log.setLevel(logging.ERROR)

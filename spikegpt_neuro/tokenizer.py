@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 
@@ -88,7 +88,7 @@ def byte_level_json(
     return guarded(build)
 
 
-def _library():  # type: ignore[no-untyped-def]  # a module
+def _library() -> Any:
     try:
         import tokenizers
     except ImportError as error:

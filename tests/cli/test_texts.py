@@ -130,7 +130,7 @@ def test_a_tokenizer_that_panics_is_one_line(tmp_path: Path) -> None:
     command = [PROGRAM, "info", tmp_path / "model.pth", "--vocab", tmp_path / "tokenizer.json"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 3
-    assert done.err.count("\n") == 1 if hasattr(done, "err") else done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 1
     assert "not a tokenizer.json: Precompiled" in done.stderr
 
 
