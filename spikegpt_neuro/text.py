@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import codecs
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ from spikegpt_neuro.vocabulary import (
 )
 
 STANDARD_INPUT = "-"
+TEXT_LIMIT = 1 << 29
+"""Bytes of a text; its token ids take eight times as many."""
+BLOCK_BYTES = 1 << 20
 OTHER_UNICODE = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -91,13 +96,26 @@ def _bytes_of(path: str | Path) -> tuple[str, bytes]:
     is_piped = str(path) == STANDARD_INPUT
     where = "standard input" if is_piped else str(path)
     try:
-        raw = sys.stdin.buffer.read() if is_piped else Path(path).read_bytes()
-    except OSError as error:
-        raise UnsupportedInput(f"{where}: cannot be read: {error.strerror}") from error
+        with nullcontext(sys.stdin.buffer) if is_piped else Path(path).open("rb") as file:
+            raw = _read(file)
+    except (OSError, ValueError) as error:  # a NUL in a name is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnsupportedInput(f"{where}: cannot be read: {reason}".replace("\0", "\\0")) from error
+    if len(raw) > TEXT_LIMIT:
+        raise UnsupportedInput(f"{where}: is larger than {TEXT_LIMIT:,} bytes; give a part of it")
     raw = raw.removeprefix(codecs.BOM_UTF8)
     if not raw:
         raise UnsupportedInput(f"{where}: is empty; at least one character is needed")
     return where, raw
+
+
+def _read(file: IO[bytes]) -> bytes:
+    """All of a file, pipe or device, but little more than the limit."""
+    blocks, size = list[bytes](), 0
+    while size <= TEXT_LIMIT and (block := file.read(BLOCK_BYTES)):
+        blocks.append(block)
+        size += len(block)
+    return b"".join(blocks)
 
 
 def _decoded(raw: bytes, where: str, unknown: Unknown) -> str:

@@ -123,3 +123,11 @@ def test_an_unknown_token_is_counted_in_the_users_text(tmp_path: Path) -> None:
     words = BPEVocabulary(json.dumps(content), 2)
     with pytest.raises(UnsupportedInput, match=r"the first 'x' .* at position 6;"):
         ids_of_file(_file(tmp_path, b"a\r\na\r\nx"), words, "error")
+
+
+def test_texts_without_end_and_names_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikegpt_neuro.text.TEXT_LIMIT", 1 << 22)
+    with pytest.raises(UnsupportedInput, match="/dev/zero: is larger than 4,194,304 bytes"):
+        ids_of_file("/dev/zero", ByteVocabulary(), "error")
+    with pytest.raises(UnsupportedInput, match="cannot be read"):
+        ids_of_file("a\0b", ByteVocabulary(), "error")
