@@ -96,7 +96,8 @@ def test_a_prompt_from_standard_input_is_the_typed_one(small: Path) -> None:
     piped = _piped(b"The quick\n", "generate", small / "c.sgn", "-", *options)["text"]
     (small / "prompt.txt").write_text("The quick\n")
     graph = sgn.load(small / "c.sgn")
-    ids = graph.vocabulary.encode("\nThe quick") if graph.vocabulary else []
+    assert graph.vocabulary is not None
+    ids = graph.vocabulary.encode("\nThe quick")
     for prompt in ("The quick", small / "prompt.txt", ids):
         assert sgn.generate(graph, prompt, 12, temperature=0).text == typed
     assert piped == typed

@@ -166,8 +166,10 @@ def test_an_unreachable_hub(served: Hub, tmp_path: Path, monkeypatch: pytest.Mon
         ("info", "hf:lab/damaged", "-q"),
         ("info", "hf:lab/pth/model.pth", "--vocab", "hf:lab/pth"),
     )[1:]
-    words = ("no such repository", "gated", "no such revision", "no file other.pth")
-    words = (*words, "truncated", "name the file")
+    words = [
+        *("no such repository", "gated", "no such revision", "no file other.pth"),
+        *("truncated", "name the file"),
+    ]
     for answer, word in zip(refused, words, strict=True):
         assert answer.code == 3
         assert word in answer.err

@@ -37,9 +37,11 @@ class Hub:
 
 
 @contextmanager
-def serving(files: Mapping[str, Mapping[str, bytes]], **options: frozenset[str]) -> Iterator[Hub]:
+def serving(
+    files: Mapping[str, Mapping[str, bytes]], gated: frozenset[str] = frozenset()
+) -> Iterator[Hub]:
     """A hub on a free port of loopback for as long as the context lasts."""
-    hub = Hub(files, **options)
+    hub = Hub(files, gated)
 
     class Handler(_Handler):
         held = hub
