@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	  exit 1; }; fi
 	$(PIP) install -q -c constraints.txt numpy scipy networkx asteval scikit-learn
 	$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-nc
-	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,nir,netx,report,cluster,frame,dev]'
+	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,hub,nir,netx,report,cluster,frame,dev]'
 	@for peer in $(PEERS); do $(PIP) install -q -c constraints.txt --no-deps "$$peer" \
 	  || echo "left out: $$peer (its tests skip)" >&2; done
 	@$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-dl \

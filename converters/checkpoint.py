@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.converters.mapped_file import drop_pages
 from spikegpt_neuro.converters.selection import select
+from spikegpt_neuro.converters.vocabularies import VocabularyOf, find_vocabulary
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.layers import block_of
@@ -31,12 +32,6 @@ from spikegpt_neuro.model.spikegpt import (
     SpikeGPT,
 )
 from spikegpt_neuro.signatures import FIRST_BYTES, FOREIGN, what_it_is
-from spikegpt_neuro.vocabulary import (
-    BYTES,
-    ByteVocabulary,
-    Vocabulary,
-    read_vocabulary,
-)
 
 NAME_CHARACTERS = 200
 DIMENSIONS = 8
@@ -44,9 +39,6 @@ DIMENSIONS = 8
 SHARED_AT_MOST = 64
 SHARED_BYTES = 1 << 30
 """A model larger than this takes at most :data:`SHARED_AT_MOST` times what its file holds."""
-
-VocabularyOf = Callable[[int], Vocabulary]
-"""Makes the vocabulary stored in a checkpoint, given the model's number of token ids."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +163,14 @@ def build(
     _check_shapes(tensors, shape, path)
     _check_size(tensors, files, path)
     _check_finite(tensors, path)
+    found = find_vocabulary(path, shape.vocab_size, vocab, stored_vocabulary)
     return SpikeGPT(
         shape=shape,
         tensors=LazyTensors(tensors, shape.tensor_shapes()),
-        provenance=Provenance(path.name, format_name, sha256_of(*files)),
-        vocabulary=_find_vocabulary(path, shape.vocab_size, vocab, stored_vocabulary),
-        remarks=remarks,
+        provenance=Provenance(path.name, format_name, sha256_of(*files), found.file),
+        vocabulary=found.vocabulary,
+        remarks=(*remarks, *found.remarks),
+        refused_vocabularies=found.refused,
     )
 
 
@@ -361,43 +355,6 @@ def _check_finite(tensors: Mapping[str, RawTensor], path: Path) -> None:
         tensor.release()
         if bad:
             raise UnsupportedInput(f"{path}: {name} holds {bad} NaN or infinite values")
-
-
-def _find_vocabulary(
-    path: Path, size: int, vocab: Path | None, stored: VocabularyOf | None
-) -> Vocabulary | None:
-    if vocab is not None:
-        return read_vocabulary(vocab, size)
-    if stored is not None:
-        return stored(size)
-    if (beside := _vocabulary_beside(path, size)) is not None:
-        return beside
-    return ByteVocabulary() if size == BYTES else None
-
-
-def _vocabulary_beside(path: Path, size: int) -> Vocabulary | None:
-    """The vocabulary file in the checkpoint's directory that belongs to it, if any does.
-
-    First those named after the checkpoint or plainly ``vocab.json`` / ``tokenizer.json``;
-    else the only ``*vocab*.json`` or ``*tokenizer*.json`` whose size fits the model.
-    """
-    folder = path if path.is_dir() else path.parent
-    names = (f"{path.stem}-vocab.json", f"{path.stem}.vocab.json", "vocab.json", "tokenizer.json")
-    for name in names:
-        if (vocabulary := _fitting_vocabulary(folder / name, size)) is not None:
-            return vocabulary
-    others = {p for part in ("vocab", "tokenizer") for p in folder.glob(f"*{part}*.json")}
-    fitting = [v for p in others if (v := _fitting_vocabulary(p, size)) is not None]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _fitting_vocabulary(path: Path, size: int) -> Vocabulary | None:
-    if not path.is_file():
-        return None
-    try:
-        return read_vocabulary(path, size)
-    except UnsupportedInput:
-        return None
 
 
 def _flag(config: Mapping[str, Any], key: str, default: bool, where: str) -> bool:

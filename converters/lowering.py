@@ -182,6 +182,7 @@ class _Lowering:
                 "source_file": self.model.provenance.file,
                 "source_format": self.model.provenance.format,
                 "source_sha256": self.model.provenance.sha256,
+                "vocabulary_file": self.model.provenance.vocabulary_file,
                 "calibration_tokens_sha256": calibration_sha256,
                 "tool_version": __version__,
             },

@@ -21,12 +21,12 @@ from spikegpt_neuro.converters.checkpoint import (
     Options,
     RawTensor,
     Reader,
-    VocabularyOf,
     build,
     check_readable,
     options_from_config,
 )
 from spikegpt_neuro.converters.selection import canonical_name
+from spikegpt_neuro.converters.vocabularies import VocabularyOf
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.spikegpt import SpikeGPT

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from spikegpt_neuro import plugins
-from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
+from spikegpt_neuro.converters import hub, myelin, onnx_reader, safetensors_directory, upstream
 from spikegpt_neuro.converters.checkpoint import Reader, check_exists, check_readable
 from spikegpt_neuro.converters.folder import Source, locate
 from spikegpt_neuro.converters.selection import some
@@ -19,7 +18,6 @@ from spikegpt_neuro.model.spikegpt import SpikeGPT
 
 ENTRY_POINT_GROUP = "spikegpt_neuro.converters"
 OWN_PACKAGE = "spikegpt-neuro"
-LOG = logging.getLogger(__name__)
 BUILT_IN = (
     myelin.READER,
     upstream.READER,
@@ -32,16 +30,25 @@ def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> Spi
     """Read a SpikeGPT checkpoint: upstream ``.pth``, myelin ``.pt``, safetensors or ONNX.
 
     ``path`` is a file, or a folder with one weights file or with shards; a shard or an index of
-    them stands for its folder. What training saved beside the model is left out, and a remark
-    (``SpikeGPT.remarks``, and on the log) says so. The format is told from the content; readers
-    of other packages are asked first. ``vocab`` names a vocabulary file; without it the one
-    stored in or beside the checkpoint is used, else bytes for 256 token ids, else the model has
-    none. Tensors stay in the memory-mapped file until they are asked for.
+    them stands for its folder. ``path`` and ``vocab`` may be on a hub:
+    ``hf:OWNER/NAME[@REVISION][/FILE]``, see :mod:`spikegpt_neuro.converters.hub`.
+
+    What training saved beside the model is left out, and a remark (``SpikeGPT.remarks``) says
+    so. The format is told from the content; readers of other packages are asked first. ``vocab``
+    names a vocabulary file; without it the one stored in or beside the checkpoint is used, else
+    bytes for 256 token ids, else the model has none. Tensors stay in the memory-mapped file until
+    they are asked for.
 
     Raises :class:`UnsupportedInput` with one line that names the file and what is wrong,
     :class:`MissingBackend` where onnx is needed and not installed, or a reader of another
     package cannot be imported.
     """
+    if vocab is not None and hub.is_reference(vocab):
+        vocab = hub.fetch(str(vocab), weights=False).path
+    if hub.is_reference(path):
+        fetched = hub.fetch(str(path))
+        model = read_checkpoint(fetched.path, vocab=vocab)
+        return replace(model, provenance=replace(model.provenance, file=fetched.origin))
     checkpoint = Path(path)
     if "\0" in str(checkpoint):
         raise UnsupportedInput(f"{str(checkpoint)!r:.80}: a name with a NUL character")
@@ -61,13 +68,11 @@ def read_checkpoint(path: str | Path, *, vocab: str | Path | None = None) -> Spi
 
 
 def _remarked(model: SpikeGPT, source: Source) -> SpikeGPT:
-    """The model with a remark on weights in its folder that were not read, all remarks logged."""
-    if source.others:
-        taken = f"{source.files[0]}: read; other weights in its folder: {some(source.others)}"
-        model = replace(model, remarks=(*model.remarks, taken))
-    for remark in model.remarks:
-        LOG.info("%s", remark)
-    return model
+    """The model with a remark on weights in its folder that were not read."""
+    if not source.others:
+        return model
+    taken = f"{source.files[0]}: read; other weights in its folder: {some(source.others)}"
+    return replace(model, remarks=(*model.remarks, taken))
 
 
 def _from_outside(path: Path) -> Iterator[Reader]:

@@ -18,6 +18,7 @@ from spikegpt_neuro.version import __version__
 EXTRAS = {
     "torch": "pip install 'spikegpt-neuro[torch]'",
     "onnxruntime": "pip install 'spikegpt-neuro[onnx]'",
+    "huggingface_hub": "pip install 'spikegpt-neuro[hub]'",
 }
 
 
@@ -69,6 +70,7 @@ def doctor() -> Environment:
         **_kernels(),
         "torch": _version("torch"),
         "onnxruntime": _version("onnxruntime"),
+        "huggingface_hub": _version("huggingface_hub"),
     }
     for diagnosis in diagnoses.values():
         found.update(diagnosis.found)

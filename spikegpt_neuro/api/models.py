@@ -14,14 +14,20 @@ from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evaluation.corpus import python_documentation, training_part
+from spikegpt_neuro.evaluation.evaluate import evaluate as score
 from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import Compat, ModelShape, SpikeGPT
+from spikegpt_neuro.quantization.calibration import calibration_windows
+from spikegpt_neuro.remarks import remark
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
-from spikegpt_neuro.text import read_text
+from spikegpt_neuro.text import ids_of_file
 from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
+
+CHECKED_TOKENS = 129
+"""Of the calibration text, after conversion: 128 are predicted."""
 
 
 def convert(
@@ -40,8 +46,9 @@ def convert(
     Parameters
     ----------
     checkpoint
-        Upstream ``.pth``, myelin ``.pt``, or a directory with ``config.json`` and
-        ``model.safetensors``.
+        Upstream ``.pth``, myelin ``.pt``, a directory with ``config.json`` and
+        ``model.safetensors``, or ``"hf:OWNER/NAME[@REVISION][/FILE]"`` on a model hub (extra
+        ``hub``).
     vocab
         Upstream's ``vocab.json`` or a ``tokenizer.json``; else what is stored in or beside
         the checkpoint, else bytes where the model has 256 token ids.
@@ -63,6 +70,12 @@ def convert(
     UsageError
         Another bit width or compat.
 
+    Notes
+    -----
+    The graph is run on the beginning of the calibration text; what is odd about it is remarked on
+    (:mod:`spikegpt_neuro.remarks`): more bits per token than guessing needs, LIF neurons that
+    never or always fire, many saturations.
+
     Examples
     --------
     >>> graph = sgn.convert("model.pth", vocab="vocab.json", calibration="text.txt")
@@ -70,13 +83,23 @@ def convert(
     4
     """
     model = read_model(checkpoint, vocab=vocab, compat=compat)
-    return lower(
+    tokens = calibration_tokens(model, calibration, unknown)
+    graph = lower(
         model,
-        calibration_tokens(model, calibration, unknown),
+        tokens,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         progress=progress,
     )
+    for text in (*model.remarks, *_findings(graph, tokens)):
+        remark(text)
+    return graph
+
+
+def _findings(graph: SpikingGraph, calibration: NDArray[np.int64]) -> tuple[str, ...]:
+    """What is odd about a converted graph on the beginning of the text that calibrated it."""
+    checked = calibration_windows(calibration)[0][:CHECKED_TOKENS]
+    return score(graph, checked).remarks if len(checked) > 1 else ()
 
 
 def read_model(
@@ -95,13 +118,14 @@ def calibration_tokens(
     if isinstance(calibration, np.ndarray):
         return check_token_ids(calibration, model.shape.vocab_size)
     if model.vocabulary is None:
+        refused = "; ".join(model.refused_vocabularies)
         raise UnsupportedInput(
             f"{model.provenance.file}: no vocabulary in or beside it for "
-            f"{model.shape.vocab_size} token ids; give one (vocab=...)"
+            f"{model.shape.vocab_size} token ids{refused and f' ({refused})'}; give one (vocab=...)"
         )
     if calibration is None:
         return model.vocabulary.encode(training_part(python_documentation()), unknown="replace")
-    return model.vocabulary.encode(read_text(calibration), unknown=unknown)
+    return ids_of_file(calibration, model.vocabulary, unknown)
 
 
 def load(path: PathLike) -> SpikingGraph:
@@ -160,7 +184,11 @@ def float_model(
 class Described(Result):
     """What an artifact or a checkpoint holds; what a kind does not have is None.
 
-    ``kind``  ``"artifact"`` or ``"checkpoint"``. ``embedding``: ``"binary"`` or ``"real"``.
+    ``kind``             ``"artifact"`` or ``"checkpoint"``.
+    ``embedding``        ``"binary"`` or ``"real"``.
+    ``vocabulary_file``  the name of the file that the vocabulary was read from; None for none,
+                         and for bytes that were assumed because of 256 token ids.
+    ``remarks``          what a person should know of how a checkpoint was read.
     """
 
     kind: str
@@ -173,12 +201,14 @@ class Described(Result):
     source_sha256: str | None
     source_file: str | None
     source_format: str | None
+    vocabulary_file: str | None = None
     weight_bits: int | None = None
     activation_bits: int | None = None
     populations: int | None = None
     neurons: int | None = None
     synapses: int | None = None
     tool_version: str | None = None
+    remarks: tuple[str, ...] = ()
 
     HEADLINE: ClassVar[tuple[str, ...]] = ("kind", "layers", "width", "vocab_size", "parameters")
 
@@ -217,6 +247,7 @@ def _of_graph(graph: SpikingGraph) -> Described:
         source_sha256=origin.get("source_sha256"),
         source_file=origin.get("source_file"),
         source_format=origin.get("source_format"),
+        vocabulary_file=origin.get("vocabulary_file"),
         weight_bits=graph.weight_bits,
         activation_bits=graph.activation_bits,
         populations=len(graph.populations),
@@ -229,7 +260,17 @@ def _of_graph(graph: SpikingGraph) -> Described:
 def _of_checkpoint(model: SpikeGPT) -> Described:
     origin = model.provenance
     shape = _of_shape(model.shape, model.vocabulary)
-    return Described("checkpoint", *shape, origin.sha256, origin.file, origin.format)
+    for text in model.remarks:
+        remark(text)
+    return Described(
+        "checkpoint",
+        *shape,
+        source_sha256=origin.sha256,
+        source_file=origin.file,
+        source_format=origin.format,
+        vocabulary_file=origin.vocabulary_file,
+        remarks=model.remarks,
+    )
 
 
 def _of_shape(

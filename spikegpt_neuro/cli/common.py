@@ -6,11 +6,11 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
 
@@ -23,8 +23,9 @@ from spikegpt_neuro.api.choices import (
     options_for,
     timing_names,
 )
-from spikegpt_neuro.cli.session import Invocation
+from spikegpt_neuro.cli.session import Invocation, as_typed
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.remarks import REMARKS
 
 if TYPE_CHECKING:
     from spikegpt_neuro.running import Progress
@@ -40,10 +41,19 @@ class Output:
 
     as_json: bool
     quiet: bool
+    told: list[str] = field(default_factory=list)
 
     def result(self, values: Mapping[str, object]) -> None:
-        """Print a verb's figures: one JSON object, or one line per figure."""
+        """Print a verb's figures: one JSON object, or one line per figure.
+
+        Remarks told so far are ``remarks`` of the object; a person has read them already.
+        """
+        given, values = values, dict(values)
+        own = cast(Iterable[str], values.pop("remarks", None) or ())
         if self.as_json:
+            remarks = list(dict.fromkeys([*map(as_typed, own), *self.told]))
+            if remarks or "remarks" in given:
+                values["remarks"] = remarks
             click.echo(json.dumps(values, ensure_ascii=False))
             return
         width = max(map(len, values))
@@ -118,18 +128,37 @@ def verb(function: Function) -> Function:
         invocation = click.get_current_context().find_object(Invocation)
         if invocation is not None:
             invocation.debug = debug
-        with _remarks(quiet):
-            function(Output(as_json, quiet), **options)
+        out = Output(as_json, quiet)
+        with _remarks(out):
+            function(out, **options)
 
     return wrapped  # type: ignore[return-value]
 
 
+class Log(logging.StreamHandler[TextIO]):
+    """Shows on standard error what the library logs, and keeps its remarks."""
+
+    def __init__(self, out: Output) -> None:
+        super().__init__(sys.stderr)
+        self.out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        is_remark = record.name == REMARKS.name
+        if is_remark:
+            self.out.told.append(self.format(record))
+        if not (is_remark and self.out.quiet):
+            super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return as_typed(super().format(record))
+
+
 @contextmanager
-def _remarks(quiet: bool) -> Iterator[None]:
+def _remarks(out: Output) -> Iterator[None]:
     """Show what the library logs on standard error, for as long as a verb runs."""
     log = logging.getLogger("spikegpt_neuro")
-    handler = logging.StreamHandler(sys.stderr)
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    handler = Log(out)
+    log.setLevel(logging.WARNING if out.quiet else logging.INFO)
     log.addHandler(handler)
     try:
         yield

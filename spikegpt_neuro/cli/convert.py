@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import Compat
     from spikegpt_neuro.vocabulary import Unknown
 
+SHOWN = ("layers", "width", "vocab_size", "parameters", "vocabulary", "vocabulary_file")
 BITS = click.Choice(["4", "6", "8"])
 
 
@@ -52,8 +53,8 @@ def convert(
 ) -> None:
     """Convert the checkpoint CKPT to an all-integer spiking graph.
 
-    CKPT is an upstream .pth, a myelin .pt, or a directory with config.json and
-    model.safetensors.
+    CKPT is an upstream .pth, a myelin .pt, a directory with config.json and
+    model.safetensors, or hf:OWNER/NAME[@REVISION][/FILE] on a model hub.
     """
     from spikegpt_neuro import api
     from spikegpt_neuro.files import check_output_directory
@@ -78,9 +79,10 @@ def convert(
     out.result(
         {
             "artifact": output,
-            **{name: found[name] for name in ("layers", "width", "vocab_size", "parameters")},
+            **{name: found[name] for name in SHOWN},
             "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
             "seconds": time.perf_counter() - begin,
             "peak_rss_bytes": peak_rss_bytes(),
+            "remarks": (),
         }
     )

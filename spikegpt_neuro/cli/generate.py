@@ -57,7 +57,13 @@ def generate(
     options: dict[str, Any],
     unknown: Unknown,
 ) -> None:
-    """Continue PROMPT with the artifact DIR; the new text streams to standard output."""
+    """Continue PROMPT with the artifact DIR; the new text streams to standard output.
+
+    PROMPT is the text itself, or - for standard input. A character model gets it as upstream's
+    script gives it: a newline in front, no spaces around lines, no empty lines.
+    """
+    from pathlib import Path
+
     from spikegpt_neuro import api
 
     def show(piece: str) -> None:
@@ -65,7 +71,7 @@ def generate(
 
     found = api.generate(
         api.load(artifact),
-        prompt,
+        Path(prompt) if prompt == "-" else prompt,
         count,
         temperature=temperature,
         top_p=top_p,

@@ -135,11 +135,16 @@ def _channel_mix_shapes(prefix: str, d: int, hidden: int) -> dict[str, tuple[int
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model came from: file name, file format, sha256 of the weights file."""
+    """Where a model came from: file name, file format, sha256 of the weights file.
+
+    ``vocabulary_file``: the name of the file that its vocabulary was read from; None for none,
+    and for bytes that were assumed.
+    """
 
     file: str
     format: str
     sha256: str
+    vocabulary_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ class SpikeGPT:
     ``tensors`` may be lazy: indexing gives a float array of the shape listed by
     :meth:`ModelShape.tensor_shapes` (``time_mix_*`` flattened to ``(d,)``).
     ``remarks``: what a person should know of how it was read.
+    ``refused_vocabularies``: vocabulary files beside it that do not fit, and why.
     """
 
     shape: ModelShape
@@ -156,6 +162,7 @@ class SpikeGPT:
     provenance: Provenance
     vocabulary: Vocabulary | None = None
     remarks: tuple[str, ...] = ()
+    refused_vocabularies: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shape = self.shape

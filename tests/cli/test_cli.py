@@ -107,7 +107,8 @@ def test_convert_reports_what_it_wrote(converted: tuple[Path, Done]) -> None:
     report = done.json
     assert list(report) == [
         *("artifact", "layers", "width", "vocab_size"),
-        *("parameters", "bytes", "seconds", "peak_rss_bytes"),
+        *("parameters", "vocabulary", "vocabulary_file"),
+        *("bytes", "seconds", "peak_rss_bytes", "remarks"),
     ]
     assert (report["layers"], report["width"], report["vocab_size"]) == (4, 128, 96)
     assert report["parameters"] == 882_688
