@@ -191,7 +191,7 @@ def save_profile(
     or would build on itself.
     """
     check_profile_path(path, force)
-    with atomic_file(path) as new:
+    with atomic_file(path, force=force) as new:
         new.write_text(profile_text(found, base, measured), "utf-8")
         load_profile(new, becomes=path)
 
