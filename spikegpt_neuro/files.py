@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.errors import CannotWrite
 from spikegpt_neuro.renames import put, replace_directory
-from spikegpt_neuro.workplace import NEW, OLD, PLACED, sweep, workplace
+from spikegpt_neuro.workplace import NEW, OLD, note_data, sweep, workplace
 
 BLOCK_BYTES = 1 << 20
 DATA_SUFFIXES = (".data", ".1.data")
@@ -163,12 +163,12 @@ def atomic_file(path: Path, *, force: bool | None = None) -> Iterator[Path]:
         with workplace(target) as folder:
             new = folder / NEW / target.name
             yield new
-            data = [
-                n for suffix in DATA_SUFFIXES if (n := new.with_name(new.name + suffix)).exists()
-            ]
+            names = [target.name + suffix for suffix in DATA_SUFFIXES]
+            data = [file for file in new.parent.iterdir() if file.name in names]
             former = _data_of(target, data) if replacing else []
+            if data or former:
+                note_data(folder, data, former)
             for file in data:
-                (folder / PLACED).write_bytes(os.fsencode(file.name))
                 if replacing and target.with_name(file.name).exists():  # not from data_file
                     target.unlink(missing_ok=True)
                 _place(file, target.with_name(file.name), replacing)
@@ -193,7 +193,7 @@ def data_file(new: Path, path: Path) -> Path:
 def _data_of(model: Path, new: Sequence[Path]) -> list[Path]:
     """Data files beside ``model`` that it names and that its successor's data do not replace."""
     names = {model.name + suffix for suffix in DATA_SUFFIXES} - {data.name for data in new}
-    found = [data for name in sorted(names) if (data := model.with_name(name)).exists()]
+    found = [model.with_name(name) for name in names.intersection(os.listdir(model.parent))]
     if model.suffix not in WITH_DATA or not found or not model.stat().st_size:
         return []
     with (

@@ -45,7 +45,11 @@ def replace_directory(new: Path, target: Path, aside: Path) -> None:
 
 
 def _replace_in_order(new: Path, target: Path, aside: Path) -> None:
-    target.rename(aside)
+    try:
+        target.rename(aside)
+    except FileNotFoundError:
+        put(new, target)
+        return
     try:
         new.rename(target)
     except OSError:

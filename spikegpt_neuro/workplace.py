@@ -6,11 +6,12 @@
         owner    locked by the process that works here; host, and the name of the output
         new      what takes the output's name in the end (a directory), or holds what does (a file)
         old      the former output, between two renames (:mod:`spikegpt_neuro.renames`)
-        placed   name of a data file that went to its place before its model
+        data     names of data files: the new model's, which go to their place before it, and the
+             former one's, which go when it is there
 
 The kernel drops the lock with the process. Whoever next writes into the same directory takes the
 lock of a dead one, undoes what was half done, and removes it. A directory whose lock is held, that
-belongs to another host, or that has no ``owner`` of ours in it is left alone.
+belongs to another host or user, or that has no ``owner`` of ours in it is left alone.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-OWNER, NEW, OLD, PLACED = "owner", "new", "old", "placed"
+OWNER, NEW, OLD, DATA = "owner", "new", "old", "data"
 PROGRAM = "spikegpt-neuro"
 SUFFIX = ".partial"
 NAME = re.compile(r"\..*\.[a-z0-9_]{8}\.partial", re.DOTALL)
@@ -52,6 +54,12 @@ def workplace(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def note_data(folder: Path, placed: Sequence[Path], former: Sequence[Path]) -> None:
+    """Write down which data files a model brings and which it ends, before any is moved."""
+    note = {"placed": [file.name for file in placed], "former": [file.name for file in former]}
+    (folder / DATA).write_text(json.dumps(note), encoding="utf-8")
+
+
 def sweep(parent: Path) -> None:
     """Undo and remove what processes that died left in ``parent``."""
     try:
@@ -61,7 +69,8 @@ def sweep(parent: Path) -> None:
         return
     for folder in found:
         with suppress(OSError):
-            if folder.is_dir() and not folder.is_symlink():
+            about = folder.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
                 _sweep(folder)
 
 
@@ -158,10 +167,20 @@ def _undo(folder: Path, owner: dict[str, Any]) -> None:
     target = folder.parent / name
     if (folder / OLD).exists() and not os.path.lexists(target):
         (folder / OLD).rename(target)
-    if (folder / PLACED).exists() and (folder / NEW / name).exists():
-        data = Path((folder / PLACED).read_text(encoding="utf-8", errors="surrogateescape")).name
-        if data and not (folder / NEW / data).exists():
+    for data in _needless_data(folder, came=not (folder / NEW / name).exists()):
+        if data.startswith(f"{name}.") and data.endswith(".data") and "/" not in data:
             (folder.parent / data).unlink(missing_ok=True)
+
+
+def _needless_data(folder: Path, came: bool) -> list[str]:
+    """Names of data files that stand beside the output for nothing, if the model came or not."""
+    try:
+        note = json.loads((folder / DATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # killed before anything moved
+        return []
+    if came:
+        return list(note["former"])
+    return [name for name in note["placed"] if not (folder / NEW / name).exists()]
 
 
 def _remove(folder: Path) -> None:
