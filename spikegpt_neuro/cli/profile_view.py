@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.table import Table
 
+from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.energy.pricing import CATEGORY_OF
 from spikegpt_neuro.energy.record import CATEGORIES
 from spikegpt_neuro.energy.tables import SYSTEM
@@ -32,7 +32,7 @@ def show(figures: Figures) -> None:
         console.print(_operations(figures))
     console.print(_kinds(figures))
     for remark in _remarks(figures):
-        click.echo(remark)
+        say(remark)
 
 
 def show_side_by_side(found: Sequence[Figures]) -> None:
@@ -42,7 +42,7 @@ def show_side_by_side(found: Sequence[Figures]) -> None:
     for table in (_totals(found, differing), _categories(found, differing)):
         console.print(table)
     for reason in dict.fromkeys(f"{f['hardware']}: {f['error']}" for f in found if "error" in f):
-        click.echo(reason)
+        say(reason)
 
 
 def show_comparison(rows: Sequence[Figures]) -> None:
