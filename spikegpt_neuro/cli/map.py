@@ -94,12 +94,10 @@ def _show_refused(out: Output, error: DoesNotFit) -> None:
 
 def _table(found: Placed) -> None:
     """One row per chip."""
-    from rich.console import Console
-    from rich.table import Table
+    from spikegpt_neuro.cli import tables
 
-    table = Table("chip", "cores", "neurons", "synaptic memory", "full", "holds")
-    for column in table.columns[:-1]:
-        column.justify = "right"
+    heads = ("chip", "cores", "neurons", "synaptic memory", "full", "holds")
+    table = tables.table(*heads, left=("holds",))
     for row in found.by_chip():
         table.add_row(
             str(row["chip"]),
@@ -109,4 +107,4 @@ def _table(found: Placed) -> None:
             f"{row['utilization']:.1%}",
             row["holds"],
         )
-    Console().print(table)
+    tables.show(table, wrapped="holds")

@@ -1,4 +1,4 @@
-"""Standard streams as they are handed over: closed, full, in any encoding, with a reader that leaves.
+"""Standard streams as they are handed over: closed, full, in any encoding, with nobody reading.
 
 Figures that cannot be delivered end a verb with an error; remarks that cannot are dropped.
 """
@@ -17,7 +17,7 @@ from spikegpt_neuro.errors import CannotWrite
 
 REPLACED = "spikegpt-neuro"
 """Name of the error handler of what an encoding lacks."""
-IN_ASCII = {"µ": "u", "×": "x", "…": "...", "–": "-"}
+IN_ASCII = {"µ": "u"}
 
 
 class ReaderLeft(Exception):
