@@ -107,4 +107,4 @@ def _table(found: Placed) -> None:
             f"{row['utilization']:.1%}",
             row["holds"],
         )
-    tables.show(table, wrapped="holds")
+    tables.show(table, wrapped=("holds",))

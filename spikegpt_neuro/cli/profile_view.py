@@ -29,7 +29,7 @@ def show(figures: Figures) -> None:
         tables.show(_layers(figures))
     if figures["by_operation"]:
         tables.show(_operations(figures))
-    tables.show(_kinds(figures), wrapped="constants")
+    tables.show(_kinds(figures), wrapped=("constants",))
     for remark in _remarks(figures):
         say(remark)
 

@@ -44,7 +44,7 @@ def _table(profile: Profile) -> None:
         )
         value = _shown(constant.value)
         table.add_row(key, value, constant.unit, constant.kind, bounds, source)
-    tables.show(table, wrapped="source")
+    tables.show(table, wrapped=("value", "low .. high", "source"))
     for number, source in enumerate(sources, start=1):
         say(f"({number}) {source}")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 PADDING, RULE = 2, 1
-LEAST = 32  # cells of a column whose words wrap, if it has so many
+LEAST = 20  # cells of a column whose words wrap, if it has so many
 
 
 def table(*heads: str, left: Collection[str] = (), title: str | None = None) -> Table:
@@ -20,27 +20,31 @@ def table(*heads: str, left: Collection[str] = (), title: str | None = None) -> 
     return Table(*columns, title=title, title_justify="left")
 
 
-def show(made: Table, wrapped: str | None = None) -> None:
-    """Print a table as wide as the terminal; the column headed ``wrapped`` gives way.
+def show(made: Table, wrapped: Collection[str] = ()) -> None:
+    """Print a table as wide as the terminal; the columns headed ``wrapped`` give way.
 
     Where the others need more, the lines are longer than the terminal: nothing is cut.
     """
     console = Console(markup=False, emoji=False)
-    widths = [_longest(column, whole=True) for column in made.columns]
+    widths = [
+        _narrowest(column) if column.header in wrapped else _longest(column, "\n")
+        for column in made.columns
+    ]
     frame = RULE + len(widths) * (PADDING + RULE)
     for index, column in enumerate(made.columns):
-        if column.header == wrapped:
-            spare = console.width - frame - sum(widths) + widths[index]
-            column.no_wrap = False
-            least = max(LEAST, _longest(column, whole=False))
-            widths[index] = min(widths[index], max(least, spare))
-        column.width = widths[index]
+        spare = max(0, console.width - frame - sum(widths))
+        widths[index] = min(_longest(column, "\n"), widths[index] + spare)
+        column.width, column.no_wrap = widths[index], column.header not in wrapped
     console.width = max(console.width, frame + sum(widths))
     console.print(made)
 
 
-def _longest(column: Column, whole: bool) -> int:
-    """Cells of its longest line, or of its longest word."""
-    texts = [str(column.header), *map(str, column.cells)]
-    parts = (text.split("\n") if whole else text.split() for text in texts)
-    return max((cell_len(part) for found in parts for part in found), default=0)
+def _narrowest(column: Column) -> int:
+    """Cells of a column whose words wrap: none is cut, and it does not become a tower."""
+    return min(_longest(column, "\n"), max(LEAST, _longest(column, None)))
+
+
+def _longest(column: Column, parted_at: str | None) -> int:
+    """Cells of its longest line, or of its longest word (None)."""
+    texts = map(str, (column.header, *column.cells))
+    return max((cell_len(part) for text in texts for part in text.split(parted_at)), default=0)
