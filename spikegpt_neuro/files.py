@@ -46,6 +46,15 @@ def sha256_of(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+def readable(name: str) -> str:
+    """A file's name as text that any document can hold: bytes that are no UTF-8 as ``\\xff``."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name
+
+
 def check_output_directory(path: Path, force: bool, is_ours: Callable[[Path], bool]) -> None:
     """Raise unless a directory may be written at ``path``: before any long work.
 
