@@ -235,15 +235,22 @@ def _refusals(path: Path) -> Iterator[None]:
             "choose another output or pass force=True"
         ) from error
     except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "choose another output")
-        what = error.strerror or str(error)
-        raise CannotWrite(f"{path} cannot be written: {what}; {remedy}") from error
+        raise _refused(path, error) from error
+    except CannotWrite as error:  # of a part of it, which has a name that the user never saw
+        if isinstance(error.__cause__, OSError):
+            raise _refused(path, error.__cause__) from error.__cause__
+        raise
     except (RuntimeError, ValueError) as error:  # a circle of links, NUL in a name
         if not _is_no_path(path):
             raise
         raise CannotWrite(
             f"{path!s:.200} cannot be written: {error}; choose another name"
         ) from error
+
+
+def _refused(path: Path, error: OSError) -> CannotWrite:
+    remedy = REMEDIES.get(error.errno or 0, "choose another output")
+    return CannotWrite(f"{path} cannot be written: {error.strerror or error}; {remedy}")
 
 
 def _is_no_path(path: Path) -> bool:

@@ -8,6 +8,7 @@ the system first refused; that is raised when the library is through.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,19 @@ from typing import Any
 
 
 class _Patient(io.RawIOBase):
-    """A file that never fails while it is written; ``refusal`` is what the system said."""
+    """A file that never fails while it is written; ``refusal`` is what the system said.
+
+    A library that was interrupted may still write when the file is gone.
+    """
 
     def __init__(self, file: io.FileIO) -> None:
-        self._file = file
+        self._file: io.FileIO | None = file
+        self._at = 0
         self.refusal: OSError | None = None
+
+    def release(self) -> None:
+        """Leave the file alone from now on."""
+        self._file = None
 
     def readable(self) -> bool:
         return True
@@ -31,34 +40,42 @@ class _Patient(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        end = os.fstat(self._file.fileno()).st_size if self._file is not None else 0
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: end}[whence]
+        return self._at
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._at
 
     def readinto(self, buffer: Any) -> int:
         """What was refused reads as zeros."""
         view = memoryview(buffer).cast("B")
-        done = self._file.readinto(view) or 0
-        view[done:] = bytes(len(view) - done)
+        found = b"" if self._file is None else os.pread(self._file.fileno(), len(view), self._at)
+        view[:] = found.ljust(len(view), b"\0")
+        self._at += len(view)
         return len(view)
 
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
         size = len(rest)
-        try:
-            while rest and self.refusal is None:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            self.refusal = error
+        if self._file is not None and self.refusal is None:
+            try:
+                self._file.seek(self._at)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                self.refusal = error
+        self._at += size
         return size
 
     def truncate(self, size: int | None = None) -> int:
-        try:
-            return self._file.truncate(size)
-        except OSError as error:
-            self.refusal = self.refusal or error
-            return self._file.tell() if size is None else size
+        wanted = self._at if size is None else size
+        if self._file is not None:
+            try:
+                self._file.truncate(wanted)
+            except OSError as error:
+                self.refusal = self.refusal or error
+        return wanted
 
 
 @contextmanager
@@ -68,8 +85,10 @@ def hdf5_file(path: Path) -> Iterator[io.RawIOBase]:
         patient = _Patient(file)
         try:
             yield patient
-        except Exception:  # of reading back what could not be written
+        except Exception:  # perhaps of reading back what could not be written
             if patient.refusal is None:
                 raise
+        finally:
+            patient.release()
         if patient.refusal is not None:
             raise patient.refusal
