@@ -1,8 +1,8 @@
 """Every verb that writes: what to type, for tests of outputs; and killed at random moments.
 
-``python writing_verbs.py FOLDER NAME KILLS SEED``: FOLDER holds what :func:`prepare` made. Prints, as
-JSON, what each kill left and what stood there after the next run. A process with everything imported
-forks one for each run, so that most of the moments lie in the work.
+``python writing_verbs.py FOLDER NAME KILLS SEED``: FOLDER holds what :func:`prepare` made. Prints,
+as JSON, what each kill left and what stood there after the next run. A process with everything
+imported forks one for each run, so that most of the moments lie in the work.
 """
 
 from __future__ import annotations
