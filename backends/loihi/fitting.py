@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.backends.loihi.comparison import COUNTED
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
-from spikegpt_neuro.files import atomic_file, check_output_file
+from spikegpt_neuro.files import atomic_file, check_output_file, readable
 from spikegpt_neuro.hardware.profile import Profile, load_profile, profile_names
 
 ABSORBED = {
@@ -191,7 +191,7 @@ def save_profile(
     or would build on itself.
     """
     check_profile_path(path, force)
-    with atomic_file(path) as new:
+    with atomic_file(path, force=force) as new:
         new.write_text(profile_text(found, base, measured), "utf-8")
         load_profile(new, becomes=path)
 
@@ -240,5 +240,5 @@ def _constant(value: float, unit: str, kind: str, source: str, note: str = "") -
 
 def _quoted(text: str) -> str:
     """A TOML basic string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = readable(text).replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'

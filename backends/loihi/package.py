@@ -30,6 +30,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,9 @@ def write_package(
         "time_limit": backend.time_limit,
     }
     installed = profile.name in profile_names()
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, force=force) as folder:
         graph.save(str(folder / ARTIFACT))
-        np.save(folder / TOKENS, np.asarray(tokens, np.int64))
+        (folder / TOKENS).write_bytes(_saved(np.asarray(tokens, np.int64)))
         plan.placement().save(folder / PLACEMENT)
         if not installed:
             shutil.copy(profile.file, folder / OWN_PROFILE)
@@ -146,6 +147,13 @@ def write_package(
         "trips": len(plan.deployment.trips),
         "run": f"sh {shlex.quote(str(path / 'run.sh'))}",
     }
+
+
+def _saved(tokens: NDArray[np.int64]) -> bytes:
+    """The content of an .npy file; numpy itself would not say why it cannot write one."""
+    content = BytesIO()
+    np.save(content, tokens)
+    return content.getvalue()
 
 
 def _copy_library(lib: Path) -> None:

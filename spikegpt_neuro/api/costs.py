@@ -90,7 +90,7 @@ class TokenCost(Result):
         """Write the record as JSON; :func:`fit` reads it."""
         target = Path(path)
         check_output_file(target, force)
-        write_atomically(target, json.dumps(to_json(self.record)) + "\n")
+        write_atomically(target, json.dumps(to_json(self.record)) + "\n", force=force)
         return target
 
 

@@ -103,7 +103,7 @@ def report(
         context=context,
         command=command,
     )
-    write_atomically(target, render(material))
+    write_atomically(target, render(material), force=force)
     return Report(target)
 
 

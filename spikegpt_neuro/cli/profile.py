@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from spikegpt_neuro.cli.common import (
     unknown_option,
     verb,
 )
+from spikegpt_neuro.cli.streams import json_text, say
 from spikegpt_neuro.errors import CannotWrite, CheckFailed, UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def profile(
         raise UsageError(
             "--placement says where embedding and head are; leave them out of --compare"
         )
+    if output is not None and not dry_run:
+        check_output_file(Path(output), force)
     graph, source = api.load(artifact), source_of(text, prompt)
     if dry_run and output is not None:
         job: dict[str, Any] = {"tokens": count, "unknown": unknown, "force": force, **options}
@@ -149,8 +151,6 @@ def profile(
     if axes:
         _side_by_side(out, api.compare(graph, axes, source, options=options, **common))
         return
-    if output is not None:
-        check_output_file(Path(output), force)  # before hardware time is spent
     found = api.profile(graph, source, **common, **options)
     if output is not None:
         _save(out, found, output, force)
@@ -172,7 +172,7 @@ def _save(out: Output, found: TokenCost, output: str, force: bool) -> None:
         if out.as_json:
             out.result({"record": record})
         else:
-            click.echo(json.dumps(record))
+            say(json_text(record))
         raise
 
 
@@ -231,7 +231,7 @@ def _side_by_side(out: Output, found: Compared) -> None:
     """Every profile; one that does not fit keeps its place, with the reason."""
     profiles = found.to_dict()["profiles"]
     if out.as_json:
-        click.echo(json.dumps(profiles, ensure_ascii=False))
+        out.document(profiles)
     else:
         from spikegpt_neuro.cli.profile_view import show_side_by_side
 
