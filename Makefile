@@ -1,11 +1,13 @@
 # Every target starts from a bare clone: `make demo` and `make test` build .venv first.
 #
 #   PYTHON=python3.12   the interpreter that .venv is made with (3.10 to 3.13)
-#   TORCH=              leaves torch out: everything but reading .pth and .pt files works
+#   FUZZ="--inputs 200000 --seed 1"   what `make fuzz` does; without it, an hour
+#   TORCH=              leaves torch out: everything but bench's opponent works
 
 PYTHON ?= python3
 TORCH ?= torch
 WORKERS ?= 2
+FUZZ ?= --seconds 3600
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -18,7 +20,7 @@ DOUBLE := tests/support/loihi_double
 # Other simulators, which the tests compare exports with; where one cannot be had, its tests skip.
 PEERS := sanafe $(if $(TORCH),loguru neurobench nirtorch norse snntorch 'spikingjelly>=2')
 
-.PHONY: venv test test-all coverage lint types demo clean
+.PHONY: venv test test-all fuzz coverage lint types demo clean
 
 venv: $(STAMP)
 
@@ -33,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	  exit 1; }; fi
 	$(PIP) install -q -c constraints.txt numpy scipy networkx asteval scikit-learn
 	$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-nc
-	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,nir,netx,report,cluster,frame,dev]'
+	PYTHONWARNINGS=ignore $(PIP) install -q -c constraints.txt --no-build-isolation -e '.[onnx,hub,nir,netx,report,cluster,frame,dev]'
 	@for peer in $(PEERS); do $(PIP) install -q -c constraints.txt --no-deps "$$peer" \
 	  || echo "left out: $$peer (its tests skip)" >&2; done
 	@$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-dl \
@@ -46,6 +48,10 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# Damaged and changed files of every kind; tests/support/fuzzing/__main__.py says more.
+fuzz: $(STAMP)
+	PYTHONPATH=tests/support $(BIN)/python -m fuzzing --workers $(WORKERS) $(FUZZ)
 
 # Which lines the fast suite reaches; shown, no limit. Compiled kernels are not seen.
 coverage: $(STAMP)

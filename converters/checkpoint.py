@@ -8,6 +8,7 @@ wrong with the file.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.converters.mapped_file import drop_pages
+from spikegpt_neuro.converters.selection import select
 from spikegpt_neuro.converters.settings import (
     Options,
     Statement,
@@ -24,6 +26,7 @@ from spikegpt_neuro.converters.settings import (
     settle,
     statements_beside,
 )
+from spikegpt_neuro.converters.vocabularies import VocabularyOf, find_vocabulary
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.layers import block_of
@@ -33,29 +36,14 @@ from spikegpt_neuro.model.spikegpt import (
     Provenance,
     SpikeGPT,
 )
-from spikegpt_neuro.vocabulary import (
-    BYTES,
-    ByteVocabulary,
-    Vocabulary,
-    read_vocabulary,
-)
+from spikegpt_neuro.signatures import FIRST_BYTES, FOREIGN, what_it_is
 
-__all__ = ["LazyTensors", "Options", "RawTensor", "Reader", "Statement", "VocabularyOf", "build"]
-__all__ += ["canonical_name", "check_readable"]
-
-GIT_LFS_MAGIC = b"version https://git-lfs"
-NAMES_SHOWN = 3
-UPSTREAM_OPTIONAL = {
-    "head_q": "the QK head (RWKV_HEAD_QK_DIM > 0)",
-    "head_k": "the QK head (RWKV_HEAD_QK_DIM > 0)",
-    "copy_mask": "the QK head (RWKV_HEAD_QK_DIM > 0)",
-    "pos_emb": "a position embedding",
-    "pos_emb_x": "a position embedding",
-    "pos_emb_y": "a position embedding",
-}
-
-VocabularyOf = Callable[[int], Vocabulary]
-"""Makes the vocabulary stored in a checkpoint, given the model's number of token ids."""
+NAME_CHARACTERS = 200
+DIMENSIONS = 8
+"""More than any tensor of a model has; numpy holds 64 at most."""
+SHARED_AT_MOST = 64
+SHARED_BYTES = 1 << 30
+"""A model larger than this takes at most :data:`SHARED_AT_MOST` times what its file holds."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +80,31 @@ class RawTensor:
         """float64 as it is, everything else as float32; a view where nothing changes."""
         if self.is_bfloat16:
             return (self.array.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        if self.array.dtype == np.float64:
-            return self.array
+        if self.array.dtype.itemsize == np.dtype(np.float64).itemsize:
+            return self.array.astype(np.float64, copy=False)
         return self.array.astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Entries(Mapping[str, RawTensor]):
+    """What a file holds: tensors that are opened when they are asked for.
+
+    ``others``    entries that are no tensors, and what they are.
+    ``settings``  what the file says beside its tensors.
+    """
+
+    openers: Mapping[str, Callable[[], RawTensor]] = field(repr=False)
+    others: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, name: str) -> RawTensor:
+        return self.openers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.openers)
+
+    def __len__(self) -> int:
+        return len(self.openers)
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ class LazyTensors(Mapping[str, FloatArray]):
 def build(
     path: Path,
     format_name: str,
-    weights_file: Path,
+    weights_file: Path | Sequence[Path],
     raw: Mapping[str, RawTensor],
     *,
     options: Options,
@@ -135,95 +145,127 @@ def build(
     stated: Sequence[Statement] = (),
     stored_vocabulary: VocabularyOf | None = None,
 ) -> SpikeGPT:
-    """Check ``raw`` and assemble the model.
+    """Find the one SpikeGPT in ``raw``, check it and assemble the model.
 
-    ``options`` are the format's own; ``stated`` is what the checkpoint says inside, heard together
-    with the configurations beside it and compared with what the tensors show. The vocabulary is
-    the file ``vocab``, else the one stored in the checkpoint, else one beside it whose size fits,
-    else bytes where the model has 256 token ids, else none.
+    ``weights_file`` is the file that holds the tensors, or all of them where they are several.
+    ``options`` are the format's own; ``stated`` is what the checkpoint says inside. With what
+    ``raw`` says beside its tensors and the configurations beside the file it is heard, and compared
+    with what the tensors show. The vocabulary is the file ``vocab``, else the one stored in the
+    checkpoint, else one beside it whose size fits, else bytes where the model has 256 token ids,
+    else none.
     """
-    tensors = _canonical_names(raw, path)
-    statements = (*stated, *statements_beside(path))
+    files = (weights_file,) if isinstance(weights_file, Path) else tuple(weights_file)
+    statements = (*stated, *_inside(raw, path), *statements_beside(path))
+    tensors, remarks = _selected(raw, statements, path)
     options = settle(options, statements)
     shape = _infer_shape(tensors, options, path)
-    _check_names(tensors, shape, path)
     for statement in statements:
         check_sizes(statement, shape)
     _check_shapes(tensors, shape, path)
+    _check_size(tensors, files, path)
     _check_finite(tensors, path)
+    found = find_vocabulary(path, shape.vocab_size, vocab, stored_vocabulary)
     return SpikeGPT(
         shape=shape,
         tensors=LazyTensors(tensors, shape.tensor_shapes()),
-        provenance=Provenance(path.name, format_name, sha256_of(weights_file)),
-        vocabulary=_find_vocabulary(path, shape.vocab_size, vocab, stored_vocabulary),
+        provenance=Provenance(path.name, format_name, sha256_of(*files), found.file),
+        vocabulary=found.vocabulary,
+        remarks=(*remarks, *found.remarks),
+        refused_vocabularies=found.refused,
         lif_origin=options.origin,
     )
 
 
+def _inside(raw: Mapping[str, RawTensor], path: Path) -> Iterator[Statement]:
+    """What a file says beside its tensors."""
+    if isinstance(raw, Entries) and raw.settings:
+        yield Statement(str(path), raw.settings, path.name)
+
+
+def check_exists(path: Path) -> None:
+    """Raise a clear error for what is missing or no regular file (a pipe would be waited for)."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UnsupportedInput(f"{path}: cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise UnsupportedInput(f"{path}: no regular file; give a file, or a folder that holds it")
+
+
 def check_readable(path: Path) -> None:
-    """Raise a clear error for a missing or empty file and for a Git LFS pointer."""
+    """Raise a clear error for what is no file, is missing, empty, or something else by its bytes.
+
+    A Git LFS pointer, an HTML page, a file of another tool: see
+    :mod:`spikegpt_neuro.signatures`.
+    """
+    check_exists(path)
     try:
         with path.open("rb") as file:
-            head = file.read(len(GIT_LFS_MAGIC))
+            head = file.read(FIRST_BYTES)
     except OSError as error:
         raise UnsupportedInput(f"{path}: cannot be read: {error.strerror}") from error
     if not head:
         raise UnsupportedInput(f"{path}: the file is empty")
-    if head == GIT_LFS_MAGIC:
-        raise UnsupportedInput(
-            f"{path}: a Git LFS pointer, not the weights; fetch them with: git lfs pull"
-        )
+    if what := what_it_is(head, (FOREIGN,)):
+        raise UnsupportedInput(f"{path}: {what}")
 
 
-def canonical_name(name: str) -> str:
-    """Upstream's name of a tensor that was wrapped (DataParallel, torch.compile) or renamed.
+def joined(parts: Mapping[Path, Entries], path: Path) -> Entries:
+    """The tensors of several files; one that two of them hold is an error."""
+    openers: dict[str, Callable[[], RawTensor]] = {}
+    holder: dict[str, Path] = {}
+    for file, entries in parts.items():
+        for name, opener in entries.openers.items():
+            if name in holder:
+                raise UnsupportedInput(
+                    f"{path}: {name} is stored twice, in {holder[name].name} and in {file.name}"
+                )
+            openers[name], holder[name] = opener, file
+    others = {name: kind for entries in parts.values() for name, kind in entries.others.items()}
+    stated = {key: value for entries in parts.values() for key, value in entries.settings.items()}
+    return Entries(openers, others, stated)
 
-    >>> canonical_name("module.blocks.0._orig_mod.ffn_pre.key.weight")
-    'blocks.0.ffnPre.key.weight'
-    >>> canonical_name("embedding.weight")
-    'emb.weight'
-    """
-    parts = [part for part in name.split(".") if part != "_orig_mod"]
-    while len(parts) > 1 and parts[0] == "module":
-        parts = parts[1:]
-    if parts[0] == "embedding":
-        parts[0] = "emb"
-    return ".".join("ffnPre" if part == "ffn_pre" else part for part in parts)
+
+def check_dimensions(shape: Sequence[int], where: str) -> None:
+    """Raise for a shape of more dimensions than a model has (numpy takes no more than 64)."""
+    if len(shape) > DIMENSIONS:
+        raise UnsupportedInput(f"{where} has {len(shape)} dimensions, a model's have {DIMENSIONS}")
 
 
-def _canonical_names(raw: Mapping[str, RawTensor], path: Path) -> dict[str, RawTensor]:
-    tensors: dict[str, RawTensor] = {}
-    for name, tensor in raw.items():
-        canonical = canonical_name(name)
-        if canonical in tensors:
-            raise UnsupportedInput(f"{path}: tensor {canonical} is stored twice")
-        tensors[canonical] = tensor
-    return tensors
+def printable(name: str) -> str:
+    """A name from a file as it may stand in a line: escaped and cut where it must be."""
+    shown = name if name.isprintable() else name.encode("unicode_escape", "replace").decode()
+    return shown if len(shown) <= NAME_CHARACTERS else f"{shown[:NAME_CHARACTERS]}..."
+
+
+def _selected(
+    raw: Mapping[str, RawTensor], statements: Sequence[Statement], path: Path
+) -> tuple[dict[str, RawTensor], tuple[str, ...]]:
+    """The model's tensors under their canonical names, and remarks."""
+
+    def same(one: str, other: str) -> bool:
+        """Whether two names stand for one place in memory (which is the file's)."""
+        first, second = raw[one].array, raw[other].array
+        return first.__array_interface__ == second.__array_interface__
+
+    tied = any(each.of_model.get("tie_word_embeddings") is True for each in statements)
+    others = raw.others if isinstance(raw, Entries) else {}
+    found = select(raw, others, path, same, tied=tied)
+    return {name: raw[stored] for name, stored in found.names.items()}, found.remarks
 
 
 def _infer_shape(tensors: Mapping[str, RawTensor], options: Options, path: Path) -> ModelShape:
-    layers = {block for name in tensors if (block := block_of(name)) is not None}
-    if not layers:
+    embedding = tensors["emb.weight"].array
+    if embedding.ndim != 2 or embedding.size == 0:
+        empty = "; an empty shard of DeepSpeed's ZeRO? join them with its zero_to_fp32.py"
         raise UnsupportedInput(
-            f"{path}: holds no blocks.* tensors, so it is no SpikeGPT checkpoint "
-            f"({len(tensors)} tensors: {_some(tensors)})"
-        )
-    gaps = set(range(len(layers))) - layers
-    if gaps:
-        raise UnsupportedInput(
-            f"{path}: tensors of blocks.{min(gaps)} are missing, but blocks.{max(layers)} exists"
-        )
-    embedding = tensors.get("emb.weight")
-    if embedding is None:
-        raise UnsupportedInput(f"{path}: missing tensors: emb.weight")
-    if embedding.array.ndim != 2 or embedding.array.size == 0:
-        raise UnsupportedInput(
-            f"{path}: emb.weight has shape {embedding.array.shape}, expected (vocabulary, width)"
+            f"{path}: emb.weight has shape {embedding.shape}, expected (vocabulary, width)"
+            f"{'' if embedding.size else empty}"
         )
     return ModelShape(
-        layers=len(layers),
-        width=int(embedding.array.shape[1]),
-        vocab_size=int(embedding.array.shape[0]),
+        layers=len({block for name in tensors if (block := block_of(name)) is not None}),
+        width=int(embedding.shape[1]),
+        vocab_size=int(embedding.shape[0]),
         ffn_pre=any(name.startswith("blocks.0.ffnPre.") for name in tensors),
         spike_embedding=options.spike_embedding,
         spike_input=options.spike_input,
@@ -231,27 +273,38 @@ def _infer_shape(tensors: Mapping[str, RawTensor], options: Options, path: Path)
     )
 
 
-def _check_names(tensors: Mapping[str, RawTensor], shape: ModelShape, path: Path) -> None:
-    expected = shape.tensor_shapes()
-    for name in tensors.keys() - expected.keys():
-        if reason := UPSTREAM_OPTIONAL.get(name.split(".")[0]):
-            raise UnsupportedInput(f"{path}: {name}: {reason} is not supported")
-    missing = [name for name in expected if name not in tensors]
-    extra = [name for name in tensors if name not in expected]
-    parts = [f"missing tensors: {_some(missing)}"] if missing else []
-    parts += [f"unexpected tensors: {_some(extra)}"] if extra else []
-    if parts:
-        raise UnsupportedInput(f"{path}: {'; '.join(parts)}")
-
-
 def _check_shapes(tensors: Mapping[str, RawTensor], shape: ModelShape, path: Path) -> None:
     for name, expected in shape.tensor_shapes().items():
         found = tensors[name].array.shape
-        # Vectors may be stored as (1, 1, d), as upstream's time_mix_* are.
-        if found[-1:] == expected and all(length == 1 for length in found[:-1]):
+        if found == expected or _is_vector(name, found, expected):
             continue
-        if found != expected:
-            raise UnsupportedInput(f"{path}: {name} has shape {found}, expected {expected}")
+        classes = name == "head.weight" and found[1:] == expected[1:]
+        advice = (
+            "; a classifier's head? convert the language model, whose head has a row per token"
+            if classes
+            else ""
+        )
+        raise UnsupportedInput(f"{path}: {name} has shape {found}, expected {expected}{advice}")
+
+
+def _is_vector(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a vector is stored as (1, 1, d), as upstream's ``time_mix_*`` are.
+
+    Or ``time_*`` as (d, 1), since upstream squeezes those.
+    """
+    row = found[-1:] == expected and all(length == 1 for length in found[:-1])
+    return row or (".time_" in name and found == (*expected, 1))
+
+
+def _check_size(tensors: Mapping[str, RawTensor], files: Sequence[Path], path: Path) -> None:
+    """A small file cannot describe a huge model by naming the same bytes over and over."""
+    stored = sum(file.stat().st_size for file in files)
+    taken = sum(tensor.array.nbytes for tensor in tensors.values())
+    if taken > max(SHARED_BYTES, SHARED_AT_MOST * stored):
+        raise UnsupportedInput(
+            f"{path}: its tensors have {taken:,} bytes, the file has {stored:,}; tensors that "
+            f"share their values take at most {SHARED_AT_MOST} times what is stored"
+        )
 
 
 def _check_finite(tensors: Mapping[str, RawTensor], path: Path) -> None:
@@ -261,47 +314,3 @@ def _check_finite(tensors: Mapping[str, RawTensor], path: Path) -> None:
         tensor.release()
         if bad:
             raise UnsupportedInput(f"{path}: {name} holds {bad} NaN or infinite values")
-
-
-def _find_vocabulary(
-    path: Path, size: int, vocab: Path | None, stored: VocabularyOf | None
-) -> Vocabulary | None:
-    if vocab is not None:
-        return read_vocabulary(vocab, size)
-    if stored is not None:
-        return stored(size)
-    if (beside := _vocabulary_beside(path, size)) is not None:
-        return beside
-    return ByteVocabulary() if size == BYTES else None
-
-
-def _vocabulary_beside(path: Path, size: int) -> Vocabulary | None:
-    """The vocabulary file in the checkpoint's directory that belongs to it, if any does.
-
-    First those named after the checkpoint or plainly ``vocab.json`` / ``tokenizer.json``;
-    else the only ``*vocab*.json`` or ``*tokenizer*.json`` whose size fits the model.
-    """
-    folder = path if path.is_dir() else path.parent
-    names = (f"{path.stem}-vocab.json", f"{path.stem}.vocab.json", "vocab.json", "tokenizer.json")
-    for name in names:
-        if (vocabulary := _fitting_vocabulary(folder / name, size)) is not None:
-            return vocabulary
-    others = {p for part in ("vocab", "tokenizer") for p in folder.glob(f"*{part}*.json")}
-    fitting = [v for p in others if (v := _fitting_vocabulary(p, size)) is not None]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _fitting_vocabulary(path: Path, size: int) -> Vocabulary | None:
-    if not path.is_file():
-        return None
-    try:
-        return read_vocabulary(path, size)
-    except UnsupportedInput:
-        return None
-
-
-def _some(names: Any) -> str:
-    """The first few of ``names``, and how many more there are."""
-    listed = list(names)
-    more = len(listed) - NAMES_SHOWN
-    return ", ".join(listed[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -69,6 +69,7 @@ KIND_WITHIN = {"type", "class", "node", "kind"}
 MODEL_PARTS = {"model", "config", "cfg", "hparams", "args", "params", "net", "network", "rwkv"}
 MODEL_PARTS |= {"gpt", "spikegpt", "hyper", "parameters", "hyperparameters", "architecture"}
 LIF_PARTS = {"lif", "plif", "snn", "neuron", "neurons", "spike", "spiking", "node"}
+TENSORS = "blocks"  # below it are names of tensors, which are looked at elsewhere
 ALWAYS = {"lif", "plif", "membrane", "refractory", "leaky"}
 TRIGGERS = {"tau", "threshold", "thresh", "vth", "vthreshold", "vreset", "reset", "leak", "beta"}
 COMPANIONS = {"v", "th", "mem", "spike", "spiking", "snn", "neuron", "fire", "firing", "init"}
@@ -94,7 +95,7 @@ def meaning_of(parents: tuple[str, ...], key: str, value: Any) -> Meaning:
     """What ``key`` states; ``"nothing"`` of a LIF, or ``"unknown"`` where it looks like one."""
     words, context = words_of(key), context_of(parents)
     name = "_".join(words)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) or TENSORS in parents:
         return "nothing"  # itself; what is in it is asked for
     if name in CLEAR:
         return CLEAR[name]

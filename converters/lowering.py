@@ -32,6 +32,7 @@ from spikegpt_neuro.arithmetic.fixed_point import (
 from spikegpt_neuro.arithmetic.tables import EXPONENT_FRACTION, SIGMOID_INPUT_FRACTION
 from spikegpt_neuro.converters.ranges import DIFFERS, EXPONENT_LIMIT, Ranges, merged
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
+from spikegpt_neuro.files import readable
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.model.spikegpt import FloatArray, LIFParameters, SpikeGPT
 from spikegpt_neuro.neurons.embedding import Embedding
@@ -196,9 +197,10 @@ class _Lowering:
             activation_bits=self.activation_bits,
             vocabulary=self.model.vocabulary,
             provenance={
-                "source_file": self.model.provenance.file,
+                "source_file": readable(self.model.provenance.file),
                 "source_format": self.model.provenance.format,
                 "source_sha256": self.model.provenance.sha256,
+                "vocabulary_file": self.model.provenance.vocabulary_file,
                 "calibration_tokens_sha256": calibration_sha256,
                 "tool_version": __version__,
             },

@@ -38,7 +38,8 @@ def matches(path: Path) -> bool:
 
 def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
     """Read a myelin checkpoint."""
-    payload = torch_file.load(path)
+    file = torch_file.load(path)
+    payload = torch_file.dictionary(file)
     if payload.get("format") != FORMAT_MARK:
         raise UnsupportedInput(
             f"{path}: format {payload.get('format')!r:.60}, expected {FORMAT_MARK!r}"
@@ -49,7 +50,7 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
             f"{path}: config: model_type is {model_type!r:.40}, expected one of "
             f"{', '.join(MODEL_TYPES)}"
         )
-    raw = torch_file.raw_tensors(_mapping(payload, "state_dict", path), path)
+    raw = torch_file.entries(_mapping(payload, "state_dict", path), file)
     stored = partial(_stored_vocabulary, payload, path)
     return build(
         path,

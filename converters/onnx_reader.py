@@ -22,11 +22,11 @@ from spikegpt_neuro.converters.checkpoint import (
     RawTensor,
     Reader,
     Statement,
-    VocabularyOf,
     build,
-    canonical_name,
     check_readable,
 )
+from spikegpt_neuro.converters.selection import canonical_name
+from spikegpt_neuro.converters.vocabularies import VocabularyOf
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.spikegpt import SpikeGPT
@@ -57,9 +57,9 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
             "(export with to='onnx-float')"
         )
     raw = {
-        tensor.name: _raw_tensor(tensor, path)
+        name: _raw_tensor(tensor, path)
         for tensor in model.graph.initializer
-        if _is_of_checkpoint(tensor.name)
+        if _is_of_checkpoint(name := _text(tensor.name, path))
     }
     if not raw:
         raise UnsupportedInput(
@@ -104,14 +104,21 @@ def _load(path: Path) -> Any:
 def _metadata(model: Any, path: Path) -> Mapping[str, Any]:
     """What our exporter wrote; empty for a file of another one."""
     entries = {
-        entry.key.removeprefix(METADATA): entry.value
+        key.removeprefix(METADATA): _text(entry.value, path)
         for entry in model.metadata_props
-        if entry.key.startswith(METADATA)
+        if (key := _text(entry.key, path)).startswith(METADATA)
     }
     try:
         return {key: json.loads(value) for key, value in entries.items()}
     except (ValueError, RecursionError) as error:
         raise UnsupportedInput(f"{path}: metadata is not JSON: {error}") from error
+
+
+def _text(value: str | bytes, path: Path) -> str:
+    """A text of the file, which protobuf gives as bytes where it is not UTF-8."""
+    if isinstance(value, bytes):
+        raise UnsupportedInput(f"{path}: damaged ONNX file: {value!r:.60} is not UTF-8 text")
+    return value
 
 
 def _is_of_checkpoint(name: str) -> bool:
@@ -175,13 +182,19 @@ def _external_file(tensor: Any, path: Path) -> Path:
     """The file a tensor lies in; none outside the model's directory is ever opened."""
     location = next((e.value for e in tensor.external_data if e.key == "location"), "")
     folder = path.resolve().parent
-    file = (folder / location).resolve()
+    try:
+        file = (folder / _text(location, path)).resolve()
+        is_file = file.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL in it, links in a circle
+        raise UnsupportedInput(
+            f"{path}: {tensor.name} is stored in {location!r:.80}: {error}"
+        ) from error
     if not location or not file.is_relative_to(folder):
         raise UnsupportedInput(
             f"{path}: {tensor.name} is stored in {location!r:.80}, outside the model's directory; "
             "refused"
         )
-    if not file.is_file():
+    if not is_file:
         raise UnsupportedInput(f"{path}: data file {location!r:.80} is missing beside it")
     return file
 
@@ -196,7 +209,7 @@ def _statement(shape: Mapping[str, Any], path: Path) -> Statement:
     """What the exporter said of the LIF and of where spikes are."""
     lif = _mapping(shape, "lif", path)
     flags = {key: shape[key] for key in ("spike_embedding", "spike_input") if key in shape}
-    return Statement(f"{path}: metadata", {**flags, "lif": lif}, "metadata")
+    return Statement(f"{path}: metadata", {**flags, "lif": lif}, path.name)
 
 
 def _stored_vocabulary(metadata: Mapping[str, Any], path: Path) -> VocabularyOf | None:

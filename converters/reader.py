@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 
 from spikegpt_neuro import plugins
-from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
-from spikegpt_neuro.converters.checkpoint import Reader, check_readable
+from spikegpt_neuro.converters import hub, myelin, onnx_reader, safetensors_directory, upstream
+from spikegpt_neuro.converters.checkpoint import Reader, check_exists, check_readable
+from spikegpt_neuro.converters.folder import Source, locate
+from spikegpt_neuro.converters.selection import some
 from spikegpt_neuro.converters.settings import GivenLIF, with_given
-from spikegpt_neuro.converters.torch_file import ZIP_MAGIC
+from spikegpt_neuro.converters.torch_file import OLD_TORCH_MAGIC, ZIP_MAGIC
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
@@ -29,25 +32,55 @@ def read_checkpoint(
 ) -> SpikeGPT:
     """Read a SpikeGPT checkpoint: upstream ``.pth``, myelin ``.pt``, safetensors or ONNX.
 
-    The format is told from the content; readers of other packages are asked first. ``vocab``
+    ``path`` is a file, or a folder with one weights file or with shards; a shard or an index of
+    them stands for its folder. ``path`` and ``vocab`` may be on a hub:
+    ``hf:OWNER/NAME[@REVISION][/FILE]``, see :mod:`spikegpt_neuro.converters.hub`.
+
+    What training saved beside the model is left out, and a remark (``SpikeGPT.remarks``) says
+    so. The format is told from the content; readers of other packages are asked first. ``vocab``
     names a vocabulary file; without it the one stored in or beside the checkpoint is used, else
-    bytes for 256 token ids, else the model has none. ``lif`` says of the LIF what the file and the
-    configuration beside it do not. Tensors stay in the memory-mapped file until they are asked
-    for.
+    bytes for 256 token ids, else the model has none. ``lif`` says of the LIF what neither the file
+    nor the configuration beside it states. Tensors stay in the memory-mapped file until they are
+    asked for.
 
     Raises :class:`UnsupportedInput` with one line that names the file and what is wrong,
-    :class:`MissingBackend` where torch is needed and not installed, or a reader of another
+    :class:`MissingBackend` where onnx is needed and not installed, or a reader of another
     package cannot be imported.
     """
+    return with_given(_read(path, vocab), lif or GivenLIF())
+
+
+def _read(path: str | Path, vocab: str | Path | None) -> SpikeGPT:
+    if vocab is not None and hub.is_reference(vocab):
+        vocab = hub.fetch(str(vocab), weights=False).path
+    if hub.is_reference(path):
+        fetched = hub.fetch(str(path))
+        model = _read(fetched.path, vocab)
+        return replace(model, provenance=replace(model.provenance, file=fetched.origin))
     checkpoint = Path(path)
-    if not checkpoint.is_dir():
-        check_readable(checkpoint)
+    if "\0" in str(checkpoint):
+        raise UnsupportedInput(f"{str(checkpoint)!r:.80}: a name with a NUL character")
     vocabulary = None if vocab is None else Path(vocab)
-    matching = (reader for reader in BUILT_IN if reader.matches(checkpoint))
-    reader = next(chain(_from_outside(checkpoint), matching), None)
-    if reader is None:
-        raise UnsupportedInput(f"{checkpoint}: {_diagnosis(checkpoint)}")
-    return with_given(reader.read(checkpoint, vocabulary), lif or GivenLIF())
+    if not os.path.isdir(checkpoint):  # unlike Path's, it takes any name
+        check_exists(checkpoint)
+    if outside := next(_from_outside(checkpoint), None):
+        return outside.read(checkpoint, vocabulary)
+    source = locate(checkpoint)
+    for file in source.files:
+        check_readable(file)
+    whole = checkpoint if len(source.files) > 1 else source.path
+    for reader in BUILT_IN:
+        if reader.matches(source.files[0]):
+            return _remarked(reader.read(whole, vocabulary), source)
+    raise UnsupportedInput(f"{source.path}: {_diagnosis(source.files[0])}")
+
+
+def _remarked(model: SpikeGPT, source: Source) -> SpikeGPT:
+    """The model with a remark on weights in its folder that were not read."""
+    if not source.others:
+        return model
+    taken = f"{source.files[0]}: read; other weights in its folder: {some(source.others)}"
+    return replace(model, remarks=(*model.remarks, taken))
 
 
 def _from_outside(path: Path) -> Iterator[Reader]:
@@ -78,13 +111,16 @@ def _from_outside(path: Path) -> Iterator[Reader]:
 
 
 def _diagnosis(path: Path) -> str:
-    """Why no reader took the file or directory."""
-    if path.is_dir():
-        return "no model.safetensors in it; a checkpoint directory holds that and config.json"
+    """Why no reader took a file."""
     with path.open("rb") as file:
-        head = file.read(len(ZIP_MAGIC))
-    if head == ZIP_MAGIC:
+        head = file.read(len(OLD_TORCH_MAGIC))
+    if head.startswith(ZIP_MAGIC):
         return "a zip archive that is truncated or not from torch.save; copy the file again"
+    if head == OLD_TORCH_MAGIC:
+        return (
+            "a file of an old torch (before 1.6), which is not read; save it anew: "
+            "torch.save(torch.load(file, weights_only=True), new_file)"
+        )
     return (
         "not a checkpoint in a known format (zip .pth or .pt, .safetensors, .onnx); a file of an "
         "old torch is read after torch.save(torch.load(file, weights_only=True), new_file)"

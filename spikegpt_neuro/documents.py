@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -61,12 +63,7 @@ class Origin:
         """The one line."""
         parts = (self.where, place.lstrip("."), problem)
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return UnsupportedInput(one_line(": ".join(filter(None, parts)) + remedy))
-
-
-def one_line(text: str) -> str:
-    """``text`` with names from files that break lines put right."""
-    return " ".join(text.splitlines())
+        return UnsupportedInput(": ".join(filter(None, parts)) + remedy)
 
 
 @dataclass(frozen=True)
@@ -142,16 +139,37 @@ def read_toml(path: Path, *, limit: int = MEGABYTE) -> dict[str, Any]:
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """The bytes of a file of at most ``limit`` bytes."""
+    """The bytes of a file of at most ``limit`` bytes.
+
+    Raises :class:`UnsupportedInput` at once for what never ends or waits for a writer: devices,
+    pipes, sockets.
+    """
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size <= limit:
-                data = file.read(limit + 1)  # what is no file says 0
-                if len(data) <= limit:
-                    return data
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnsupportedInput(f"{path}: is {_sort(status.st_mode)}, not a file")
+            data = file.read(limit + 1) if status.st_size <= limit else None  # /proc says 0
+    except ValueError as error:  # a NUL in its name
+        raise UnsupportedInput(f"{path}: cannot be read: {error}") from error
     except OSError as error:
         raise UnsupportedInput(f"{path}: cannot be read: {error.strerror}") from error
-    raise UnsupportedInput(f"{path}: is larger than {limit:,} bytes, more than such a file takes")
+    if data is None or len(data) > limit:
+        raise UnsupportedInput(
+            f"{path}: is larger than {limit:,} bytes, more than such a file takes"
+        )
+    return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a pipe without waiting for someone who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _sort(mode: int) -> str:
+    """What stands in a file's place."""
+    sorts = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return sorts.get(stat.S_IFMT(mode), "a device")
 
 
 def _text(data: bytes, origin: Origin) -> str:
@@ -259,8 +277,13 @@ def _without_none(type_: Any) -> Any:
 
 def _fields(type_: Any) -> Mapping[str, Any]:
     if is_dataclass(type_) or hasattr(type_, "_fields"):
-        return get_type_hints(type_)
+        return _hints(type_)
     return {}
+
+
+@cache
+def _hints(type_: Any) -> Mapping[str, Any]:
+    return get_type_hints(type_)
 
 
 def _literals(type_: Any) -> tuple[object, ...]:

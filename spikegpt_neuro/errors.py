@@ -20,11 +20,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+LINE_CHARACTERS = 1000
+
 
 class SpikeGPTError(Exception):
-    """Base of every error that is the user's to solve; its text is one line."""
+    """Base of every error that is the user's to solve; its text is one printable line."""
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        return _printable(super().__str__())
+
+
+def _printable(text: str) -> str:
+    """``text`` in one line that a terminal shows as it is, whatever names of files hold.
+
+    The middle of a very long one is left out.
+    """
+    line = " ".join(text.splitlines())
+    if len(line) > LINE_CHARACTERS:
+        line = f"{line[: LINE_CHARACTERS // 2]} ... {line[-LINE_CHARACTERS // 3 :]}"
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class CheckFailed(SpikeGPTError):

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.vocabulary import Vocabulary
 
 TOP_P = 0.7
 TOP_P_NEWLINE = 0.9
-END_OF_TEXT = 0  # of the GPT-NeoX 20B tokenizer; upstream never samples it
 
 
 def distribution(
@@ -30,7 +29,7 @@ def distribution(
     *,
     temperature: float = 1.0,
     top_p: float = TOP_P,
-    forbid: Collection[int] = (),
+    forbid: Collection[int] | NDArray[np.intp] = (),
 ) -> NDArray[np.float64]:
     """Probabilities (V,) from which the next token is drawn.
 
@@ -38,7 +37,7 @@ def distribution(
     equal); ``top_p`` 1 or more cuts nothing off; ``forbid`` lists ids that cannot occur.
     """
     z = np.array(logits, dtype=np.float64)
-    z[list(forbid)] = -np.inf
+    z[_indices(forbid)] = -np.inf
     if temperature == 0:
         chosen = np.zeros_like(z)
         chosen[np.argmax(z)] = 1.0
@@ -50,6 +49,10 @@ def distribution(
     q = (p / p.max()) ** (1.0 / temperature)
     probabilities: NDArray[np.float64] = q / q.sum()
     return probabilities
+
+
+def _indices(ids: Collection[int] | NDArray[np.intp]) -> NDArray[np.intp]:
+    return ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.intp, len(ids))
 
 
 def _cutoff(p: NDArray[np.float64], top_p: float) -> float:
@@ -89,6 +92,7 @@ class Sampler:
 
     def __init__(self, options: SamplerOptions | None = None, seed: int | None = None) -> None:
         self.options = options or SamplerOptions()
+        self._forbidden = _indices(self.options.forbid)
         self._random = np.random.default_rng(seed)
 
     def draw(self, logits: NDArray[np.floating | np.integer], previous: int | None = None) -> int:
@@ -99,7 +103,7 @@ class Sampler:
             logits,
             temperature=options.temperature,
             top_p=options.top_p_newline if after_newline else options.top_p,
-            forbid=options.forbid,
+            forbid=self._forbidden,
         )
         cumulative = np.cumsum(p)
         drawn = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
@@ -115,14 +119,17 @@ def options_for(
 ) -> SamplerOptions:
     """Upstream's rules for a kind of vocabulary.
 
-    Characters and bytes: ``top_p_newline`` applies after a newline. BPE: one ``top_p``, and
-    the end-of-text id 0 is never drawn.
+    Characters and bytes: ``top_p_newline`` applies after a newline. BPE: one ``top_p``. What no
+    text consists of is never drawn: special tokens (upstream: id 0, the end of text of the 20B
+    tokenizer), and the ids by which a model exceeds its tokenizer.
+
+    Raises :class:`UnsupportedInput` where that leaves nothing.
     """
-    forbid: tuple[int, ...] = ()
     newline: int | None = None
-    if vocabulary.kind == "bpe":
-        forbid = (END_OF_TEXT,)
-    else:
+    if vocabulary.kind != "bpe":
         found = vocabulary.encode("\n", unknown="replace")[0]
         newline = int(found) if vocabulary.decode([int(found)]) == "\n" else None
+    forbid = vocabulary.not_text
+    if len(forbid) >= vocabulary.size:
+        raise UnsupportedInput("the tokenizer marks every token as special: there is none to draw")
     return SamplerOptions(temperature, top_p, top_p_newline, newline, forbid)

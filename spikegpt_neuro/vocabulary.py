@@ -6,7 +6,8 @@ Three kinds of vocabulary occur with SpikeGPT checkpoints:
                written in UTF-16 by upstream; UTF-8 is read as well.
 ``byte``       256 ids, the bytes of UTF-8.
 ``bpe``        a Hugging Face ``tokenizer.json`` (the GPT-NeoX 20B tokenizer for the
-               216M model); needs the package ``tokenizers``, imported on first use.
+               216M model), or GPT-2's ``vocab.json`` (token -> id) with ``merges.txt``
+               beside it; needs the package ``tokenizers``, imported on first use.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
+from spikegpt_neuro import tokenizer as tokenizers_library
+from spikegpt_neuro.documents import MEGABYTE, read_bytes
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.signatures import FIRST_BYTES, what_it_is
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,9 +36,30 @@ TokenIds = NDArray[np.int64]
 
 CHARACTER_FILE = "vocab.json"
 BPE_FILE = "tokenizer.json"
+MERGES_FILE = "merges.txt"
+SPECIAL_FILE = "special_tokens_map.json"
+GPT2_SPECIAL = "<|endoftext|>"
+"""Special in GPT-2's tokenizer, whose files do not say so."""
+FILE_LIMIT = 64 * MEGABYTE
+ID_LIMIT = 1 << 31
+PADDED_TO = 64
+"""Rows of a head are often padded to a multiple of it."""
 BYTES = 256
 CODE_POINTS = 0x110000
 INCOMPLETE = "\ufffd"  # what a decoder gives for bytes that are not (yet) a character
+
+
+class OutsideVocabulary(UnsupportedInput):
+    """Characters of ``text`` at ``positions`` are outside ``what``."""
+
+    def __init__(self, text: str, positions: NDArray[np.intp], what: str) -> None:
+        self.text, self.positions, self.what = text, positions, what
+        first = int(positions[0])
+        super().__init__(
+            f"{positions.size} of {len(text)} characters are outside {what}, the first "
+            f"{text[first]!r} (U+{ord(text[first]):04X}) at position {first}; unknown='replace' "
+            "goes on with a substitute"
+        )
 
 
 class Vocabulary(Protocol):
@@ -47,6 +72,10 @@ class Vocabulary(Protocol):
     @property
     def size(self) -> int:
         """Number of token ids of the model, V."""
+
+    @property
+    def not_text(self) -> tuple[int, ...]:
+        """Ids that no text consists of: those of special tokens, and those without a token."""
 
     def encode(self, text: str, *, unknown: Unknown = "error") -> TokenIds:
         """Token ids of ``text``, shape (T,) with T >= 1.
@@ -73,6 +102,8 @@ class CharacterVocabulary:
     characters: tuple[str, ...] = field(repr=False)
     kind: Literal["character"] = field(default="character", init=False)
 
+    not_text: ClassVar[tuple[int, ...]] = ()
+
     @property
     def size(self) -> int:
         return len(self.characters)
@@ -94,7 +125,7 @@ class CharacterVocabulary:
         ids: TokenIds = self._id_of_code_point[code_points].astype(np.int64)
         outside = np.flatnonzero(ids < 0)
         if outside.size and unknown == "error":
-            raise _outside(text, outside, f"the vocabulary of {self.size} characters")
+            raise OutsideVocabulary(text, outside, f"the vocabulary of {self.size} characters")
         ids[outside] = self.replacement
         return ids
 
@@ -112,6 +143,8 @@ class ByteVocabulary:
     """One id per byte of UTF-8; only lone surrogates lie outside it (``replace``: ``?``)."""
 
     kind: Literal["byte"] = field(default="byte", init=False)
+
+    not_text: ClassVar[tuple[int, ...]] = ()
 
     @property
     def size(self) -> int:
@@ -134,7 +167,8 @@ class BPEVocabulary:
     """A Hugging Face tokenizer for a model with ``size`` token ids.
 
     ``size`` may exceed the tokenizer's own number of ids (models are often padded); such
-    ids decode to nothing. No special tokens are added around a text.
+    ids decode to nothing. No special tokens are added around a text. Raises
+    :class:`UnsupportedInput` where the tokenizer fails on a text or on ids.
     """
 
     tokenizer_json: str = field(repr=False)
@@ -143,21 +177,33 @@ class BPEVocabulary:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise MissingBackend(
-                "a BPE vocabulary needs the package tokenizers: pip install tokenizers"
-            ) from error
-        tokenizer = Tokenizer.from_str(self.tokenizer_json)
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        return tokenizers_library.load_tokenizer(self.tokenizer_json)
+
+    @cached_property
+    def _known_ids(self) -> frozenset[int]:
+        return frozenset(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     @cached_property
     def largest_id(self) -> int:
         """The largest id that the tokenizer can give, added tokens included."""
-        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        return max(self._known_ids, default=-1)
+
+    @cached_property
+    def not_text(self) -> tuple[int, ...]:
+        special = tokenizers_library.special_ids(self._tokenizer)
+        return tuple(sorted({*special, *range(self.size)} - (self._known_ids - {*special})))
+
+    @property
+    def tokens(self) -> int:
+        """How many ids the tokenizer has."""
+        return len(self._known_ids)
+
+    @property
+    def is_far_smaller(self) -> bool:
+        """Whether the model has many more ids than the tokenizer, more than padding explains."""
+        unused = self.size - self.tokens
+        is_padding = unused < 2 * PADDED_TO and self.size % PADDED_TO == 0
+        return unused > self.size // 8 and not is_padding
 
     @cached_property
     def _unknown_id(self) -> int | None:
@@ -166,21 +212,21 @@ class BPEVocabulary:
 
     def encode(self, text: str, *, unknown: Unknown = "error") -> TokenIds:
         _check_not_empty(text)
-        encoding = self._tokenizer.encode(
-            _without_surrogates(text, unknown), add_special_tokens=False
+        found, spans = tokenizers_library.encoded(
+            self._tokenizer, _without_surrogates(text, unknown)
         )
-        ids = np.asarray(encoding.ids, dtype=np.int64)
+        ids = np.asarray(found, dtype=np.int64)
         if ids.size == 0:
             raise UnsupportedInput(f"the text {text[:20]!r} has no tokens in this tokenizer")
         if unknown == "error" and self._unknown_id is not None:
             unknowns = np.flatnonzero(ids == self._unknown_id)
             if unknowns.size:
-                positions = np.array([encoding.offsets[index][0] for index in unknowns])
-                raise _outside(text, positions, "the tokenizer")
+                positions = np.array([spans[index][0] for index in unknowns])
+                raise OutsideVocabulary(text, positions, "the tokenizer")
         return ids
 
     def decode(self, ids: Sequence[int] | TokenIds) -> str:
-        return str(self._tokenizer.decode(_checked(ids, self.size), skip_special_tokens=False))
+        return tokenizers_library.decoded(self._tokenizer, _checked(ids, self.size))
 
     def to_files(self) -> dict[str, bytes]:
         return {BPE_FILE: self.tokenizer_json.encode("utf-8")}
@@ -237,16 +283,19 @@ def refine_prompt(text: str) -> str:
 
 
 def read_vocabulary(path: str | Path, size: int) -> Vocabulary:
-    """Read upstream's ``vocab.json`` or a ``tokenizer.json`` for a model with ``size`` ids.
+    """Read upstream's ``vocab.json``, a ``tokenizer.json`` or GPT-2's two files.
 
     The kind is told from the content. A character vocabulary must have exactly ``size``
-    entries; a tokenizer may have fewer ids than the model, none beyond it.
+    entries; a tokenizer may have fewer ids than the model, none beyond it. GPT-2's ``vocab.json``
+    (token -> id) needs ``merges.txt`` beside it.
     """
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise UnsupportedInput(f"{path}: cannot be read: {error.strerror}") from error
-    return _parse(raw, size, str(path))
+    file = Path(path)
+    raw = read_bytes(file, FILE_LIMIT)
+    table = _json_of(raw, str(path))
+    merges = file.with_name(MERGES_FILE)
+    if _is_of_tokens(table) and merges.is_file():
+        return _gpt2_vocabulary(table, merges, size, str(path))
+    return _parse(table, raw, size, str(path))
 
 
 def vocabulary_from_files(kind: str, files: Mapping[str, bytes], size: int) -> Vocabulary:
@@ -258,7 +307,7 @@ def vocabulary_from_files(kind: str, files: Mapping[str, bytes], size: int) -> V
         raise UnsupportedInput(f"vocabulary of kind {kind!r}; known: character, byte, bpe")
     if name not in files:
         raise UnsupportedInput(f"{name}: missing, a {kind} vocabulary needs it")
-    vocabulary = _parse(files[name], size, name)
+    vocabulary = _parse(_json_of(files[name], name), files[name], size, name)
     if vocabulary.kind != kind:
         raise UnsupportedInput(f"{name}: holds a {vocabulary.kind} vocabulary, expected {kind}")
     return vocabulary
@@ -315,11 +364,8 @@ def bpe_vocabulary(tokenizer_json: str, size: int, where: str) -> BPEVocabulary:
     vocabulary = BPEVocabulary(tokenizer_json, size)
     try:
         largest = vocabulary.largest_id
-    except MissingBackend:
-        raise
-    except Exception as error:  # tokenizers raises bare Exception for malformed files
-        reason = " ".join(str(error).split())
-        raise UnsupportedInput(f"{where}: not a tokenizer.json: {reason}") from error
+    except tokenizers_library.Failed as error:
+        raise UnsupportedInput(f"{where}: not a tokenizer.json: {error}") from error
     if largest < 0:
         raise UnsupportedInput(f"{where}: the tokenizer has no tokens")
     if largest >= size:
@@ -330,13 +376,19 @@ def bpe_vocabulary(tokenizer_json: str, size: int, where: str) -> BPEVocabulary:
     return vocabulary
 
 
-def _parse(raw: bytes, size: int, where: str) -> Vocabulary:
+def _json_of(raw: bytes, where: str) -> object:
+    """The document; what is no JSON is named for what it is."""
+    if what := what_it_is(raw[:FIRST_BYTES]):
+        raise UnsupportedInput(f"{where}: is {what}; expected a vocab.json or a tokenizer.json")
     try:
-        table = json.loads(raw)  # tells UTF-8, UTF-16 and UTF-32 apart, with or without BOM
+        return json.loads(raw)  # tells UTF-8, UTF-16 and UTF-32 apart, with or without BOM
     except (ValueError, RecursionError) as error:
         raise UnsupportedInput(f"{where}: not a JSON vocabulary: {error}") from error
+
+
+def _parse(table: object, raw: bytes, size: int, where: str) -> Vocabulary:
     if isinstance(table, dict) and isinstance(table.get("model"), dict):
-        text = raw.decode(json.detect_encoding(raw))
+        text = raw.decode(json.detect_encoding(raw), "surrogatepass")
         return bpe_vocabulary(text, size, where)
     if not isinstance(table, dict) or not table:
         raise UnsupportedInput(
@@ -344,11 +396,52 @@ def _parse(raw: bytes, size: int, where: str) -> Vocabulary:
         )
     expected = {str(index) for index in range(len(table))}
     if stray := sorted(table.keys() - expected):
+        tokens = f"; tokens to ids need {MERGES_FILE} beside them" if _is_of_tokens(table) else ""
         raise UnsupportedInput(
             f"{where}: key {stray[0]!r:.40} is not an id in 0..{len(table) - 1}; expected "
-            '{"0": "\\n", ...} (id to character) or a tokenizer.json'
+            f'{{"0": "\\n", ...}} (id to character) or a tokenizer.json{tokens}'
         )
     return character_vocabulary([table[str(i)] for i in range(len(table))], size, where)
+
+
+def _is_of_tokens(table: object) -> TypeGuard[dict[str, int]]:
+    """Whether it maps tokens to ids, as GPT-2's ``vocab.json`` does."""
+    return (
+        isinstance(table, dict)
+        and bool(table)
+        and all(isinstance(index, int) and 0 <= index < ID_LIMIT for index in table.values())
+    )
+
+
+def _gpt2_vocabulary(table: dict[str, int], merges: Path, size: int, where: str) -> BPEVocabulary:
+    """GPT-2's two files as one tokenizer."""
+    try:
+        lines = read_bytes(merges, FILE_LIMIT).decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UnsupportedInput(f"{merges}: not UTF-8 text") from error
+    lines = [line.rstrip("\r") for line in lines if not line.startswith("#version")]
+    pairs = [tuple(line.split(" ")) for line in lines if line]
+    if bad := next((pair for pair in pairs if len(pair) != 2), None):
+        raise UnsupportedInput(f"{merges}: {' '.join(bad)!r:.40} is not a pair of tokens")
+    try:
+        text = tokenizers_library.byte_level_json(
+            table, cast(list[tuple[str, str]], pairs), _special_tokens(merges.parent)
+        )
+    except tokenizers_library.Failed as error:
+        raise UnsupportedInput(f"{where} with {merges.name}: no tokenizer: {error}") from error
+    return bpe_vocabulary(text, size, where)
+
+
+def _special_tokens(folder: Path) -> set[str]:
+    """Tokens that the files in ``folder`` mark as special, and GPT-2's own."""
+    file, found = folder / SPECIAL_FILE, {GPT2_SPECIAL}
+    content = _json_of(read_bytes(file, MEGABYTE), str(file)) if file.is_file() else {}
+    values = list(content.values()) if isinstance(content, dict) else []
+    for value in values:
+        for token in value if isinstance(value, list) else [value]:
+            name = token.get("content") if isinstance(token, dict) else token
+            found |= {name} if isinstance(name, str) else set()
+    return found
 
 
 def _check_not_empty(text: str) -> None:
@@ -364,17 +457,8 @@ def _without_surrogates(text: str, unknown: Unknown) -> str:
         if unknown == "replace":
             return text.encode("utf-8", "replace").decode("utf-8")
         positions = [i for i, char in enumerate(text) if "\ud800" <= char <= "\udfff"]
-        raise _outside(text, np.array(positions), "Unicode text") from error
+        raise OutsideVocabulary(text, np.array(positions), "Unicode text") from error
     return text
-
-
-def _outside(text: str, positions: NDArray[np.intp], what: str) -> UnsupportedInput:
-    first = int(positions[0])
-    return UnsupportedInput(
-        f"{positions.size} of {len(text)} characters are outside {what}, the first "
-        f"{text[first]!r} (U+{ord(text[first]):04X}) at position {first}; unknown='replace' goes "
-        "on with a substitute"
-    )
 
 
 def _checked(ids: Sequence[int] | TokenIds, size: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.sampling import options_for
+from spikegpt_neuro.tokenizer import guarded
 from spikegpt_neuro.vocabulary import (
     BPEVocabulary,
     ByteVocabulary,
@@ -224,3 +227,160 @@ def test_token_ids_become_int64(tokens: Any) -> None:
     checked = check_token_ids(tokens, 3)
     assert checked.dtype == np.int64
     assert checked.tolist() == [1, 2]
+
+
+# Tokenizers: what they mark as special, and what they fail on.
+
+
+def _tokenizer(special: tuple[str, ...] = (), added: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A byte-level BPE whose first id is ``!``, as GPT-2's; added tokens come last."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(special))
+    tokenizer.add_tokens(list(added))
+    return dict(json.loads(tokenizer.to_str()))
+
+
+def test_only_special_tokens_and_ids_without_a_token_are_no_text() -> None:
+    special = ("<|endoftext|>", "<|padding|>", "<pad>", "<s>")
+    content = _tokenizer(special, added=("   ", "<custom>"))
+    vocabulary = BPEVocabulary(json.dumps(content), 320)
+    assert vocabulary.decode([0, 260, 261]) == "!   <custom>"
+    assert vocabulary.not_text == (256, 257, 258, 259, *range(262, 320))
+    assert options_for(vocabulary).forbid == vocabulary.not_text
+    assert options_for(CHARACTERS).forbid == options_for(ByteVocabulary()).forbid == ()
+
+
+def test_a_tokenizer_of_nothing_but_special_tokens_draws_nothing() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"<s>": 0}, unk_token="<s>"))
+    tokenizer.add_special_tokens(["<s>"])
+    with pytest.raises(UnsupportedInput, match="every token as special"):
+        options_for(BPEVocabulary(tokenizer.to_str(), 1))
+
+
+@pytest.mark.parametrize(
+    ("size", "far"), [(256, False), (320, False), (352, True), (512, True), (50_277, True)]
+)
+def test_a_tokenizer_far_smaller_than_the_model(size: int, far: bool) -> None:
+    assert BPEVocabulary(json.dumps(_tokenizer()), size).is_far_smaller is far
+
+
+def test_dropout_of_a_tokenizer_is_off() -> None:
+    content = json.loads(byte_level_tokenizer())
+    content["model"]["dropout"] = 0.9
+    wanted = BPE.encode("the spike of the neuron " * 8).tolist()
+    found = BPEVocabulary(json.dumps(content), 320)
+    assert [found.encode("the spike of the neuron " * 8).tolist() for _ in range(3)] == [wanted] * 3
+
+
+def _panicking() -> dict[str, Any]:
+    return _tokenizer() | {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _panicking(),
+        {"normalizer": {"type": "Sequence", "normalizers": [_panicking()["normalizer"]]}},
+        {"decoder": {"type": "nonsense"}},
+        {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Removed"}},
+        {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}},
+        {"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}},
+        {"model": {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 7}},
+    ],
+)
+def test_a_tokenizer_that_fails_is_one_line_and_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(_tokenizer() | change))
+    with pytest.raises(UnsupportedInput, match=r"not a tokenizer\.json") as error:
+        read_vocabulary(path, 320)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_tokenizer_that_cannot_encode_a_text_is_an_error_of_ours() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"spike": 0}, unk_token="<unk>"))
+    with pytest.raises(UnsupportedInput, match="fails on the text 'train'"):
+        BPEVocabulary(tokenizer.to_str(), 1).encode("train")
+
+
+def test_what_others_print_meanwhile_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    def action() -> int:
+        os.write(2, b"of another thread\n")
+        return 7
+
+    assert guarded(action) == 7
+    assert capfd.readouterr().err == "of another thread\n"
+
+
+def _gpt2_files(folder: Path) -> Path:
+    model = json.loads(byte_level_tokenizer())["model"]
+    first, *others = sorted(model["vocab"], key=lambda token: model["vocab"][token])
+    table = {token: index for index, token in enumerate([*others, first])}
+    (folder / "vocab.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    lines = ["#version: 0.2", *merges, ""]
+    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    return folder / "vocab.json"
+
+
+def test_the_two_files_of_gpt2(tmp_path: Path) -> None:
+    path = _gpt2_files(tmp_path)
+    vocabulary = read_vocabulary(path, 320)
+    text = "the spike of the neuron, caf\u00e9\n"
+    assert vocabulary.kind == "bpe"
+    assert vocabulary.encode(text).tolist() == (BPE.encode(text) - 1).tolist()
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    assert vocabulary.decode([0]) == "!"
+    end = BPE.largest_id
+    assert vocabulary.not_text == tuple(range(end, 320))  # <|endoftext|>, and no token
+    (tmp_path / "special_tokens_map.json").write_text('{"bos_token": {"content": "the"}}')
+    the = int(read_vocabulary(path, 320).encode("the")[0])
+    assert read_vocabulary(path, 320).not_text == (the, *range(end, 320))
+
+
+def test_tokens_without_merges_are_refused(tmp_path: Path) -> None:
+    path = _gpt2_files(tmp_path)
+    (tmp_path / "merges.txt").write_text("a b c\n")
+    with pytest.raises(UnsupportedInput, match=r"merges.txt: 'a b c' is not a pair"):
+        read_vocabulary(path, 320)
+    (tmp_path / "merges.txt").unlink()
+    with pytest.raises(UnsupportedInput, match=r"need merges.txt beside them"):
+        read_vocabulary(path, 320)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<!DOCTYPE html><html>", "is an HTML page"),
+        (b"\n  <html>", "is an HTML page"),
+        (b"GGUF\3\0\0\0" + bytes(64), "is a GGUF model"),
+        (b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02", "is a SentencePiece model"),
+        (b"\x1f\x8b\x08\0", "is a gzip archive"),
+        (b"PK\3\4" + bytes(64), "is a zip archive"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        (b"[" * 100_000, "not a JSON vocabulary"),
+        (b'{"model": ' * 100_000, "not a JSON vocabulary"),
+        (b'{"0": 1' + b"0" * 5000 + b"}", "not a JSON vocabulary"),
+    ],
+)
+def test_what_is_no_vocabulary_is_named(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content)
+    with pytest.raises(UnsupportedInput, match=what) as error:
+        read_vocabulary(path, 320)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UnsupportedInput, match="is larger than"):
+        read_vocabulary(path, 320)

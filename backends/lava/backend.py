@@ -13,12 +13,9 @@ Two granularities give the same integers:
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -28,10 +25,13 @@ from spikegpt_neuro.backends.lava.job import (
     EVENTS,
     Granularity,
     Job,
+    job_directory,
     read_counts,
     read_events,
     write_job,
 )
+from spikegpt_neuro.backends.lava.limits import footprint
+from spikegpt_neuro.backends.lava.machine import check_machine
 from spikegpt_neuro.backends.lava.supervisor import Worker
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -129,20 +129,21 @@ class LavaBackend:
         closed_loop: bool = False,
     ) -> Iterator[Job]:
         """A job directory that is removed whatever happens."""
-        directory = Path(tempfile.mkdtemp(prefix="sgn-lava-"))
-        try:
+        granularity: Granularity = "block" if closed_loop else self.granularity
+        frame = 1 if closed_loop else min(self.tokens_per_step, max(1, len(tokens)))
+        needs = footprint(graph, granularity, closed_loop=closed_loop, frame=frame)
+        check_machine(needs, len(recorded), _remedy(granularity, frame))
+        with job_directory("sgn-lava-") as directory:
             yield write_job(
                 directory,
                 graph,
                 tokens,
-                granularity="block" if closed_loop else self.granularity,
+                granularity=granularity,
                 closed_loop=closed_loop,
                 recorded=recorded,
                 artifact=self.artifact,
-                frame=1 if closed_loop else min(self.tokens_per_step, max(1, len(tokens))),
+                frame=frame,
             )
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
 
     def _worker(self, job: Job) -> Worker:
         return Worker(job.directory, self.lava_python, self.time_limit)
@@ -167,6 +168,13 @@ class LavaBackend:
             seconds=seconds,
             startup_seconds=startup,
         )
+
+
+def _remedy(granularity: Granularity, frame: int) -> str:
+    """What makes a run smaller."""
+    if granularity == "population":
+        return "use granularity='block'"
+    return "use smaller frames (frame=...)" if frame > 1 else "use a smaller model"
 
 
 class LavaSession:

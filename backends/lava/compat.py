@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from spikegpt_neuro.errors import MissingBackend
 
 VAR_MODEL = "lava.magma.compiler.var_model"
 LAVA_PROCESSES = "lava.magma.runtime.message_infrastructure.multiprocessing"
+LAVA_MEMORY = "lava.magma.runtime.message_infrastructure.shared_memory_manager"
 INSTALL_3_10 = "pip install lava-nc==0.10.0"
 INSTALL_LATER = (
     "pip install numpy scipy networkx asteval scikit-learn && "
@@ -43,6 +45,7 @@ def load_lava() -> None:
             multiprocessing.set_start_method(None, force=True)
         importlib.import_module("lava.magma.runtime.runtime")
         _announce_every_message()
+        _reserve_shared_memory()
     except ImportError as error:
         raise MissingBackend(
             f"Lava cannot be imported by {sys.executable} ({error}); "
@@ -68,6 +71,20 @@ def _announce_every_message() -> None:
                     observer()
 
     channels.CspRecvPort._req_callback = announce
+
+
+def _reserve_shared_memory() -> None:
+    """Let a channel fail where it has no memory, not the process that first writes to it."""
+    managers: Any = importlib.import_module(LAVA_MEMORY)
+    create = managers.SharedMemoryManager.create_shared_memory
+
+    def reserve(self: Any, size: int) -> Any:
+        memory = create(self, size)
+        os.posix_fallocate(memory._fd, 0, max(1, size))
+        return memory
+
+    if create.__name__ != reserve.__name__:
+        managers.SharedMemoryManager.create_shared_memory = reserve
 
 
 @contextmanager

@@ -8,6 +8,7 @@
     logits.npy    (T, V) int32; (1, V) for a closed loop
     tallies.npy   per population: events sent, saturations, clipped payloads
     events/N.npy  (T, n) events of the N-th population, where recorded
+    sockets       a link to a directory with a shorter path, where this one's is too long
 
 Every array is made by the backend and mapped into memory by the one Lava process that fills
 it, so nothing large goes through a pipe.
@@ -16,7 +17,11 @@ it, so nothing large goes through a pipe.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import math
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.documents import MEGABYTE, read_json
+from spikegpt_neuro.errors import CannotWrite
 from spikegpt_neuro.graph.graph import Population, SpikingGraph
 from spikegpt_neuro.neurons.program import Counts
 
@@ -33,6 +39,11 @@ Memmap = NDArray[np.integer]
 
 EVENTS, SATURATIONS, CLIPPED = range(3)
 """Columns of ``tallies.npy``."""
+
+SOCKETS = "sockets"
+SOCKET_PATH_CHARACTERS = 100  # the system's limit is 104 to 108
+SOCKET_NAME_CHARACTERS = len("/pymp-XXXXXXXX/listener-XXXXXXXX")
+SHORT_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - for folders of our own, made there
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,48 @@ class Job:
         return array
 
 
+@contextmanager
+def job_directory(prefix: str) -> Iterator[Path]:
+    """A new directory for a job among the temporary files, removed whatever happens."""
+    try:
+        directory = Path(tempfile.mkdtemp(prefix=prefix))
+    except OSError as error:
+        raise CannotWrite(
+            f"no folder for temporary files can be written ({error.strerror}): TMPDIR names one"
+        ) from error
+    try:
+        if len(str(directory)) + SOCKET_NAME_CHARACTERS > SOCKET_PATH_CHARACTERS:
+            (directory / SOCKETS).symlink_to(_short_directory(prefix), target_is_directory=True)
+        yield directory
+    finally:
+        remove(directory)
+
+
+def _short_directory(prefix: str) -> str:
+    """A directory for sockets, beside a job whose own path is too long for them."""
+    for place in SHORT_PLACES:
+        with suppress(OSError):
+            return tempfile.mkdtemp(prefix=prefix, dir=place)
+    raise CannotWrite(
+        f"TMPDIR {tempfile.gettempdir()} is too long for a socket, whose path has at most "
+        f"{SOCKET_PATH_CHARACTERS} characters, and none of {', '.join(SHORT_PLACES)} can be "
+        "written: name a shorter one"
+    )
+
+
+def sockets_of(directory: Path) -> Path:
+    """Where sockets of the job in ``directory`` go: there, unless its path is too long."""
+    link = directory / SOCKETS
+    return link.readlink() if link.is_symlink() else directory
+
+
+def remove(directory: Path) -> None:
+    """Remove a job, its sockets included."""
+    sockets = sockets_of(directory)
+    for path in {directory, sockets}:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def write_job(
     directory: Path,
     graph: SpikingGraph,
@@ -94,22 +147,58 @@ def write_job(
     artifact: str | None,
     frame: int = 1,
 ) -> Job:
-    """Fill ``directory`` for a run of ``tokens`` (empty for a closed loop)."""
-    if artifact is None:
-        artifact = str(directory / "graph.sgn")
-        graph.save(artifact)
+    """Fill ``directory`` for a run of ``tokens`` (empty for a closed loop).
+
+    Raises :class:`CannotWrite` where it has no room for the results.
+    """
     rows = 1 if closed_loop else len(tokens)
-    (directory / "events").mkdir()
-    np.save(directory / "tokens.npy", tokens)
-    _new_array(directory / "tallies.npy", (len(graph.populations), 3), np.int64)
-    _new_array(directory / "logits.npy", (rows, graph.output.size), np.int32)
-    for index, population in enumerate(graph.populations):
-        if population.name in recorded:
-            dtype = event_type(population)
-            _new_array(directory / "events" / f"{index}.npy", (rows, population.size), dtype)
-    settings = Settings(artifact, granularity, closed_loop, tuple(recorded), frame)
-    (directory / "job.json").write_text(json.dumps(asdict(settings)), "utf-8")
+    arrays = _arrays(graph, rows, recorded)
+    _check_room(directory, arrays)
+    try:
+        if artifact is None:
+            artifact = str(directory / "graph.sgn")
+            graph.save(artifact)
+        (directory / "events").mkdir()
+        np.save(directory / "tokens.npy", tokens)
+        for name, (shape, dtype) in arrays.items():
+            np.lib.format.open_memmap(directory / name, mode="w+", dtype=dtype, shape=shape).flush()
+        where = str(Path(artifact).absolute())
+        settings = Settings(where, granularity, closed_loop, tuple(recorded), frame)
+        (directory / "job.json").write_text(json.dumps(asdict(settings)), "utf-8")
+    except OSError as error:
+        raise CannotWrite(
+            f"{directory}: {error.strerror}; TMPDIR names a folder for what a run leaves"
+        ) from error
     return Job(directory)
+
+
+def _arrays(
+    graph: SpikingGraph, rows: int, recorded: Collection[str]
+) -> dict[str, tuple[tuple[int, ...], type[np.integer]]]:
+    """Shape and type of every array that the run fills, by its file."""
+    kept = {
+        f"events/{index}.npy": ((rows, population.size), event_type(population))
+        for index, population in enumerate(graph.populations)
+        if population.name in recorded
+    }
+    return {
+        "tallies.npy": ((len(graph.populations), 3), np.int64),
+        "logits.npy": ((rows, graph.output.size), np.int32),
+        **kept,
+    }
+
+
+def _check_room(
+    directory: Path, arrays: Mapping[str, tuple[tuple[int, ...], type[np.integer]]]
+) -> None:
+    """Raise where the arrays do not fit: they take room as they are filled, and then it kills."""
+    sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in arrays.values())
+    need, free = sum(sizes), shutil.disk_usage(directory).free
+    if need > free:
+        raise CannotWrite(
+            f"{directory.parent}: the run leaves {need // MEGABYTE + 1} MB, {free // MEGABYTE} MB "
+            "are free: run fewer tokens, record less, or let TMPDIR name a folder with more room"
+        )
 
 
 def event_type(population: Population) -> type[np.integer]:
@@ -135,7 +224,3 @@ def read_counts(job: Job, graph: SpikingGraph, exact: Collection[str]) -> Mappin
         for population, row in zip(graph.populations, tallies, strict=True)
         if population.name in exact
     }
-
-
-def _new_array(path: Path, shape: tuple[int, ...], dtype: type[np.integer]) -> None:
-    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()

@@ -1,28 +1,21 @@
-"""Limits: of the stock processes' arithmetic, and of the machine that runs the processes."""
+"""Limits: of the stock processes' arithmetic. What a network takes of the machine."""
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from spikegpt_neuro.backends.lava.job import Granularity
 from spikegpt_neuro.backends.lava.listening import unheard
+from spikegpt_neuro.backends.lava.machine import SLOTS, Footprint
 from spikegpt_neuro.backends.lava.parts import parts
-from spikegpt_neuro.errors import DoesNotFit, UnsupportedInput
+from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph.graph import ACCUMULATOR_BITS, Projection, SpikingGraph
 from spikegpt_neuro.neurons.lif import CURRENT_LIMIT, DECAY_ONE, LIF
 
 PORTS_MAX = 3
-# Measured: 7 and 95 processes, widths 128 and 512.
-DESCRIPTORS_PER_PROCESS = 10
-DESCRIPTORS_PER_CHANNEL = 2
-DESCRIPTORS_BESIDE = 32
-MEGABYTES_PER_PROCESS = 15
-BYTES_PER_SYNAPSE = 20
+FRAME_SLOTS = 2  # a frame is large, and read in the time step in which it is sent
 
 
 def check_stock_arithmetic(graph: SpikingGraph) -> None:
@@ -68,73 +61,25 @@ def _largest_sum(graph: SpikingGraph, projection: Projection) -> int:
     return int(np.abs(weights.astype(np.int64)).sum(axis=1).max()) * high
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """``processes``: of the operating system; ``channels`` between them; ``synapses`` stored."""
-
-    processes: int
-    channels: int
-    synapses: int = 0
-
-    @property
-    def descriptors(self) -> int:
-        """Open files of the process that starts all others."""
-        return (
-            DESCRIPTORS_BESIDE
-            + DESCRIPTORS_PER_PROCESS * self.processes
-            + DESCRIPTORS_PER_CHANNEL * self.channels
-        )
-
-    @property
-    def megabytes(self) -> int:
-        return MEGABYTES_PER_PROCESS * self.processes + (
-            self.synapses * BYTES_PER_SYNAPSE // 1_000_000
-        )
-
-
-def footprint(graph: SpikingGraph, granularity: Granularity, *, closed_loop: bool) -> Footprint:
+def footprint(
+    graph: SpikingGraph, granularity: Granularity, *, closed_loop: bool, frame: int = 1
+) -> Footprint:
     """What the network of ``graph`` will take; one process is Lava's runtime service."""
     if granularity == "block":
         boxes = len(parts(graph)) + 2 * closed_loop
-        return Footprint(boxes + 1, boxes - 1)
+        slots = SLOTS if closed_loop else FRAME_SLOTS
+        sent = [name for part in parts(graph)[: len(parts(graph)) - 1] for name in part.sends]
+        neurons = sum(graph.by_name[name].size for name in sent)
+        beside = 1 + graph.output.size if closed_loop else 0
+        return Footprint(boxes + 1, boxes - 1, words=slots * (frame * neurons + beside))
     dense = [q for q in graph.projections if q.is_dense]
-    listeners = len(unheard(graph))
+    listeners = unheard(graph)
+    sizes = [graph.by_name[q.source].size for q in graph.projections]
+    sizes += [graph.by_name[q.target].size for q in dense]
+    sizes += [graph.by_name[name].size for name in listeners]
     return Footprint(
-        processes=len(graph.populations) + len(dense) + listeners + 1,
-        channels=len(graph.projections) + len(dense) + listeners,
+        processes=len(graph.populations) + len(dense) + len(listeners) + 1,
+        channels=len(sizes),
         synapses=sum(q.synapses for q in dense),
+        words=SLOTS * sum(sizes),
     )
-
-
-def check_machine(needs: Footprint, recorded: int, remedy: str = "use granularity='block'") -> None:
-    """Raise :class:`DoesNotFit` if the processes cannot fit; ``remedy`` says what would help.
-
-    ``recorded``: number of files that hold events. Raises the soft limit on open files to
-    the hard one first.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    descriptors = needs.descriptors + recorded
-    if hard != resource.RLIM_INFINITY and descriptors > hard:
-        raise DoesNotFit(
-            f"{needs.processes} Lava processes need about {descriptors} open files, the limit "
-            f"is {hard}: raise it (ulimit -Hn) or {remedy}"
-        )
-    available = available_megabytes()
-    if available is not None and needs.megabytes > available:
-        raise DoesNotFit(
-            f"{needs.processes} Lava processes need about {needs.megabytes} MB, {available} MB "
-            f"are available: {remedy}"
-        )
-
-
-def available_megabytes() -> int | None:
-    """Memory that can be had without swapping; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) // 1024
-    return None

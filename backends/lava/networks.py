@@ -13,7 +13,9 @@ from lava.proc.io.injector import Injector, PyLoihiInjectorModel
 from lava.proc.lif import process as stock
 
 from spikegpt_neuro.backends.lava.job import Job
+from spikegpt_neuro.backends.lava.limits import FRAME_SLOTS
 from spikegpt_neuro.backends.lava.listening import listening_projections, unheard
+from spikegpt_neuro.backends.lava.machine import SLOTS
 from spikegpt_neuro.backends.lava.parts import parts
 from spikegpt_neuro.backends.lava.processes.neurons import BY_PORTS, Neurons
 from spikegpt_neuro.backends.lava.steps import (
@@ -31,9 +33,6 @@ from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import delays, depth, stages
 from spikegpt_neuro.neurons.lif import LIF
 
-LAVA_CHANNEL_SLOTS = 64
-FRAME_CHANNEL_SLOTS = 2  # a frame is large, and read in the time step in which it is sent
-
 
 @dataclass(frozen=True)
 class Network:
@@ -46,7 +45,7 @@ class Network:
 
     entry: Any
     depth: int = 0
-    channel_slots: int = LAVA_CHANNEL_SLOTS
+    channel_slots: int = SLOTS
     injector: Any = None
     extractor: Any = None
 
@@ -97,7 +96,7 @@ def block_network(graph: SpikingGraph, job: Job, *, closed_loop: bool) -> Networ
             chain[-1].out.connect(process.in_0)
         chain.append(process)
     if not closed_loop:
-        return Network(chain[0], channel_slots=FRAME_CHANNEL_SLOTS)
+        return Network(chain[0], channel_slots=FRAME_SLOTS)
     injector, extractor = Injector(shape=(1, 1)), Extractor(shape=(1, graph.output.size))
     injector.out_port.connect(chain[0].in_0)
     chain[-1].out.connect(extractor.in_port)

@@ -1,9 +1,14 @@
-"""The caller's end of the worker: start it, hear it, limit its time, end all of it."""
+"""The caller's end of the worker: start it, hear it, limit its time, end all of it.
+
+The worker's messages come on its standard output, where others may write, too: a shell around the
+interpreter, a module that greets. Lines with the run's mark are messages; the rest is logged.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -16,6 +21,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from spikegpt_neuro.backends.lava.compat import INSTALL_LATER
+from spikegpt_neuro.backends.lava.machine import fate
 from spikegpt_neuro.errors import (
     CheckFailed,
     DoesNotFit,
@@ -25,10 +31,14 @@ from spikegpt_neuro.errors import (
     UsageError,
     WorkerFailed,
 )
+from spikegpt_neuro.sealing import sealed, sealed_environment
 
 WORKER = "spikegpt_neuro.backends.lava.worker"
 POLL_SECONDS = 1.0
 FAREWELL_SECONDS = 10.0
+MARK_BYTES = 16
+LINE_BYTES = 1 << 20
+"""A line longer than that is none of the worker's."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 ERRORS: dict[str, type[SpikeGPTError]] = {
     kind.__name__: kind
@@ -60,15 +70,17 @@ class Worker:
         self._limit = time_limit
         self._begin = time.perf_counter()
         self._received = b""
+        mark = secrets.token_hex(MARK_BYTES)
+        self._mark = mark.encode()
         self._log_path = directory / "stderr.txt"
         self._log: IO[bytes] = self._log_path.open("wb")
         try:
             self._process = subprocess.Popen(
-                [self._interpreter, "-m", module, str(directory)],
+                [self._interpreter, *sealed(module), str(directory), mark],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                env={**os.environ, **ONE_THREAD},
+                env=sealed_environment(ONE_THREAD),
             )
         except OSError as error:
             self._log.close()
@@ -122,6 +134,16 @@ class Worker:
         return message
 
     def _line(self) -> bytes:
+        """The worker's next message; whatever else comes before it goes to the log."""
+        while True:
+            line = self._any_line()
+            _, mark, message = line.rpartition(self._mark)
+            if mark:
+                return message
+            self._log.write(line + b"\n")
+            self._log.flush()
+
+    def _any_line(self) -> bytes:
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         while b"\n" not in self._received:
@@ -129,6 +151,8 @@ class Worker:
             piece = os.read(descriptor, 65536) if readable else None
             if piece == b"" or (piece is None and self._process.poll() is not None):
                 raise self._early_end()
+            if len(self._received) > LINE_BYTES:  # a message has an end, and begins a line
+                self._received = b""
             self._received += piece or b""
         line, _, self._received = self._received.partition(b"\n")
         return line
@@ -152,6 +176,8 @@ class Worker:
                 f"Lava's interpreter {self._interpreter} lacks a package ({last}); install "
                 f"spikegpt-neuro and Lava there: pip install spikegpt-neuro && {INSTALL_LATER}"
             )
+        if status < 0:
+            return WorkerFailed(f"Lava's worker {fate(-status)}")
         return WorkerFailed(f"Lava's worker ended with status {status}: {last or 'no message'}")
 
     def _kill(self) -> None:

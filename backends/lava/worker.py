@@ -1,7 +1,7 @@
-"""The supervised child: ``python -m spikegpt_neuro.backends.lava.worker JOB``.
+"""The supervised child: its arguments are a job directory and the mark of its messages.
 
-It builds the Lava network of a job directory, runs it and tells its caller what happens, one
-JSON object a line on the standard output it was started with: ``ready``, ``progress``,
+It builds the Lava network of the job, runs it and tells its caller what happens: on the standard
+output it was started with, a line with the mark and a JSON object each: ``ready``, ``progress``,
 ``logits``, ``done`` or ``error``. Whatever else prints goes to standard error.
 
 Nothing outlives it. It leads its own session, so that the caller can end all of Lava's
@@ -16,7 +16,6 @@ import ctypes
 import json
 import os
 import select
-import shutil
 import signal
 import sys
 import tempfile
@@ -29,29 +28,32 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from spikegpt_neuro.backends.lava import limits
 from spikegpt_neuro.backends.lava.compat import load_lava
-from spikegpt_neuro.backends.lava.job import Job
+from spikegpt_neuro.backends.lava.job import Job, remove, sockets_of
+from spikegpt_neuro.backends.lava.machine import advice, fate, raise_soft_limits
 from spikegpt_neuro.errors import SpikeGPTError, WorkerFailed
 
 PR_SET_PDEATHSIG = 1
 FIRST_CHUNK_STEPS = 4
 REPORT_SECONDS = 0.5
 MESSAGE_CHARACTERS = 600
-SOCKET_PATH_CHARACTERS = 100  # the system's limit is 104 to 108
-SOCKET_NAME_CHARACTERS = len("/pymp-XXXXXXXX/listener-XXXXXXXX")
 
 
 class Messages:
     """The line to the caller: the original standard output, kept apart from what Lava prints."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        sys.stdout.flush()  # what was printed on import is not ours, and comes before
         self._descriptor = os.dup(sys.stdout.fileno())
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         os.register_at_fork(after_in_child=lambda: os.close(self._descriptor))
 
     def send(self, event: str, **values: Any) -> None:
         """One line, written at once: shorter than what a pipe takes in one piece."""
-        os.write(self._descriptor, (json.dumps({"event": event, **values}) + "\n").encode())
+        message = json.dumps({"event": event, **values})
+        os.write(self._descriptor, f"\n{self._mark}{message}\n".encode())
 
     def fail(self, error: BaseException) -> NoReturn:
         """Report an error and end every process of this job."""
@@ -61,7 +63,9 @@ class Messages:
     def tell(self, error: BaseException) -> None:
         """Report an error."""
         known = isinstance(error, SpikeGPTError)
-        text = str(error) if known else f"Lava worker: {type(error).__name__}: {error}"
+        text = str(error)
+        if not known:
+            text = f"Lava worker: {type(error).__name__}: {error}{advice(str(error))}"
         kind = type(error).__name__ if known else WorkerFailed.__name__
         self.send("error", text=" ".join(text.split())[:MESSAGE_CHARACTERS], kind=kind)
 
@@ -72,21 +76,21 @@ def end_all_processes() -> NoReturn:
     os._exit(1)
 
 
-def main(directory: str) -> None:
-    """Run the job in ``directory``."""
-    serve(directory, _run)
+def main() -> None:
+    """Run the job that the arguments name."""
+    serve(_run)
 
 
-def serve(directory: str, run: Callable[[Job, Messages], None]) -> None:
-    """Let ``run`` do the job in ``directory``; the caller hears of whatever goes wrong."""
-    messages = Messages()
-    # Started before the new session: it must outlive the others to remove their shared memory.
-    resource_tracker.ensure_running()
+def serve(run: Callable[[Job, Messages], None]) -> None:
+    """Let ``run`` do the job that the arguments name; the caller hears of whatever goes wrong."""
+    directory, mark = sys.argv[1:]
+    messages = Messages(mark)
+    _start_tracker(directory)
     os.setsid()
     try:
         job = Job(Path(directory))
         _end_with_parent(job)
-        _keep_temporary_files(job.directory)
+        tempfile.tempdir = str(sockets_of(job.directory))  # what Python itself makes goes there
         load_lava()
         run(job, messages)
     except BaseException as error:  # whatever it is, the caller must hear of it
@@ -94,17 +98,31 @@ def serve(directory: str, run: Callable[[Job, Messages], None]) -> None:
         messages.fail(error)
 
 
+def _start_tracker(directory: str) -> None:
+    """Start the process that removes shared memory: it must outlive the others.
+
+    It is started before the new session, and away from the user's folder: it is a Python of its
+    own, which imports what lies where it is started.
+    """
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    os.chdir(directory)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
 def _run(job: Job, messages: Messages) -> None:
     """Build, run, report, stop."""
-    from spikegpt_neuro.backends.lava import limits, networks
+    from spikegpt_neuro.backends.lava import networks
     from spikegpt_neuro.graph.artifact import load
 
     settings = job.settings
     graph = load(settings.artifact)
     if settings.granularity == "population":
         limits.check_stock_arithmetic(graph)
-    needs = limits.footprint(graph, settings.granularity, closed_loop=settings.closed_loop)
-    limits.check_machine(needs, len(settings.recorded))
+    raise_soft_limits()
     networks.compile_programs(graph)
     if settings.granularity == "population":
         network = networks.population_network(graph, job)
@@ -160,8 +178,7 @@ def _ending_with_any_child(network: Any, messages: Messages) -> Iterator[None]:
         except ChildProcessError:
             return
         if ended is not None:
-            lost = f"Lava: process {ended.si_pid} ended unexpectedly (status {ended.si_status})"
-            messages.fail(lava_error(network) or WorkerFailed(lost))
+            messages.fail(lava_error(network) or lost_process(ended))
 
     signal.signal(signal.SIGCHLD, child_ended)
     try:
@@ -178,8 +195,17 @@ def lava_error(network: Any) -> WorkerFailed | None:
     actors = runtime._messaging_infrastructure.actors if runtime is not None else []
     for actor in actors:
         if actor.exception is not None:
-            return WorkerFailed(f"Lava: {actor.exception[0]}")
+            text = str(actor.exception[0])
+            return WorkerFailed(f"Lava: {text}{advice(text)}")
     return None
+
+
+def lost_process(ended: os.waitid_result) -> WorkerFailed:
+    """A process of Lava's is gone, and has not said why."""
+    how = f"ended unexpectedly (status {ended.si_status})"
+    if ended.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+        how = f"ended unexpectedly (status {ended.si_status}): it {fate(ended.si_status)}"
+    return WorkerFailed(f"Lava: process {ended.si_pid} {how}")
 
 
 def _end_with_parent(job: Job) -> None:
@@ -187,7 +213,7 @@ def _end_with_parent(job: Job) -> None:
     parent = os.getppid()
 
     def end() -> NoReturn:
-        shutil.rmtree(job.directory, ignore_errors=True)
+        remove(job.directory)
         end_all_processes()
 
     def parent_ended(_signal: int = 0, _frame: FrameType | None = None) -> None:
@@ -210,22 +236,9 @@ def _end_with_parent(job: Job) -> None:
     os.register_at_fork(after_in_child=in_child)
 
 
-def _keep_temporary_files(directory: Path) -> None:
-    """Let Python's own temporary files go into the job directory, to be removed with it.
-
-    Among them is the socket of the shared-memory server, whose path has a short limit.
-    """
-    if len(str(directory)) + SOCKET_NAME_CHARACTERS <= SOCKET_PATH_CHARACTERS:
-        tempfile.tempdir = str(directory)
-
-
 def _death_signal_setter() -> Callable[[int], object]:
     """``prctl(PR_SET_PDEATHSIG, signal)`` where there is such a thing."""
     if not sys.platform.startswith("linux"):
         return lambda _signal: None
     library = ctypes.CDLL(None, use_errno=True)
     return lambda number: library.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -7,24 +7,28 @@ difference. A run on hardware needs Lava's Loihi extension, which is not public.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.lava.backend import activity_from
-from spikegpt_neuro.backends.lava.job import Job, read_counts, read_events, write_job
+from spikegpt_neuro.backends.lava.job import (
+    Job,
+    job_directory,
+    read_counts,
+    read_events,
+    write_job,
+)
 from spikegpt_neuro.backends.lava.supervisor import Worker
 from spikegpt_neuro.backends.loihi.access import require_extension
 from spikegpt_neuro.backends.loihi.connection import find_connection
 from spikegpt_neuro.backends.loihi.deployment import Crossing, Deployment, deploy
 from spikegpt_neuro.backends.loihi.job import LoihiSettings, Probe, read_measured
+from spikegpt_neuro.backends.loihi.limits import check_rehearsal
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.running import (
@@ -157,8 +161,9 @@ class LoihiBackend:
     ) -> Iterator[Job]:
         """A job directory that is removed whatever happens."""
         settings = self.settings(probe)
-        directory = Path(tempfile.mkdtemp(prefix="sgn-loihi-"))
-        try:
+        if self.rehearse:
+            check_rehearsal(self.deployment(graph), len(recorded))
+        with job_directory("sgn-loihi-") as directory:
             settings.write(directory)
             yield write_job(
                 directory,
@@ -169,8 +174,6 @@ class LoihiBackend:
                 recorded=recorded,
                 artifact=self.artifact,
             )
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
 
     def _worker(self, job: Job) -> Worker:
         grace = 0.0 if self.rehearse else GRACE_SECONDS

@@ -12,7 +12,8 @@ not fitted: it is static energy over time and powered chips, with the extremes o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.backends.loihi.comparison import COUNTED
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
-from spikegpt_neuro.files import check_output_file, write_atomically
+from spikegpt_neuro.files import atomic_file, check_output_file, readable
 from spikegpt_neuro.hardware.profile import Profile, load_profile, profile_names
 
 ABSORBED = {
@@ -36,6 +37,8 @@ ABSORBED = {
 """Constant that no counter tells apart -> the one that it is part of."""
 
 CONDITION_MAX = 1e6
+COUNT_MAX = 1e18
+MEASURES = "a profile with backend='loihi' and all probes"
 PICOJOULE = 1e-12
 
 
@@ -57,25 +60,33 @@ class Fit:
         return len(self.residuals)
 
 
-def fit(runs: Sequence[Estimate], powered_chips: int | None = None) -> Fit:
+def fit(
+    runs: Sequence[Estimate],
+    powered_chips: int | None = None,
+    called: Sequence[str] | None = None,
+) -> Fit:
     """Fit constants to measured runs.
 
     ``powered_chips``: chips that share the measured static power, used or not; None: those of
-    the runs.
+    the runs. ``called``: the runs' names, for errors.
 
     Raises
     ------
     UnsupportedInput
-        A record was not measured, or has no activity counters.
+        A record was not measured, has no activity counters, a figure that no run can have, or is
+        of another system than the first one.
+    UsageError
+        Less than one chip is powered.
     CheckFailed
         There are too few runs, or they are too alike, or a constant would be negative.
     """
-    for run in runs:
-        if not run.is_measured or set(run.raw.get("counts", {})) != set(COUNTED):
-            raise UnsupportedInput(
-                f"a record of {run.estimator} has no measured activity; fit records that "
-                "a profile with backend='loihi' and all probes wrote"
-            )
+    if powered_chips is not None and powered_chips < 1:
+        raise UsageError(f"powered_chips is {powered_chips}, expected 1 or more")
+    called = called or [f"run {number}" for number in range(1, len(runs) + 1)]
+    for name, run in zip(called, runs, strict=True):
+        for problem in _problems(run):
+            raise UnsupportedInput(f"{name}: {problem}; fit what {MEASURES} wrote")
+    _check_one_system(runs, called)
     names = list(COUNTED.values())
     counts = np.array([[r.raw["counts"][key] for key in COUNTED] for r in runs], np.float64)
     energy = np.array([run.undivided.value for run in runs])
@@ -88,6 +99,54 @@ def fit(runs: Sequence[Estimate], powered_chips: int | None = None) -> Fit:
         relative=float(np.sqrt(np.mean(residuals**2)) / np.mean(energy)),
         static=(min(powers), float(np.mean(powers)), max(powers)),
     )
+
+
+def _problems(run: Estimate) -> Iterator[str]:
+    """Why a record cannot be fitted, the first reason first."""
+    counts = run.raw.get("counts")
+    if not run.is_measured or not isinstance(counts, Mapping) or set(counts) != set(COUNTED):
+        yield f"a record of {run.estimator} has no measured activity"
+        return
+    if "static" not in run.joules:
+        yield "joules.static is missing"
+        return
+    for key, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, (int, float)):
+            yield f"raw.counts.{key} is {count!r:.40}, expected a number"
+        elif not 0 <= count <= COUNT_MAX:
+            yield f"raw.counts.{key} is {count:.6g}, expected 0 to {COUNT_MAX:.0e}"
+    for place, value in (("undivided", run.undivided), ("joules.static", run.joules["static"])):
+        if not (math.isfinite(value.value) and value.value >= 0):
+            yield f"{place} is {value.value:g} J, expected 0 or more"
+    if not (math.isfinite(run.seconds.value) and run.seconds.value > 0):
+        yield f"seconds is {run.seconds.value:g}, expected more than 0"
+    if run.chips < 1:
+        yield f"chips is {run.chips}, expected 1 or more"
+    if run.undivided.value == 0:
+        yield "undivided is 0 J: no energy beside the static one was measured"
+
+
+def _check_one_system(runs: Sequence[Estimate], called: Sequence[str]) -> None:
+    """Raise where records name different systems: constants belong to one."""
+    known: dict[str, tuple[str, object]] = {}
+    for name, run in zip(called, runs, strict=True):
+        for what, value in _system(run).items():
+            first, found = known.setdefault(what, (name, value))
+            if found != value:
+                raise UnsupportedInput(
+                    f"{name}: measured on {what} {value}, {first} on {found}; fit the runs of one "
+                    "system at a time"
+                )
+
+
+def _system(run: Estimate) -> dict[str, object]:
+    """What a record tells of the system that it was measured on."""
+    found: dict[str, object] = {"hardware": run.hardware}
+    deployment = run.raw.get("deployment")
+    connection = deployment.get("connection") if isinstance(deployment, Mapping) else None
+    if isinstance(connection, Mapping):
+        found |= {key: connection.get(key) for key in ("chip_generation", "slurm", "host")}
+    return found
 
 
 def _solve(
@@ -127,12 +186,21 @@ def save_profile(
 ) -> None:
     """Write the fit as a profile on top of ``base``; ``measured`` names the runs.
 
-    Raises :class:`UnsupportedInput` where the file exists, unless ``force``.
+    It is loaded before it takes the place of another one. Raises :class:`CannotWrite` where the
+    file exists, unless ``force``; :class:`UnsupportedInput` where what was fitted is no profile,
+    or would build on itself.
     """
-    check_output_file(path, force)
+    check_profile_path(path, force)
+    with atomic_file(path, force=force) as new:
+        new.write_text(profile_text(found, base, measured), "utf-8")
+        load_profile(new, becomes=path)
+
+
+def check_profile_path(path: Path, force: bool) -> None:
+    """Raise unless a profile may be written at ``path``."""
     if path.suffix != ".toml":
         raise UsageError(f"{path}: a hardware profile is a .toml file")
-    write_atomically(path, profile_text(found, base, measured))
+    check_output_file(path, force)
 
 
 def profile_text(found: Fit, base: Profile, measured: Sequence[str]) -> str:
@@ -172,5 +240,5 @@ def _constant(value: float, unit: str, kind: str, source: str, note: str = "") -
 
 def _quoted(text: str) -> str:
     """A TOML basic string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = readable(text).replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from spikegpt_neuro.backends.lava.limits import Footprint, check_machine, lif_problems
+from spikegpt_neuro.backends.lava.limits import lif_problems
+from spikegpt_neuro.backends.lava.machine import SLOTS, Footprint, check_machine
 from spikegpt_neuro.backends.loihi.deployment import Deployment
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.neurons.lif import LIF
@@ -31,13 +32,14 @@ def footprint(deployment: Deployment) -> Footprint:
         processes=PROCESSES_PER_TRIP * len(trips) + PROCESSES_BESIDE,
         channels=CHANNELS_PER_TRIP * len(trips),
         synapses=sum(t.target.size * (t.last - t.first) for t in trips if t.lif is None),
+        words=SLOTS * sum(2 * (t.last - t.first) + 3 * t.target.size for t in trips),
     )
 
 
 def check_rehearsal(deployment: Deployment, recorded: int) -> None:
     """Raise :class:`DoesNotFit` where this machine cannot hold all processes at once.
 
-    ``recorded``: number of files that hold events. Raises the soft limit on open files first.
+    ``recorded``: number of files that hold events.
     """
     check_machine(
         footprint(deployment), recorded, "rehearse less at a time (layers=..., only_projection=...)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,16 +19,23 @@ from spikegpt_neuro.errors import CheckFailed
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.running import Progress, Run
 
+LOG = logging.getLogger(__name__)
+NEEDED: tuple[Probe, ...] = ("time", "energy")
+"""No record can do without them."""
 Raw = Mapping[str, Mapping[str, Any]]
 """Probe -> what it said."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """``runs``: one per probe, all of the same tokens, with the logits only."""
+    """``runs``: one per probe, all of the same tokens, with the logits only.
+
+    ``not_run``  probes that an interrupt left out.
+    """
 
     raw: Raw
     runs: tuple[Run, ...]
+    not_run: tuple[Probe, ...] = ()
 
 
 def measure(
@@ -37,13 +45,23 @@ def measure(
     probes: Sequence[Probe] = PROBES,
     progress: Progress | None = None,
 ) -> Measurement:
-    """Run ``tokens`` once for each probe, each run in a process of its own."""
+    """Run ``tokens`` once for each probe, each run in a process of its own.
+
+    Interrupted, it gives what was measured so far if a record can be made of that.
+    """
     raw: dict[str, Mapping[str, Any]] = {}
     runs: list[Run] = []
     for index, probe in enumerate(probes):
         if progress is not None:
             progress(index, len(probes))
-        run, values = backend.measure(graph, tokens, probe)
+        try:
+            run, values = backend.measure(graph, tokens, probe)
+        except KeyboardInterrupt:
+            if not set(NEEDED) <= raw.keys():
+                raise
+            not_run = tuple(probes[index:])
+            LOG.warning("interrupted: the record lacks the probes %s", ", ".join(not_run))
+            return Measurement(raw, tuple(runs), not_run)
         raw[probe] = values
         runs.append(run)
     return Measurement(raw, tuple(runs))
@@ -92,6 +110,7 @@ def record(measured: Measurement, plan: Capacity, backend: LoihiBackend, exact: 
             "counts": counts(measured.raw),
             "deployment": asdict(backend.settings()),
             "matches_reference": exact,
+            "not_run": list(measured.not_run),
         },
     )
 

@@ -14,7 +14,7 @@ from spikegpt_neuro.backends.loihi.backend import LoihiBackend
 from spikegpt_neuro.backends.loihi.capacity import Capacity, capacity
 from spikegpt_neuro.backends.loihi.comparison import ComparedQuantity, compare
 from spikegpt_neuro.backends.loihi.job import PROBES, Probe
-from spikegpt_neuro.backends.loihi.measurement import measure, record
+from spikegpt_neuro.backends.loihi.measurement import NEEDED, measure, record
 from spikegpt_neuro.backends.reference.backend import ReferenceBackend
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import UsageError
@@ -23,20 +23,19 @@ from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.running import Progress, first_mismatch
 
-NEEDED: tuple[Probe, ...] = ("time", "energy")
-
 
 @dataclass(frozen=True)
 class MeasuredProfile:
     """``rows``: measured beside estimated; ``figures``: the main ones, by name.
 
-    ``head``  where the logits were made.
+    ``head``  where the logits were made. ``is_cut_short``: an interrupt left out some probes.
     """
 
     record: Estimate
     rows: Sequence[ComparedQuantity]
     first_mismatch: str | None
     head: Where
+    is_cut_short: bool = False
 
     @property
     def figures(self) -> Mapping[str, Any]:
@@ -76,7 +75,13 @@ def measured_profile(
     mismatches = (first_mismatch(graph, run, reference) for run in measured.runs)
     first = next((found for found in mismatches if found is not None), None)
     found = record(measured, plan, backend, first is None)
-    return MeasuredProfile(found, compare(found, plan, reference), first, plan.placement().head)
+    return MeasuredProfile(
+        found,
+        compare(found, plan, reference),
+        first,
+        plan.placement().head,
+        is_cut_short=bool(measured.not_run),
+    )
 
 
 def check_ready(options: Mapping[str, Any]) -> None:

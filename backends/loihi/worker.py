@@ -1,4 +1,4 @@
-"""The supervised child: ``python -m spikegpt_neuro.backends.loihi.worker JOB``.
+"""The supervised child of a run on Loihi 2, or of its rehearsal.
 
 It speaks as Lava's worker does (:mod:`spikegpt_neuro.backends.lava.worker`) and is supervised in
 the same way. On hardware it makes exactly one run, and releases the system whatever happens:
@@ -8,9 +8,7 @@ when the run ends, fails, is interrupted (SIGTERM), or the caller is gone (SIGUS
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +16,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-from spikegpt_neuro.backends.lava.job import Job
+from spikegpt_neuro.backends.lava.job import Job, remove
+from spikegpt_neuro.backends.lava.machine import raise_soft_limits
 from spikegpt_neuro.backends.lava.worker import (
     Messages,
     end_all_processes,
     lava_error,
+    lost_process,
     run_tokens,
     serve,
 )
@@ -31,7 +31,6 @@ from spikegpt_neuro.backends.loihi.access import require_extension
 from spikegpt_neuro.backends.loihi.connection import connect
 from spikegpt_neuro.backends.loihi.deployment import Deployment
 from spikegpt_neuro.backends.loihi.job import LoihiSettings, write_measured
-from spikegpt_neuro.errors import WorkerFailed
 
 RELEASE_SECONDS = 5.0
 
@@ -40,12 +39,17 @@ class CutShort(BaseException):
     """The run is to end now."""
 
 
+def main() -> None:
+    """Run the job that the arguments name."""
+    serve(run)
+
+
 def run(job: Job, messages: Messages) -> None:
     """Build, run, report, stop."""
     settings = LoihiSettings.read(job.directory)
     if settings.rehearse:
         deployment = _deployment(job, settings)
-        limits.check_rehearsal(deployment, len(job.settings.recorded))
+        raise_soft_limits()
         _rehearse(deployment, job, messages)
         return
     require_extension()
@@ -132,7 +136,7 @@ def _released(network: Any, job: Job, messages: Messages) -> Iterator[None]:
 
     def end() -> NoReturn:
         if os.getppid() != parent:
-            shutil.rmtree(job.directory, ignore_errors=True)
+            remove(job.directory)
         end_all_processes()
 
     try:
@@ -165,9 +169,7 @@ def _ending_with_any_actor(network: Any) -> Iterator[None]:
             with suppress(ChildProcessError):
                 ended = os.waitid(os.P_PID, actor.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 if ended is not None:
-                    status = ended.si_status
-                    lost = f"Lava: process {actor.pid} ended unexpectedly (status {status})"
-                    raise lava_error(network) or WorkerFailed(lost)
+                    raise lava_error(network) or lost_process(ended)
 
     signal.signal(signal.SIGCHLD, child_ended)
     try:
@@ -182,7 +184,3 @@ def _actors(network: Any) -> list[Any]:
     runtime = network.entry._runtime
     infrastructure = None if runtime is None else runtime._messaging_infrastructure
     return [] if infrastructure is None else list(infrastructure.actors)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1], run)

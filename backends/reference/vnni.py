@@ -7,12 +7,14 @@ four by four, to 16 sums of 32 bits, without saturation. The kernel keeps the su
 and 32 targets in registers while it walks the sources. Signed events are made unsigned by
 adding 128; what that adds is 128 times the sum of a target's weights, and taken off again.
 
-Where the processor lacks the instruction, :func:`available` is False and
+Where the processor lacks the instruction, or numba was told to compile for one that does
+(``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``), :func:`available` is False and
 :mod:`~spikegpt_neuro.backends.reference.synapses` computes the same integers with BLAS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -31,7 +34,7 @@ TARGETS = BLOCKS * LANES
 EVENT_BITS = 8
 OFFSET = 128
 VECTOR_BYTES = 64
-FEATURE = "avx512vnni"
+FEATURES = frozenset({"avx512f", "avx512vnni"})
 INSTRUCTION = "llvm.x86.avx512.vpdpbusd.512"
 
 code: Any = cgutils
@@ -40,8 +43,9 @@ _VECTOR = ir.VectorType(ir.IntType(32), LANES)
 
 @cache
 def available() -> bool:
-    """True if this processor has the instruction and the compiler knows it."""
-    if not binding.get_host_cpu_features().get(FEATURE, False):
+    """True if this processor has the instruction and the compiler knows it and may use it."""
+    present = {name for name, there in binding.get_host_cpu_features().items() if there}
+    if not present >= FEATURES or not may_use(target_features(), present):
         return False
     try:
         weights = np.ones((1, GROUP), np.int8)
@@ -50,6 +54,25 @@ def available() -> bool:
     except Exception:  # a compiler that names or types it otherwise: any error means no
         return False
     return bool(found[0, 0] == -2 * GROUP)
+
+
+def target_features() -> str:
+    """What numba compiles for, as LLVM is told: ``+avx2,-avx512f,...``."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return str(features)
+
+
+def may_use(features: str, present: Iterable[str]) -> bool:
+    """True if a target with ``features`` has the instruction; the processor's are ``present``.
+
+    LLVM ends the process where it has not. Taking one feature away takes those along that rest on
+    it, so nothing that the processor has may be missing on purpose.
+    """
+    words = [word.strip() for word in features.split(",")]
+    last = {word[1:]: word[0] == "+" for word in words if word}
+    return all(last.get(name, False) for name in FEATURES) and all(
+        last.get(name, True) for name in present
+    )
 
 
 def pack(weights: NDArray[np.int8]) -> NDArray[np.int8]:

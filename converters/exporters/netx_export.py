@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.converters.exporters.exported import Exported, Format, need
+from spikegpt_neuro.converters.exporters.hdf5 import hdf5_file
 from spikegpt_neuro.converters.exporters.pairs import Pair, linear_lif_pairs
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import atomic_directory
@@ -152,7 +153,7 @@ def _write_pair(h5py: Any, path: Path, pair: Pair) -> None:
     weights = folded_weights(pair)
     assert weights is not None
     outputs, inputs = weights.shape
-    with h5py.File(path, "w") as file:
+    with hdf5_file(path) as target, h5py.File(target, "w") as file:
         entry = file.create_group("layer/0")
         entry["type"] = np.array([b"input"], "S10")
         entry["shape"] = np.array([inputs])

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.converters.exporters.exported import Exported, Format, need
+from spikegpt_neuro.converters.exporters.hdf5 import hdf5_file
 from spikegpt_neuro.converters.exporters.pairs import linear_lif_pairs
 from spikegpt_neuro.files import atomic_file
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -65,8 +66,8 @@ def export(source: SpikingGraph | SpikeGPT, path: Path) -> Exported:
     }
     nodes = _nodes(nir, content)
     graph = nir.NIRGraph(nodes=nodes, edges=list(_edges(content)), metadata=metadata)
-    with atomic_file(path) as temporary:
-        nir.write(str(temporary), graph)
+    with atomic_file(path) as temporary, hdf5_file(temporary) as file:
+        nir.write(file, graph)
     return Exported(path, len(nodes), content.unexported)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from spikegpt_neuro.converters.exporters.onnx_body import IR_VERSION, OPSET, Body, Domain
-from spikegpt_neuro.files import DATA_SUFFIX, atomic_file
+from spikegpt_neuro.files import atomic_file, data_file
 from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.version import __version__
 from spikegpt_neuro.vocabulary import Vocabulary
@@ -71,13 +71,16 @@ def describe(shape: ModelShape, vocabulary: Vocabulary | None) -> dict[str, Any]
 def write_step_model(
     step: StepModel, path: Path, external_data_bytes: int = EXTERNAL_DATA_BYTES
 ) -> None:
-    """Write ``path``, and ``path``.data where the tensors take ``external_data_bytes`` or more."""
+    """Write ``path``, and a data file where the tensors take ``external_data_bytes`` or more.
+
+    That is ``path``.data; where the model in its place has this name in use, ``path``.1.data.
+    """
     model = _proto(step)
     with atomic_file(path) as temporary:
         if sum(array.nbytes for array in step.tensors.values()) < external_data_bytes:
             model.graph.initializer.extend(_inline(step.tensors))
         else:
-            data = temporary.with_name(temporary.name + DATA_SUFFIX)
+            data = data_file(temporary, path)
             with data.open("wb") as file:
                 model.graph.initializer.extend(_external(step.tensors, file, data.name))
         temporary.write_bytes(model.SerializeToString(deterministic=True))

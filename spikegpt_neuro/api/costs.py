@@ -81,11 +81,16 @@ class TokenCost(Result):
         found: str | None = self.figures.get("first_mismatch")
         return found
 
+    @property
+    def is_cut_short(self) -> bool:
+        """True where an interrupt left out some probes of a measured run."""
+        return bool(self.record.raw.get("not_run"))
+
     def save(self, path: PathLike, *, force: bool = False) -> Path:
         """Write the record as JSON; :func:`fit` reads it."""
         target = Path(path)
         check_output_file(target, force)
-        write_atomically(target, json.dumps(to_json(self.record)) + "\n")
+        write_atomically(target, json.dumps(to_json(self.record)) + "\n", force=force)
         return target
 
 

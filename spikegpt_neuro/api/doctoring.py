@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from spikegpt_neuro.descriptions import Diagnosis, backend_names, describe
@@ -17,6 +18,7 @@ from spikegpt_neuro.version import __version__
 EXTRAS = {
     "torch": "pip install 'spikegpt-neuro[torch]'",
     "onnxruntime": "pip install 'spikegpt-neuro[onnx]'",
+    "huggingface_hub": "pip install 'spikegpt-neuro[hub]'",
 }
 
 
@@ -65,14 +67,29 @@ def doctor() -> Environment:
         "spikegpt_neuro": __version__,
         "numpy": _version("numpy"),
         "numba": _version("numba"),
+        **_kernels(),
         "torch": _version("torch"),
         "onnxruntime": _version("onnxruntime"),
+        "huggingface_hub": _version("huggingface_hub"),
     }
     for diagnosis in diagnoses.values():
         found.update(diagnosis.found)
     found |= {"profiles": profile_names(), "backends": backend_names()}
     rare = {name: d.missing for name, d in diagnoses.items() if d.optional}
     return Environment(found, missing, rare)
+
+
+def _kernels() -> dict[str, Any]:
+    """What kernels are compiled for, and where they are kept."""
+    from spikegpt_neuro.arithmetic import jit, kernel_cache
+
+    shelf = kernel_cache.shelf_of(Path(jit.__file__).parent)
+    return {
+        "compiled_for": kernel_cache.processor(),
+        "cache": str(shelf.places[0].shown),
+        "cache_writable": shelf.place is not None,
+        "cache_problem": shelf.problem,
+    }
 
 
 def _diagnosis(name: str) -> Diagnosis:

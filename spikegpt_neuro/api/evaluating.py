@@ -13,6 +13,7 @@ from spikegpt_neuro.evaluation.evaluate import evaluate as score
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import Compat
+from spikegpt_neuro.remarks import remark
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.vocabulary import Unknown
 
@@ -31,6 +32,8 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     r"""Score a text or token ids (T,); None: the built-in text, which the example never saw.
+
+    What is odd about the figures is told by ``remarks`` of the result, and on the log.
 
     .. math::
         bits\_per\_token = -\frac{1}{T - 1} \sum_{t=1}^{T-1} \log_2 \mathrm{softmax}(z[t-1])_{x[t]}
@@ -60,7 +63,10 @@ def evaluate(
     lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
     floating = float_model_for(graph, against, lif) if isinstance(against, (str, Path)) else against
     tokens = tokens_of(graph, text, unknown=unknown)
-    return score(graph, tokens, window=window, against=floating, limit=limit, progress=progress)
+    found = score(graph, tokens, window=window, against=floating, limit=limit, progress=progress)
+    for text in found.remarks:
+        remark(text)
+    return found
 
 
 def float_model_for(

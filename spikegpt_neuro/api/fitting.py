@@ -12,7 +12,6 @@ from spikegpt_neuro.api.inputs import PathLike
 from spikegpt_neuro.backends.loihi import fitting
 from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.energy.record import Estimate, from_json
-from spikegpt_neuro.files import check_output_file
 from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.results import Result
 
@@ -59,8 +58,9 @@ def fit(
     ``base``           the profile to build on.
     ``powered_chips``  chips that share the measured static power; None: those that the run used.
 
-    Raises :class:`UnsupportedInput` for records that are damaged, not measured, or too few to
-    determine the constants; :class:`CannotWrite` for the output.
+    Everything is checked before anything is written. Raises :class:`UnsupportedInput` for records
+    that are damaged, not measured, impossible or of several systems; :class:`CheckFailed` for too
+    few to determine the constants; :class:`CannotWrite` for the output.
 
     Examples
     --------
@@ -69,13 +69,13 @@ def fit(
     8
     """
     target = Path(path)
-    check_output_file(target, force)
+    fitting.check_profile_path(target, force)
     profile = load_profile(base)
     read = [r if isinstance(r, Estimate) else read_record(Path(r)) for r in records]
-    found = fitting.fit(read, powered_chips)
-    names = [r.estimator if isinstance(r, Estimate) else Path(r).name for r in records]
+    paths = [r.estimator if isinstance(r, Estimate) else str(r) for r in records]
+    found = fitting.fit(read, powered_chips, paths)
+    names = [Path(path).name for path in paths]
     fitting.save_profile(target, found, profile, names, force)
-    load_profile(target.resolve())
     low, mean, high = found.static
     return Fitted(
         profile=target,
@@ -91,4 +91,5 @@ def fit(
 
 def read_record(path: Path) -> Estimate:
     """An energy record that :func:`profile` saved."""
-    return from_json(read_json(path, dict[str, Any], limit=RECORD_LIMIT, remedy=REMEDY))
+    content = read_json(path, dict[str, Any], limit=RECORD_LIMIT, remedy=REMEDY)
+    return from_json(content, where=str(path))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.api.choices import DEFAULT_BACKEND
-from spikegpt_neuro.api.inputs import Text, tokens_of, vocabulary_of
+from spikegpt_neuro.api.inputs import Text, prompt_of, vocabulary_of
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.results import Result
@@ -55,10 +55,15 @@ def generate(
 
     Parameters
     ----------
+    prompt
+        The text, the path of a UTF-8 file with it (``Path("-")``: standard input), or token ids
+        (T,). A character model gets a text as upstream's script gives it: a newline in front, no
+        spaces around lines, no empty lines. Other models get it as it is.
     temperature
         0 always takes the likeliest token; upstream's script uses 1.5.
     top_p, top_p_newline
-        The nucleus to draw from, and that after a newline (character and byte models).
+        The nucleus to draw from, and that after a newline (character and byte models). What a
+        tokenizer marks as special is never drawn.
     seed
         Makes the text repeatable.
     on_text
@@ -82,7 +87,7 @@ def generate(
     sampling = options_for(
         vocabulary, temperature=temperature, top_p=top_p, top_p_newline=top_p_newline
     )
-    ids = tokens_of(graph, prompt, unknown=unknown)
+    ids = prompt_of(graph, prompt, unknown=unknown)
     if not len(ids):
         raise UnsupportedInput("the prompt is empty; at least one token is needed")
     stream, pieces, drawn = TextStream(vocabulary), list[str](), list[int]()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
 from spikegpt_neuro.graph.graph import SpikingGraph
-from spikegpt_neuro.text import read_text
-from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids, refine_prompt
+from spikegpt_neuro.text import ids_of_file, ids_of_prompt, prompt_of_file
+from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
 
 PathLike = str | Path
 Text = str | Path | Sequence[int] | NDArray[np.integer]
@@ -25,7 +25,8 @@ def tokens_of(
     """Token ids (T,), at most ``count``; None: the last tenth of the running Python's docs.
 
     A ``str`` is the text itself, whose lines are tidied for a character model as upstream does
-    with a prompt; a ``Path`` is a UTF-8 file, taken as it is (``Path("-")``: standard input).
+    with a prompt, a newline in front included; a ``Path`` is a UTF-8 file, taken as it is
+    (``Path("-")``: standard input).
 
     Raises :class:`UnsupportedInput` for a text that the vocabulary lacks characters of, a file
     that cannot be read, and ids out of range.
@@ -38,19 +39,20 @@ def _ids(graph: SpikingGraph, text: Text | None, unknown: Unknown) -> NDArray[np
         vocabulary = vocabulary_of(graph)
         return vocabulary.encode(held_out(python_documentation()), unknown="replace")
     if isinstance(text, Path):
-        return vocabulary_of(graph).encode(read_text(text), unknown=unknown)
+        return ids_of_file(text, vocabulary_of(graph), unknown)
     if isinstance(text, str):
-        return prompt_ids(graph, text, unknown)
+        return ids_of_prompt(text, vocabulary_of(graph), unknown)
     return check_token_ids(np.asarray(text), graph.shape.vocab_size)
 
 
-def prompt_ids(graph: SpikingGraph, prompt: str, unknown: Unknown) -> NDArray[np.int64]:
-    """Token ids of a text as typed; a character model gets its lines tidied as upstream does."""
-    vocabulary = vocabulary_of(graph)
-    if not prompt:
-        raise UnsupportedInput("the prompt is empty; at least one character is needed")
-    refined = refine_prompt(prompt) if vocabulary.kind == "character" else prompt
-    return vocabulary.encode(refined, unknown=unknown)
+def prompt_of(graph: SpikingGraph, prompt: Text, *, unknown: Unknown) -> NDArray[np.int64]:
+    """Token ids (T,) to be continued: as :func:`tokens_of`, but a file is a prompt like any other.
+
+    So a character model gets the same, be a prompt typed, piped or in a file.
+    """
+    if isinstance(prompt, Path):
+        prompt = prompt_of_file(prompt, vocabulary_of(graph), unknown)
+    return tokens_of(graph, prompt, unknown=unknown)
 
 
 def vocabulary_of(graph: SpikingGraph) -> Vocabulary:

@@ -15,15 +15,20 @@ from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evaluation.corpus import python_documentation, training_part
+from spikegpt_neuro.evaluation.evaluate import evaluate as score
 from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import Compat, LIFOrigin, ModelShape, SpikeGPT
+from spikegpt_neuro.quantization.calibration import calibration_windows
 from spikegpt_neuro.remarks import remark
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
-from spikegpt_neuro.text import read_text
+from spikegpt_neuro.text import ids_of_file
 from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
+
+CHECKED_TOKENS = 129
+"""Of the calibration text, after conversion: 128 are predicted."""
 
 
 def convert(
@@ -45,8 +50,9 @@ def convert(
     Parameters
     ----------
     checkpoint
-        Upstream ``.pth``, myelin ``.pt``, or a directory with ``config.json`` and
-        ``model.safetensors``.
+        Upstream ``.pth``, myelin ``.pt``, a directory with ``config.json`` and
+        ``model.safetensors``, or ``"hf:OWNER/NAME[@REVISION][/FILE]"`` on a model hub (extra
+        ``hub``).
     vocab
         Upstream's ``vocab.json`` or a ``tokenizer.json``; else what is stored in or beside
         the checkpoint, else bytes where the model has 256 token ids.
@@ -71,6 +77,12 @@ def convert(
     UsageError
         Another bit width or compat, or a LIF out of range.
 
+    Notes
+    -----
+    The graph is run on the beginning of the calibration text; what is odd about it is remarked on
+    (:mod:`spikegpt_neuro.remarks`): more bits per token than guessing needs, LIF neurons that
+    never or always fire, many saturations.
+
     Examples
     --------
     >>> graph = sgn.convert("model.pth", vocab="vocab.json", calibration="text.txt")
@@ -91,9 +103,15 @@ def convert(
         activation_bits=activation_bits,
         progress=progress,
     )
-    for text in graph.remarks:
+    for text in (*model.remarks, *graph.remarks, *_findings(graph, tokens)):
         remark(text)
     return graph
+
+
+def _findings(graph: SpikingGraph, calibration: NDArray[np.int64]) -> tuple[str, ...]:
+    """What is odd about a converted graph on the beginning of the text that calibrated it."""
+    checked = calibration_windows(calibration)[0][:CHECKED_TOKENS]
+    return score(graph, checked).remarks if len(checked) > 1 else ()
 
 
 def read_model(
@@ -119,13 +137,14 @@ def calibration_tokens(
     if isinstance(calibration, np.ndarray):
         return check_token_ids(calibration, model.shape.vocab_size)
     if model.vocabulary is None:
+        refused = "; ".join(model.refused_vocabularies)
         raise UnsupportedInput(
             f"{model.provenance.file}: no vocabulary in or beside it for "
-            f"{model.shape.vocab_size} token ids; give one (vocab=...)"
+            f"{model.shape.vocab_size} token ids{refused and f' ({refused})'}; give one (vocab=...)"
         )
     if calibration is None:
         return model.vocabulary.encode(training_part(python_documentation()), unknown="replace")
-    return model.vocabulary.encode(read_text(calibration), unknown=unknown)
+    return ids_of_file(calibration, model.vocabulary, unknown)
 
 
 def load(path: PathLike) -> SpikingGraph:
@@ -190,10 +209,13 @@ def float_model(
 class Described(Result):
     """What an artifact or a checkpoint holds; what a kind does not have is None.
 
-    ``kind``  ``"artifact"`` or ``"checkpoint"``. ``embedding``: ``"binary"`` or ``"real"``.
-    ``lif_tau_from`` and the like  ``"assumed"``, ``"stated: config.json"`` (or another place), or
-              ``"unknown"`` where an artifact was written before this was recorded.
-    ``remarks``  what a person should know of how it was read and converted.
+    ``kind``             ``"artifact"`` or ``"checkpoint"``.
+    ``embedding``        ``"binary"`` or ``"real"``.
+    ``vocabulary_file``  the name of the file that the vocabulary was read from; None for none,
+                         and for bytes that were assumed because of 256 token ids.
+    ``remarks``          what a person should know of how it was read and converted.
+    ``lif_tau_from``     and its like: ``"assumed"``, ``"stated: config.json"`` or another place, or
+                         ``"unknown"`` where an artifact is older than this record.
     """
 
     kind: str
@@ -212,6 +234,7 @@ class Described(Result):
     source_sha256: str | None
     source_file: str | None
     source_format: str | None
+    vocabulary_file: str | None = None
     weight_bits: int | None = None
     activation_bits: int | None = None
     populations: int | None = None
@@ -267,6 +290,7 @@ def _of_graph(graph: SpikingGraph) -> Described:
         source_sha256=origin.get("source_sha256"),
         source_file=origin.get("source_file"),
         source_format=origin.get("source_format"),
+        vocabulary_file=origin.get("vocabulary_file"),
         weight_bits=graph.weight_bits,
         activation_bits=graph.activation_bits,
         populations=len(graph.populations),
@@ -279,12 +303,16 @@ def _of_graph(graph: SpikingGraph) -> Described:
 
 def _of_checkpoint(model: SpikeGPT) -> Described:
     origin = model.provenance
+    for text in model.remarks:
+        remark(text)
     return Described(
         "checkpoint",
         **_of_shape(model.shape, model.vocabulary, model.lif_origin),
         source_sha256=origin.sha256,
         source_file=origin.file,
         source_format=origin.format,
+        vocabulary_file=origin.vocabulary_file,
+        remarks=model.remarks,
     )
 
 

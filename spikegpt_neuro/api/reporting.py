@@ -111,7 +111,7 @@ def report(
         context=context,
         command=command,
     )
-    write_atomically(target, render(material))
+    write_atomically(target, render(material), force=force)
     return Report(target)
 
 

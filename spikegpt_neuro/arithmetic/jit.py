@@ -1,4 +1,4 @@
-"""Compilation of integer kernels: numba, cached on disk beside the source.
+"""Compilation of integer kernels: numba, and what makes a cached kernel valid.
 
 numba's cache forgets a kernel when its own file changes, but not when something changes that it
 uses from another file: it would go on computing the old integers. Here a cached kernel is valid
@@ -17,64 +17,88 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, wraps
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
-import numba
+from llvmlite import binding
 from numba import njit
-from numba.core import event
+from numba.core import config, event
+
+from spikegpt_neuro.arithmetic.kernel_cache import NOT_KEPT, KernelCache
+from spikegpt_neuro.errors import UsageError
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
+numba_settings: Any = config
 LOG = logging.getLogger(__name__)
 TOPS = ("spikegpt_neuro", "backends", "converters")  # as they lie in the source tree
 IMPORT = re.compile(r"^from (spikegpt_neuro[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
 DECORATED = re.compile(r"^@.*\n(?:[@) ].*\n)*def .*\n(?:(?:[) ].*)?\n)*", re.MULTILINE)
 COMPILE_EVENT = "numba:compile"  # not sent for code that the cache on disk already has
+UNCOMPILED = (
+    "NUMBA_DISABLE_JIT is set, and kernels are exact only when compiled: unset it "
+    "(kernel.py_func is the uncompiled function)"
+)
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile ``function`` when it is first called; later processes load the cached code.
+    """Compile ``function`` when it is first called; later processes load the cached code."""
+    return compiled(function)
 
-    A numba whose cache cannot be bound to the sources compiles anew in every process.
+
+def compiled(function: Kernel, **options: Any) -> Kernel:
+    """:func:`kernel` with options of numba's ``njit``.
+
+    Where it cannot be compiled for this processor, it raises :class:`UsageError` when called.
     """
-    compiled = njit(cache=True, nogil=True)(function)
-    if not bind_cache_to_sources(compiled):
-        compiled = njit(nogil=True)(function)
-        _say_that_nothing_is_cached()
-    return cast(Kernel, compiled)
+    problem = why_not()
+    if problem is not None:
+        return _refusing(function, problem)
+    dispatcher: Any = njit(nogil=True, **options)(function)
+    source = Path(function.__code__.co_filename)
+    if source.is_file():  # else it was typed, not written down
+        dispatcher._cache = KernelCache(cast(FunctionType, function), stamp_of(source))
+    return cast(Kernel, dispatcher)
 
 
-def bind_cache_to_sources(compiled: Any) -> bool:
-    """Make a cached dispatcher's code on disk valid for these sources only.
+def why_not() -> str | None:
+    """What numba was told that kernels cannot do with; None: nothing.
 
-    False where this numba keeps its cache otherwise: nothing is changed then.
+    Uncompiled, a kernel would run on numpy's scalars, whose integers overflow where those of
+    compiled code do not. Compiled for a processor with more instructions, it would end the process.
     """
-    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if not (hasattr(file, "_source_stamp") and callable(getattr(file, "_load_index", None))):
-        return False
-    packages = packages_of(Path(compiled.py_func.__code__.co_filename))
-    file._source_stamp = (file._source_stamp, *map(fingerprint, sorted(packages)))
-    file._load_index = partial(_index_or_nothing, file._load_index)
-    return True
+    if numba_settings.DISABLE_JIT:
+        return UNCOMPILED
+    if not numba_settings.CPU_FEATURES:
+        return None
+    asked = {name.strip() for name in numba_settings.CPU_FEATURES.split(",")}
+    there = binding.get_host_cpu_features()
+    lacking = sorted(name for name in there if not there[name] and f"+{name}" in asked)
+    if lacking:
+        return (
+            f"NUMBA_CPU_FEATURES names {', '.join(lacking)}, which this processor lacks: unset it"
+        )
+    return None
+
+
+def _refusing(function: Kernel, problem: str) -> Kernel:
+    """What stands for a kernel where it cannot be compiled."""
+
+    @wraps(function)
+    def refuse(*_: object, **__: object) -> object:
+        raise UsageError(problem)
+
+    refuse.py_func = function  # type: ignore[attr-defined]
+    return cast(Kernel, refuse)
 
 
 @cache
-def _say_that_nothing_is_cached() -> None:
-    """Once per process."""
-    LOG.warning(
-        "numba %s keeps its cache otherwise than expected: kernels are compiled at every start",
-        numba.__version__,
-    )
-
-
-def _index_or_nothing(load_index: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:
-    """What the cache on disk has; nothing where another version or a crash left it unreadable."""
-    try:
-        return load_index()
-    except Exception:
-        return {}
+def stamp_of(source: Path) -> str:
+    """Checksum of all sources that the compiled code of a file's kernels comes from."""
+    fingerprints = map(fingerprint, sorted(packages_of(source)))
+    return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
 
 
 @cache
@@ -126,8 +150,8 @@ class _FirstCompilation(event.Listener):
     """Says once per process that kernels are being compiled."""
 
     def on_start(self, event: event.Event) -> None:
-        name = event.data["dispatcher"].py_func.__module__
-        if name.startswith("spikegpt_neuro") and not self.said:
+        name = str(event.data["dispatcher"].py_func.__module__)  # what is typed has none
+        if name.startswith("spikegpt_neuro") and not (self.said or NOT_KEPT.said):
             LOG.info("compiling kernels for this machine; later runs load them from disk")
             self.said = True
 

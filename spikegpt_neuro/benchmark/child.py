@@ -1,9 +1,7 @@
 """A process of its own that starts, gives its first token and says what that took.
 
-    python -m spikegpt_neuro.benchmark.child reference DIR THREADS
-    python -m spikegpt_neuro.benchmark.child torch LAYERSxWIDTHxVOCABULARY THREADS
-
-Prints one JSON object. Torch gets constant weights: only their number matters here.
+Its arguments are ``reference DIR THREADS`` or ``torch LAYERSxWIDTHxVOCABULARY THREADS``. The last
+line that it prints is one JSON object. Torch gets constant weights: only their number matters here.
 """
 
 from __future__ import annotations
@@ -54,11 +52,8 @@ def opponent(shape: str, threads: int) -> dict[str, float]:
     return {"peak_rss_bytes": peak_rss_bytes()}
 
 
-def main(side: str, what: str, threads: str) -> None:
-    """Measure one side and print what was found."""
+def main() -> None:
+    """Measure the side that the arguments name, and print what was found."""
+    side, what, threads = sys.argv[1:]
     measure = {"reference": reference, "torch": opponent}[side]
     print(json.dumps(measure(what, int(threads))))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -7,7 +7,6 @@ first start of each command is not counted: it fills the file cache and the kern
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,11 +16,12 @@ from typing import NamedTuple
 from spikegpt_neuro.benchmark.figures import Figure
 from spikegpt_neuro.benchmark.machine import thread_environment
 from spikegpt_neuro.errors import WorkerFailed
+from spikegpt_neuro.sealing import SEAL, sealed, sealed_environment
 
 BARE = ("-c", "pass")
-HELP = ("-m", "spikegpt_neuro", "--help")
-IMPORT = ("-c", "import spikegpt_neuro")
-CHILD = ("-m", "spikegpt_neuro.benchmark.child")
+HELP = (*sealed("spikegpt_neuro.cli"), "--help")
+IMPORT = ("-c", f"{SEAL}import spikegpt_neuro")
+CHILD = sealed("spikegpt_neuro.benchmark.child")
 
 
 class Start(NamedTuple):
@@ -32,7 +32,8 @@ class Start(NamedTuple):
 
     @property
     def values(self) -> dict[str, float]:
-        found: dict[str, float] = json.loads(self.output)
+        *_, last = self.output.splitlines()  # others may print before
+        found: dict[str, float] = json.loads(last)
         return found
 
 
@@ -90,7 +91,7 @@ def _best(commands: Mapping[str, Sequence[str]], threads: int, starts: int) -> d
 
 
 def _start(command: Sequence[str], threads: int) -> Start:
-    environment = {**os.environ, **thread_environment(threads)}
+    environment = sealed_environment(thread_environment(threads))
     begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True

@@ -4,12 +4,12 @@ Verb modules import only what their options need; numpy and the rest are importe
 itself, so that ``--help`` answers at once.
 
 Exit codes: 0 ok; 1 a check failed; 2 usage; 3 unreadable or unsupported input; 4 a backend or
-an extra is missing; 70 an error of this program; 130 interrupted.
+an extra is missing; 70 an error of this program; 130 interrupted; 141 whoever read the output left;
+143 terminated (SIGTERM, which keeps what is done as Ctrl-C does).
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,8 +17,10 @@ from importlib import import_module
 
 import click
 
-from spikegpt_neuro.cli.session import PROGRAM, Invocation, as_typed
-from spikegpt_neuro.errors import SpikeGPTError
+from spikegpt_neuro.cli import streams
+from spikegpt_neuro.cli.session import PROGRAM, Failure, Invocation, as_typed
+from spikegpt_neuro.errors import CannotWrite, SpikeGPTError
+from spikegpt_neuro.signals import Ended, ending_as_interrupted
 from spikegpt_neuro.version import __version__
 
 VERBS = {
@@ -39,7 +41,6 @@ VERBS = {
 """Verb -> what it does, in a line; the verb's module need not load for that."""
 USAGE_ERROR = 2
 INTERNAL_ERROR = 70
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
@@ -73,40 +74,72 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    streams.take_over()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb; returns the exit code. Errors are one line on standard error."""
-    invocation = Invocation()
+    invocation = Invocation(as_json="--json" in arguments)
     if hasattr(sys.stdout, "reconfigure"):  # text of the model, whatever the terminal can show
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors=streams.REPLACED)
     try:
-        code = group.main(list(arguments), PROGRAM, standalone_mode=False, obj=invocation)
+        with ending_as_interrupted() as ended:
+            failure = _carry_out(arguments, invocation, ended)
+        if invocation.as_json:
+            _print_document(failure, invocation)
         sys.stdout.flush()
-        return int(code or 0)
-    except BrokenPipeError:  # the reader of our output left, for example head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (streams.ReaderLeft, BrokenPipeError):  # for example head, which has enough
         return BROKEN_PIPE
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", INTERRUPTED, invocation)
+    except CannotWrite as error:
+        failure = _failed(type(error).__name__, str(error), error.exit_code, invocation)
+    return 0 if failure is None else failure.exit_code
+
+
+def _carry_out(arguments: Sequence[str], invocation: Invocation, ended: Ended) -> Failure | None:
+    """Run the verb; an error is shown and returned."""
+    try:
+        group.main(list(arguments), PROGRAM, standalone_mode=False, obj=invocation)
+    except (streams.ReaderLeft, BrokenPipeError):
+        raise
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes a library's for the end of input
+            return _internal(error.__cause__, invocation)
+        return _failed("Interrupted", ended.word, ended.exit_code, invocation)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return USAGE_ERROR
+        streams.say(error.format_message(), err=True)
+        return Failure("UsageError", "no verb was given", USAGE_ERROR)
     except click.ClickException as error:
-        return _fail(_usage(error), error.exit_code, invocation)
+        return _failed("UsageError", _usage(error), error.exit_code, invocation)
     except SpikeGPTError as error:
-        return _fail(as_typed(str(error)), error.exit_code, invocation)
+        return _failed(type(error).__name__, as_typed(str(error)), error.exit_code, invocation)
     except Exception as error:
-        hint = "an error of this program; --debug shows where"
-        return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR, invocation)
+        return _internal(error, invocation)
+    return None
 
 
-def _fail(text: str, code: int, invocation: Invocation) -> int:
+def _print_document(failure: Failure | None, invocation: Invocation) -> None:
+    """Print what the verb found, what went wrong, or both in one document."""
+    document = invocation.document
+    if failure is not None:
+        document = failure.beside(document)
+    if document is not None:
+        streams.say(streams.json_text(document))
+
+
+def _failed(kind: str, text: str, code: int, invocation: Invocation) -> Failure:
+    """Show an error."""
     if invocation.debug:
         traceback.print_exc()
-    click.echo(f"error: {' '.join(text.split())}", err=True)
-    return code
+    failure = Failure(kind, " ".join(text.split()), code)
+    streams.say(f"error: {failure.message}", err=True)
+    return failure
+
+
+def _internal(error: BaseException, invocation: Invocation) -> Failure:
+    hint = "an error of this program; --debug shows where"
+    text = f"{type(error).__name__}: {error} ({hint})"
+    return _failed("InternalError", text, INTERNAL_ERROR, invocation)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -13,6 +13,7 @@ import click
 from spikegpt_neuro.api.choices import DEFAULT_SHAPE
 from spikegpt_neuro.cli.common import Output, ShownStages, lif_options, verb
 from spikegpt_neuro.cli.session import as_typed
+from spikegpt_neuro.cli.streams import say
 
 if TYPE_CHECKING:
     from spikegpt_neuro.running import Progress
@@ -100,7 +101,7 @@ def bench(
     if out.as_json:
         out.result(found.to_dict())
         return
-    click.echo(found.table() + "\n")
+    say(found.table() + "\n")
     out.result(found.facts)
     for remark in found.remarks:
         out.note(as_typed(remark))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -23,8 +23,10 @@ from spikegpt_neuro.api.choices import (
     options_for,
     timing_names,
 )
+from spikegpt_neuro.cli.progress import ProgressLines
 from spikegpt_neuro.cli.session import Invocation, as_typed
-from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.cli.streams import say
+from spikegpt_neuro.errors import CannotWrite, UsageError
 from spikegpt_neuro.remarks import REMARKS
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Output:
 
     as_json: bool
     quiet: bool
+    invocation: Invocation = field(default_factory=Invocation)
     told: list[str] = field(default_factory=list)
 
     def result(self, values: Mapping[str, object]) -> None:
@@ -54,22 +57,32 @@ class Output:
             remarks = list(dict.fromkeys([*map(as_typed, own), *self.told]))
             if remarks or "remarks" in given:
                 values["remarks"] = remarks
-            click.echo(json.dumps(values, ensure_ascii=False))
+            self.document(values)
             return
         width = max(map(len, values))
         for name, value in values.items():
-            click.echo(f"{name.ljust(width)}  {_shown(value)}")
+            say(f"{name.ljust(width)}  {_shown(value)}")
+
+    def document(self, content: object) -> None:
+        """What --json prints when the verb has ended, with the error that it may end with."""
+        self.invocation.document = content
 
     def note(self, text: str) -> None:
         """A remark for a person."""
         if not self.quiet:
-            click.echo(text, err=True)
+            say(text, err=True)
 
     @contextmanager
     def progress(self, label: str, unit: str = "tokens") -> Iterator[Progress | None]:
-        """A progress bar on standard error; None off a terminal and with --quiet."""
-        if self.quiet or not sys.stderr.isatty():
+        """Progress on standard error: a bar, or lines now and then off a terminal.
+
+        None with --quiet.
+        """
+        if self.quiet:
             yield None
+            return
+        if not sys.stderr.isatty():
+            yield ProgressLines(label, unit, lambda line: say(line, err=True))
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -125,14 +138,45 @@ def verb(function: Function) -> Function:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def wrapped(as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
-        invocation = click.get_current_context().find_object(Invocation)
-        if invocation is not None:
-            invocation.debug = debug
-        out = Output(as_json, quiet)
+        invocation = click.get_current_context().find_object(Invocation) or Invocation()
+        invocation.as_json, invocation.debug = as_json, debug
+        _check_apart(options)
+        out = Output(as_json, quiet, invocation)
         with _remarks(out):
             function(out, **options)
 
     return wrapped  # type: ignore[return-value]
+
+
+OUTPUTS = ("output", "svg", "trace")
+"""Options that name what a verb writes."""
+
+
+def _check_apart(options: Mapping[str, Any]) -> None:
+    """Raise if what a verb writes is what it reads, or two of its outputs are one."""
+    given = {**options, **options.get("options", {})}
+    named = {k: v for k, v in given.items() if isinstance(v, str) and v}
+    named |= {
+        f"{k} {i}": v
+        for k, vs in given.items()
+        if isinstance(vs, tuple)
+        for i, v in enumerate(vs)
+        if isinstance(v, str) and v
+    }
+    for output in named.keys() & set(OUTPUTS):
+        for other in named.keys() - {output}:
+            if _is_one_place(named[output], named[other], other in OUTPUTS):
+                what = "written twice" if other in OUTPUTS else "read by this command, too"
+                raise CannotWrite(f"{named[output]} is {what}; choose another output")
+
+
+def _is_one_place(output: str, other: str, is_output: bool) -> bool:
+    try:
+        if is_output and os.path.realpath(output) == os.path.realpath(other):
+            return True
+        return os.path.samefile(output, other)
+    except (OSError, ValueError):  # not there, or no name at all
+        return False
 
 
 class Log(logging.StreamHandler[TextIO]):

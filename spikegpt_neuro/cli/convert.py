@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.vocabulary import Unknown
 
 SHOWN = (
-    *("layers", "width", "vocab_size", "parameters"),
+    *("layers", "width", "vocab_size", "parameters", "vocabulary", "vocabulary_file"),
     *("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from"),
     *("lif_reset", "lif_reset_from"),
 )
@@ -59,9 +59,10 @@ def convert(
 ) -> None:
     """Convert the checkpoint CKPT to an all-integer spiking graph.
 
-    CKPT is an upstream .pth, a myelin .pt, or a directory with config.json and
-    model.safetensors. The LIF is what CKPT states inside or in a config.json beside
-    it, else upstream's (tau 2, threshold 1, reset 0); the result tells which.
+    CKPT is an upstream .pth, a myelin .pt, a directory with config.json and
+    model.safetensors, or hf:OWNER/NAME[@REVISION][/FILE] on a model hub. The LIF is
+    what CKPT states inside or in a config.json beside it, else upstream's (tau 2,
+    threshold 1, reset 0); the result tells which.
     """
     from spikegpt_neuro import api
     from spikegpt_neuro.files import check_output_directory

@@ -8,6 +8,7 @@ import click
 
 from spikegpt_neuro.cli.common import Output, verb
 from spikegpt_neuro.cli.session import as_typed
+from spikegpt_neuro.cli.streams import say
 
 
 @click.command()
@@ -18,9 +19,9 @@ def doctor(out: Output) -> None:
 
     here = api.doctor()
     if out.as_json:
-        click.echo(as_typed(json.dumps(here.to_dict(), ensure_ascii=False)))
+        out.document(json.loads(as_typed(json.dumps(here.to_dict()))))
         return
     out.result(here.found)
     for lines in (here.missing, *here.rarely_there.values()):
         for name, line in lines.items():
-            click.echo(f"{name} is missing: {as_typed(line)}")
+            say(f"{name} is missing: {as_typed(line)}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from spikegpt_neuro.cli.common import Output, backend_options, unknown_option, verb
+from spikegpt_neuro.cli.streams import say
 
 if TYPE_CHECKING:
+    from spikegpt_neuro.running import Progress
     from spikegpt_neuro.vocabulary import Unknown
 
 
@@ -57,28 +60,39 @@ def generate(
     options: dict[str, Any],
     unknown: Unknown,
 ) -> None:
-    """Continue PROMPT with the artifact DIR; the new text streams to standard output."""
+    """Continue PROMPT with the artifact DIR; the new text streams to standard output.
+
+    PROMPT is the text itself, or - for standard input. A character model gets it as upstream's
+    script gives it: a newline in front, no spaces around lines, no empty lines.
+    """
+    from pathlib import Path
+
     from spikegpt_neuro import api
 
-    def show(piece: str) -> None:
-        click.echo(piece, nl=False)
-
-    found = api.generate(
-        api.load(artifact),
-        prompt,
-        count,
-        temperature=temperature,
-        top_p=top_p,
-        top_p_newline=top_p_newline,
-        seed=seed,
-        backend=backend,
-        unknown=unknown,
-        on_text=None if out.as_json else show,
-        **options,
-    )
+    graph = api.load(artifact)
+    with _unseen(out) as progress:
+        found = api.generate(
+            graph,
+            Path(prompt) if prompt == "-" else prompt,
+            count,
+            temperature=temperature,
+            top_p=top_p,
+            top_p_newline=top_p_newline,
+            seed=seed,
+            backend=backend,
+            unknown=unknown,
+            on_text=None if out.as_json else lambda piece: say(piece, end=""),
+            progress=progress,
+            **options,
+        )
     if out.as_json:
         out.result(found.to_dict())
         return
-    click.echo()
+    say()
     rate = f"{found.tokens_per_second:.0f} tokens/s"
     out.note(f"{count} tokens in {found.seconds:.2f} s, {rate}")
+
+
+def _unseen(out: Output) -> AbstractContextManager[Progress | None]:
+    """Progress of a text that does not stream."""
+    return out.progress("generating") if out.as_json else nullcontext()

@@ -15,6 +15,7 @@ from spikegpt_neuro.cli.common import (
     verb,
 )
 from spikegpt_neuro.cli.session import as_typed
+from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.errors import DoesNotFit
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ def map(  # noqa: A001
 ) -> None:
     """Place the artifact DIR; exit code 1 if it does not fit or cannot run there."""
     from spikegpt_neuro import api
+    from spikegpt_neuro.files import check_output_file
 
+    for file in filter(None, (output, svg)):
+        check_output_file(Path(file), force=True)
     graph = api.load(artifact)
     try:
         with out.progress("measuring activity") as progress:
@@ -85,17 +89,15 @@ def _show_refused(out: Output, error: DoesNotFit) -> None:
         return
     out.result(error.figures | {"violations": len(violations)})
     for violation in violations:
-        click.echo(f"  {violation}")
+        say(f"  {violation}")
 
 
 def _table(found: Placed) -> None:
     """One row per chip."""
-    from rich.console import Console
-    from rich.table import Table
+    from spikegpt_neuro.cli import tables
 
-    table = Table("chip", "cores", "neurons", "synaptic memory", "full", "holds")
-    for column in table.columns[:-1]:
-        column.justify = "right"
+    heads = ("chip", "cores", "neurons", "synaptic memory", "full", "holds")
+    table = tables.table(*heads, left=("holds",))
     for row in found.by_chip():
         table.add_row(
             str(row["chip"]),
@@ -105,4 +107,4 @@ def _table(found: Placed) -> None:
             f"{row['utilization']:.1%}",
             row["holds"],
         )
-    Console().print(table)
+    tables.show(table, wrapped=("holds",))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +22,8 @@ from spikegpt_neuro.cli.common import (
     unknown_option,
     verb,
 )
-from spikegpt_neuro.errors import CheckFailed, UsageError
+from spikegpt_neuro.cli.streams import json_text, say
+from spikegpt_neuro.errors import CannotWrite, CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import Compared, TokenCost
@@ -116,6 +117,7 @@ def profile(
     constants it rests on.
     """
     from spikegpt_neuro import api
+    from spikegpt_neuro.files import check_output_file
 
     hw = _checked(backend, hw, options, compare, dry_run, output)
     if text is None and prompt is None:
@@ -126,6 +128,8 @@ def profile(
         raise UsageError(
             "--placement says where embedding and head are; leave them out of --compare"
         )
+    if output is not None and not dry_run:
+        check_output_file(Path(output), force)
     graph, source = api.load(artifact), source_of(text, prompt)
     if dry_run and output is not None:
         job: dict[str, Any] = {"tokens": count, "unknown": unknown, "force": force, **options}
@@ -148,11 +152,28 @@ def profile(
         _side_by_side(out, api.compare(graph, axes, source, options=options, **common))
         return
     found = api.profile(graph, source, **common, **options)
-    _one(out, found)
     if output is not None:
+        _save(out, found, output, force)
+    _one(out, found)
+    if output is not None and not out.as_json:
+        _comparison(found)
+    if found.is_cut_short:
+        raise KeyboardInterrupt
+
+
+def _save(out: Output, found: TokenCost, output: str, force: bool) -> None:
+    """Keep the record of a measured run; print it where it cannot be saved."""
+    from spikegpt_neuro.energy.record import to_json
+
+    try:
         found.save(output, force=force)
-        if not out.as_json:
-            _comparison(found)
+    except CannotWrite:
+        record = to_json(found.record)
+        if out.as_json:
+            out.result({"record": record})
+        else:
+            say(json_text(record))
+        raise
 
 
 def _checked(
@@ -210,7 +231,7 @@ def _side_by_side(out: Output, found: Compared) -> None:
     """Every profile; one that does not fit keeps its place, with the reason."""
     profiles = found.to_dict()["profiles"]
     if out.as_json:
-        click.echo(json.dumps(profiles, ensure_ascii=False))
+        out.document(profiles)
     else:
         from spikegpt_neuro.cli.profile_view import show_side_by_side
 

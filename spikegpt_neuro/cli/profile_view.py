@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import click
-from rich.console import Console
 from rich.table import Table
 
+from spikegpt_neuro.cli import tables
+from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.energy.pricing import CATEGORY_OF
 from spikegpt_neuro.energy.record import CATEGORIES
 from spikegpt_neuro.energy.tables import SYSTEM
@@ -24,25 +24,23 @@ Figures = Mapping[str, Any]
 
 def show(figures: Figures) -> None:
     """One profile: its summary, then tables."""
-    console = Console()
-    console.print(_summary(figures))
+    tables.show(_summary(figures))
     if len(figures["by_layer"]) > 1:  # else nothing is known of layers
-        console.print(_layers(figures))
+        tables.show(_layers(figures))
     if figures["by_operation"]:
-        console.print(_operations(figures))
-    console.print(_kinds(figures))
+        tables.show(_operations(figures))
+    tables.show(_kinds(figures), wrapped=("constants",))
     for remark in _remarks(figures):
-        click.echo(remark)
+        say(remark)
 
 
 def show_side_by_side(found: Sequence[Figures]) -> None:
     """A row for each profile; a reason in place of figures where one does not fit."""
-    console = Console()
     differing = [n for n in NAMES if len({f[n] for f in found}) > 1] or ["hardware"]
     for table in (_totals(found, differing), _categories(found, differing)):
-        console.print(table)
+        tables.show(table)
     for reason in dict.fromkeys(f"{f['hardware']}: {f['error']}" for f in found if "error" in f):
-        click.echo(reason)
+        say(reason)
 
 
 def show_comparison(rows: Sequence[Figures]) -> None:
@@ -59,7 +57,7 @@ def show_comparison(rows: Sequence[Figures]) -> None:
             f"{estimated['low']:.3g} .. {estimated['high']:.3g}",
             "-" if ratio is None else f"{ratio:.3g}",
         )
-    Console().print(table)
+    tables.show(table)
 
 
 def _range(figures: Figures, key: str, unit: str) -> str:
@@ -79,10 +77,7 @@ def _rate(figures: Figures) -> str:
 
 def _table(*heads: str, right_from: int = 1, title: str | None = None) -> Table:
     """A table whose columns from ``right_from`` on hold figures."""
-    table = Table(*heads, title=title, title_justify="left")
-    for column in table.columns[right_from:]:
-        column.justify = "right"
-    return table
+    return tables.table(*heads, left=heads[:right_from], title=title)
 
 
 def _summary(figures: Figures) -> Table:
@@ -155,8 +150,6 @@ def _layers(figures: Figures) -> Table:
     rows = [r for r in figures["by_layer"] if r["joules_per_token"] and r["layer"] != SYSTEM]
     used = [c for c in CATEGORIES if any(row["joules"].get(c) for row in rows)]
     table = _table("layer", "SynOps", "energy", *used, title="by layer")
-    for column in table.columns:
-        column.no_wrap = True
     for row in rows:
         cells = (row["joules"].get(category, 0.0) for category in used)
         table.add_row(

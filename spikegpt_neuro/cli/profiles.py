@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spikegpt_neuro.cli.common import Output, verb
+from spikegpt_neuro.cli.streams import say
 
 if TYPE_CHECKING:
     from spikegpt_neuro.hardware.profile import Profile
@@ -29,14 +30,11 @@ def profiles(out: Output, name: str | None) -> None:
 
 
 def _table(profile: Profile) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    from spikegpt_neuro.cli import tables
     from spikegpt_neuro.hardware.schema import SPECS
 
-    console = Console()
-    table = Table("constant", "value", "unit", "kind", "low .. high", "source", title=profile.title)
-    table.columns[0].no_wrap = True
+    heads = ("constant", "value", "unit", "kind", "low .. high", "source")
+    table = tables.table(*heads, left=heads, title=profile.title)
     sources = list(dict.fromkeys(profile[key].source for key in SPECS if key in profile))
     for key in (key for key in SPECS if key in profile):
         constant = profile[key]
@@ -46,9 +44,9 @@ def _table(profile: Profile) -> None:
         )
         value = _shown(constant.value)
         table.add_row(key, value, constant.unit, constant.kind, bounds, source)
-    console.print(table)
+    tables.show(table, wrapped=("value", "low .. high", "source"))
     for number, source in enumerate(sources, start=1):
-        console.print(f"({number}) {source}", highlight=False)
+        say(f"({number}) {source}")
 
 
 def _shown(value: object) -> str:

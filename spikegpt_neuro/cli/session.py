@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 PROGRAM = "spikegpt-neuro"
 OPTION = re.compile(r"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|\d+(?:\.\d+)?|\.\.\.)(?![\w.])")
@@ -22,6 +22,31 @@ def as_typed(text: str) -> str:
 
 @dataclass
 class Invocation:
-    """What outlives a verb: whether an error shows its traceback."""
+    """What outlives a verb: how errors are shown, and the document that --json prints.
 
+    ``document``  what the verb found, printed when it has ended: an error may come to it.
+    """
+
+    as_json: bool = False
     debug: bool = False
+    document: object = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a verb ended with ``exit_code``; ``kind`` is a class of :mod:`spikegpt_neuro.errors`,
+    or ``Interrupted``, or ``InternalError``.
+    """  # noqa: D205
+
+    kind: str
+    message: str
+    exit_code: int
+
+    def beside(self, document: object) -> object:
+        """What --json prints: this error alone, or as one more member of what was found.
+
+        A list says itself what is wrong with each of its members.
+        """
+        if document is None:
+            return {"error": asdict(self)}
+        return document | {"error": asdict(self)} if isinstance(document, dict) else document

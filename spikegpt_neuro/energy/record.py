@@ -8,7 +8,7 @@ run of ``tokens`` tokens, in joules and seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,9 @@ from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.hardware import events
 
 WHERE = "energy record"
+COUNT_MAX = 1 << 62
+FIGURE_MAX = 1e100
+"""Joules and seconds: whatever is made of such figures stays finite."""
 Category = str
 """A name of :data:`CATEGORIES`."""
 
@@ -130,25 +133,53 @@ def to_json(estimate: Estimate) -> dict[str, Any]:
     return content
 
 
-def from_json(content: Mapping[str, Any]) -> Estimate:
-    """A record that :func:`to_json` wrote.
+def from_json(content: Mapping[str, Any], where: str = WHERE) -> Estimate:
+    """A record that :func:`to_json` wrote; ``where`` names it in errors.
 
-    Raises :class:`UnsupportedInput` naming what is missing or not a record's.
+    Raises :class:`UnsupportedInput` naming what is missing, not a record's, or no figure of a run.
     """
-    found = converted(content, Estimate, where=WHERE, exact=True)
+    found = converted(content, Estimate, where=where, exact=True)
     tables = {"joules": found.joules} | {
         f"by_population.{name}": table for name, table in found.by_population.items()
     }
     for place, table in tables.items():
         if unknown := set(table) - set(CATEGORIES):
             raise UnsupportedInput(
-                f"{WHERE}: {place}: no category {min(unknown)}; there are {', '.join(CATEGORIES)}"
+                f"{where}: {place}: no category {min(unknown)}; there are {', '.join(CATEGORIES)}"
             )
+    for problem in _problems(found):
+        raise UnsupportedInput(f"{where}: {problem}")
     return replace(
         found,
         joules=_in_order(found.joules),
         by_population={name: _in_order(table) for name, table in found.by_population.items()},
     )
+
+
+def _problems(found: Estimate) -> Iterator[str]:
+    """Figures that no run has."""
+    least = {"tokens": 1, "chips": 0, "cores": 0, "steps": 0, "filling_steps": 0}
+    for name, smallest in least.items():
+        if not smallest <= getattr(found, name) <= COUNT_MAX:
+            yield f"{name} is {getattr(found, name)}, expected {smallest} to {COUNT_MAX}"
+    tables = {"joules": found.joules, "by_operation": found.by_operation} | {
+        f"by_population.{name}": table for name, table in found.by_population.items()
+    }
+    single = ("seconds", "undivided", "filling_seconds", "filling_joules")
+    ranges = {name: getattr(found, name) for name in single} | {
+        f"{place}.{name}": each for place, table in tables.items() for name, each in table.items()
+    }
+    for place, each in ranges.items():
+        for value in (each.value, each.low, each.high):
+            if not 0 <= value <= FIGURE_MAX:  # NaN is neither
+                yield f"{place} is {value:g}, expected 0 to {FIGURE_MAX:g}"
+        if not each.low <= each.value <= each.high:
+            yield f"{place} is {each.value:g}, outside its range {each.low:g} to {each.high:g}"
+    if found.seconds.low == 0:
+        yield "seconds.low is 0, no run takes no time"
+    for kind, joules in found.by_kind.items():
+        if not 0 <= joules <= FIGURE_MAX:
+            yield f"by_kind.{kind} is {joules:g}, expected 0 to {FIGURE_MAX:g}"
 
 
 def _in_order(table: Mapping[Category, Range]) -> dict[Category, Range]:

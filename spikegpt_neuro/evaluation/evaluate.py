@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
+from spikegpt_neuro.evaluation.findings import Observed
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel, FloatRun
 from spikegpt_neuro.model.spikegpt import LIFParameters
@@ -38,6 +39,7 @@ class Evaluation(Result):
                         embedding's spikes are left out, they are equal by construction.
     ``saturations``     values that met a number format's limit where none was intended.
     ``clipped``         payloads beyond their quantizer's chosen range (intended).
+    ``remarks``         what is odd: a wrong vocabulary, or not a trained SpikeGPT?
     """
 
     bits_per_token: float
@@ -50,6 +52,7 @@ class Evaluation(Result):
     clipped: int
     tokens: int
     protocol: str
+    remarks: tuple[str, ...] = ()
 
     UNITS: ClassVar[Mapping[str, str]] = {
         "bits_per_token": "bit",
@@ -93,7 +96,7 @@ def evaluate(
     used = ids if limit is None else ids[:limit]
     _check(graph, used, window, against)
     backend = get_backend("reference")
-    sums = _Sums()
+    sums = _Sums(Observed(graph))
     for start, inputs, targets in _windows(used, window):
         run = backend.run(graph, inputs, record="spikes" if against else "logits")
         sums.add(run, against.forward(inputs) if against else None, targets)
@@ -117,6 +120,7 @@ def surprisal(logits: NDArray[np.floating], targets: NDArray[np.int64]) -> float
 class _Sums:
     """Totals over windows."""
 
+    observed: Observed
     bits: float = 0.0
     float_bits: float = 0.0
     tokens: int = 0
@@ -126,6 +130,7 @@ class _Sums:
     clipped: int = 0
 
     def add(self, run: Run, floating: FloatRun | None, targets: NDArray[np.int64]) -> None:
+        self.observed.add(run)
         self.bits += surprisal(run.logits, targets)
         self.tokens += len(targets)
         self.saturations += run.saturations
@@ -156,6 +161,7 @@ class _Sums:
                 f"independent windows of {window} tokens, state reset at each, "
                 "every position predicts the next token of the text"
             ),
+            remarks=self.observed.findings(bits),
         )
 
 

@@ -262,6 +262,11 @@ def _shape_problems(graph: SpikingGraph) -> Iterator[str]:
         yield f"first population {graph.input.name} is not an embedding"
     elif len(program.table) != tokens:
         yield f"embedding has {len(program.table)} rows, expected {tokens}"
+    layers, width = graph.shape.layers, graph.shape.width
+    if not 0 < layers <= len(graph.populations):
+        yield f"shape of {layers} layers, there are {len(graph.populations)} populations"
+    if width != graph.input.size:
+        yield f"shape of width {width}, the embedding has {graph.input.size} neurons"
     if graph.output.size != tokens:
         yield f"last population {graph.output.name} has {graph.output.size} neurons, not {tokens}"
     if not WEIGHT_BITS_MIN <= graph.weight_bits <= WEIGHT_BITS_MAX:

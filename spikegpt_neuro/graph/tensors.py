@@ -15,6 +15,8 @@ from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import SAFETENSORS_TYPES
 
 LENGTH_BYTES = 8
+DIMENSIONS_MAX = 2
+"""Vectors, matrices and tables: no program has more."""
 STORED_AS = {name: np.dtype(f"<{code}") for code, name in SAFETENSORS_TYPES.items()}
 
 
@@ -38,8 +40,17 @@ def _tensor(name: str, entry: Any, data: NDArray[np.uint8], path: Path) -> NDArr
         raise UnsupportedInput(
             f"{path}: {name} is {entry['dtype']}, expected one of {', '.join(STORED_AS)}"
         )
+    if len(entry["shape"]) > DIMENSIONS_MAX:
+        raise UnsupportedInput(
+            f"{path}: {name} has {len(entry['shape'])} dimensions, expected at most "
+            f"{DIMENSIONS_MAX}"
+        )
     begin, end = entry["data_offsets"]
-    return data[begin:end].view(STORED_AS[entry["dtype"]]).reshape(entry["shape"])
+    values = data[begin:end].view(STORED_AS[entry["dtype"]])
+    try:
+        return values.reshape(entry["shape"])
+    except (ValueError, OverflowError) as error:  # no values, in a shape beyond any memory
+        raise UnsupportedInput(f"{path}: {name} has shape {entry['shape']}: {error}") from error
 
 
 def release(array: NDArray[Any]) -> None:

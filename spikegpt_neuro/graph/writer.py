@@ -106,7 +106,7 @@ def save(graph: Graph, path: str | Path, *, force: bool = False) -> None:
     """Write ``graph`` to the directory ``path``, whole or not at all."""
     target = Path(path)
     check_output_directory(target, force, is_artifact)
-    with atomic_directory(target) as directory:
+    with atomic_directory(target, force=force) as directory:
         write_tensors(directory / WEIGHTS, _tensors(graph))
         _write_json(directory / GRAPH, _graph_to_json(graph))
         (directory / CARD).write_text(_card(graph), encoding="utf-8")

@@ -30,6 +30,8 @@ from spikegpt_neuro.hardware.schema import KINDS, REQUIRED, SECTIONS, SPECS, Spe
 SCHEMA_VERSION = 1
 LIBRARY = "spikegpt_neuro.hw_profiles"  # a folder of data files, nothing to import
 FILE_KEYS = ("schema", "title", "base", "sources")
+BASES_MAX = 16
+NAME_MAX = 4096
 CONSTANT_KEYS = ("value", "unit", "kind", "source", "low", "high", "note")
 
 
@@ -173,8 +175,10 @@ def profile_names() -> list[str]:
     return sorted(file.stem for file in _library().glob("*.toml"))
 
 
-def load_profile(name_or_path: str | Path) -> Profile:
+def load_profile(name_or_path: str | Path, *, becomes: Path | None = None) -> Profile:
     """An installed profile by its name, or a user's own by the path of its file.
+
+    ``becomes``: where the file will stand once it is found good; no profile builds on itself.
 
     Raises
     ------
@@ -185,7 +189,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
         expected.
     """
     path = _find(str(name_or_path), Path())
-    title, constants = _read(path, ())
+    title, constants = _read(path, () if becomes is None else (_real(becomes),))
     for key in REQUIRED:
         if key not in constants:
             raise UnsupportedInput(f"{path}: {key} is missing; expected {SPECS[key].expected}")
@@ -223,16 +227,27 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[str, dict[str, Constant]]
     title = _text(path, content, "title", "title")
     constants: dict[str, Constant] = {}
     if "base" in content:
-        base = _find(_text(path, content, "base", "base"), path.parent)
-        if base.resolve() in (*seen, path.resolve()):
+        base = _find(_name_of_file(path, content, "base"), path.parent)
+        if len(seen) == BASES_MAX:
+            raise UnsupportedInput(f"{path}: base: {BASES_MAX} profiles build on each other")
+        seen = (*seen, _real(path))
+        if _real(base) in seen:
             raise UnsupportedInput(f"{path}: base: {base} builds on this file itself")
-        _, constants = _read(base, (*seen, path.resolve()))
+        _, constants = _read(base, seen)
     sources = _table(path, content, "sources")
     for section in SECTIONS:
         for key, entry in _table(path, content, section).items():
             name = f"{section}.{key}"
             constants[name] = _constant(path, name, entry, sources)
     return title, constants
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle, names too long
+        raise UnsupportedInput(f"{path}: cannot be read: {error}") from error
 
 
 def _table(path: Path, content: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -248,6 +263,13 @@ def _text(path: Path, table: Mapping[str, Any], key: str, where: str) -> str:
         found = "nothing" if value is None else repr(value)
         raise UnsupportedInput(f"{path}: {where}: expected a text, found {found}")
     return value
+
+
+def _name_of_file(path: Path, table: Mapping[str, Any], key: str) -> str:
+    name = _text(path, table, key, key)
+    if "\0" in name or len(name) > NAME_MAX:
+        raise UnsupportedInput(f"{path}: {key}: expected the name of a profile or of its file")
+    return name
 
 
 def _constant(path: Path, name: str, entry: object, sources: Mapping[str, Any]) -> Constant:

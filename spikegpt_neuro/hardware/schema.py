@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +10,9 @@ from itertools import groupby
 from spikegpt_neuro.hardware.events import EVENTS, EnergyEvent
 from spikegpt_neuro.neurons import PROGRAMS, program_class
 
+NUMBER_MAX = 1e30
+WHOLE_MAX = 10**12
+"""Far beyond any chip; what is made of such figures is finite, and fits 64 bits."""
 KINDS = ("measured", "pre-silicon", "fitted", "scaled", "assumed")
 
 Number = int | float
@@ -67,18 +69,17 @@ class Spec:
         return self.parse(found)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _number(value: object) -> Value | None:
-    return value if _is_number(value) and value >= 0 else None  # type: ignore[operator,return-value]
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= NUMBER_MAX else None  # NaN is neither
 
 
 def _whole(smallest: int) -> Callable[[object], Value | None]:
     def parse(value: object) -> Value | None:
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return value if whole and value >= smallest else None  # type: ignore[operator,return-value]
+        if not isinstance(value, int) or isinstance(value, bool):
+            return None
+        return value if smallest <= value <= WHOLE_MAX else None
 
     return parse
 
@@ -109,11 +110,12 @@ def _steps(value: object) -> Value | None:
 
 
 def _spec(dimension: Dimension, meaning: str) -> Spec:
-    return Spec(dimension, meaning, "a number >= 0", _number)
+    return Spec(dimension, meaning, f"a number >= 0, at most {NUMBER_MAX:g}", _number)
 
 
 def _capacity(dimension: Dimension, meaning: str, smallest: int = 1) -> Spec:
-    return Spec(dimension, meaning, f"a whole number >= {smallest}", _whole(smallest))
+    form = f"a whole number >= {smallest}, at most {WHOLE_MAX:g}"
+    return Spec(dimension, meaning, form, _whole(smallest))
 
 
 def _barrier(meaning: str) -> Spec:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 
-from spikegpt_neuro.documents import MEGABYTE, Kind, decode_json, one_line, read_bytes
+from spikegpt_neuro.documents import MEGABYTE, Kind, decode_json, read_bytes
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -129,7 +129,7 @@ def load_placement(path: str | Path) -> Placement:
         )
     placement = _from_document(decode_json(data, _Document, where=str(file), remedy=AGAIN))
     for problem in (*_site_problems(placement), *_piece_problems(placement)):
-        raise UnsupportedInput(one_line(f"{file}: {problem}; {AGAIN}"))
+        raise UnsupportedInput(f"{file}: {problem}; {AGAIN}")
     return placement
 
 

@@ -35,9 +35,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import DTypeLike, NDArray
 
+from spikegpt_neuro.arithmetic.jit import compiled
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.model.spikegpt import FloatArray, LIFParameters, SpikeGPT
 from spikegpt_neuro.vocabulary import check_token_ids
@@ -54,7 +54,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def _compiled(function: _F) -> _F:
     # error_model: a division gives inf or nan as numpy's does, so loops vectorize
-    return cast(_F, njit(cache=True, nogil=True, error_model="numpy")(function))
+    return compiled(function, error_model="numpy")
 
 
 @dataclass(frozen=True)

@@ -145,11 +145,16 @@ def _channel_mix_shapes(prefix: str, d: int, hidden: int) -> dict[str, tuple[int
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model came from: file name, file format, sha256 of the weights file."""
+    """Where a model came from: file name, file format, sha256 of the weights file.
+
+    ``vocabulary_file``: the name of the file that its vocabulary was read from; None for none,
+    and for bytes that were assumed.
+    """
 
     file: str
     format: str
     sha256: str
+    vocabulary_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,14 +162,18 @@ class SpikeGPT:
     """A float checkpoint: shape, tensors under upstream's names, vocabulary if it has one.
 
     ``tensors`` may be lazy: indexing gives a float array of the shape listed by
-    :meth:`ModelShape.tensor_shapes` (``time_mix_*`` flattened to ``(d,)``). ``lif_origin`` tells
-    what of ``shape.lif`` its files state.
+    :meth:`ModelShape.tensor_shapes` (``time_mix_*`` flattened to ``(d,)``).
+    ``remarks``: what a person should know of how it was read.
+    ``refused_vocabularies``: vocabulary files beside it that do not fit, and why.
+    ``lif_origin``: what of ``shape.lif`` its files state.
     """
 
     shape: ModelShape
     tensors: Mapping[str, FloatArray]
     provenance: Provenance
     vocabulary: Vocabulary | None = None
+    remarks: tuple[str, ...] = ()
+    refused_vocabularies: tuple[str, ...] = ()
     lif_origin: LIFOrigin = field(default_factory=LIFOrigin)
 
     def __repr__(self) -> str:

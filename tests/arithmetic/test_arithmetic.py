@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numba.core.caching import IndexDataCacheFile
 
-from spikegpt_neuro.arithmetic import fixed_point, jit, tables
+from spikegpt_neuro.arithmetic import fixed_point, tables
 from spikegpt_neuro.arithmetic.fixed_point import (
     fraction_for,
     multiplier,
@@ -144,43 +143,6 @@ def test_compiling_is_announced_and_cached_for_these_sources_only(tmp_path: Path
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         said.append(done.stderr.count("compiling kernels"))
     assert said == [1, 0, 1, 0]
-
-
-def test_an_unreadable_cache_is_no_cache(tmp_path: Path) -> None:
-    code = (
-        "from spikegpt_neuro.arithmetic.fixed_point import round_shift\n"
-        "assert round_shift(5, 1) == 3"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-    (index,) = tmp_path.rglob("*round_shift*.nbi")
-    version, *_ = index.read_bytes().partition(b"\x94.")
-    for damage in (b"", version, b"\x80\x04\x8c\x07missing\x8c\x05thing\x93."):
-        index.write_bytes(damage)
-        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-
-
-@pytest.mark.parametrize("name", ["_source_stamp", "_load_index"])
-def test_another_numbas_cache_is_not_used(
-    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    usual: Any = IndexDataCacheFile.__init__
-
-    def start(self: Any, *arguments: Any, **named: Any) -> None:
-        usual(self, *arguments, **named)
-        self.__dict__.pop(name, None)
-
-    monkeypatch.setattr(IndexDataCacheFile, "__init__", start)
-    monkeypatch.delattr(IndexDataCacheFile, name, raising=False)
-    jit._say_that_nothing_is_cached.cache_clear()
-    first, second = cast(Any, jit.kernel(double)), cast(Any, jit.kernel(double))
-    assert first(21) == second(21) == 42
-    assert first.stats.cache_path is second.stats.cache_path is None
-    assert [r.getMessage().count("at every start") for r in caplog.records] == [1]
-
-
-def double(x: int) -> int:
-    return 2 * x
 
 
 def test_a_fingerprint_is_that_of_every_source(tmp_path: Path) -> None:

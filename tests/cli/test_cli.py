@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def test_convert_reports_what_it_wrote(converted: tuple[Path, Done]) -> None:
     report = done.json
     assert list(report) == [
         *("artifact", "layers", "width", "vocab_size"),
-        *("parameters", "lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from"),
+        *("parameters", "vocabulary", "vocabulary_file"),
+        *("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from"),
         *("lif_reset", "lif_reset_from", "bytes", "seconds", "peak_rss_bytes", "remarks"),
     ]
     assert (report["layers"], report["width"], report["vocab_size"]) == (4, 128, 96)
@@ -267,17 +269,66 @@ def test_a_reader_that_leaves_early_is_no_error(small: Path) -> None:
     assert "error" not in done.stderr
 
 
-def test_an_interrupt_ends_with_130_and_one_line(small: Path) -> None:
+def test_a_librarys_end_of_file_is_no_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut(*_: object) -> None:
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("spikegpt_neuro.api.doctor", cut)
+    assert run_cli(["doctor"]) == 70
+    assert capsys.readouterr().err.strip().startswith("error: EOFError: Ran out of input")
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [(signal.SIGINT, 130, "error: interrupted"), (signal.SIGTERM, 143, "error: terminated")],
+)
+def test_an_interrupt_and_what_slurm_sends_end_alike(
+    small: Path, end: signal.Signals, code: int, said: str
+) -> None:
     arguments = ["generate", str(small / "model.sgn"), "a", "-n", "100000000"]
     with child(
         [str(PROGRAM), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         process.stdout.read(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.decode().strip() == "error: interrupted"
+    assert process.returncode == code
+    assert errors.decode().strip() == said
+
+
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_the_steps_that_were_finished(
+    small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, end: signal.Signals, code: int
+) -> None:
+    from spikegpt_neuro.backends.cycle import simulator
+    from spikegpt_neuro.backends.cycle.timing import timing_model
+
+    real = timing_model
+
+    def ending_at_step_20(name: Any, machine: Any) -> Any:
+        model = real(name, machine)
+        steps, step = count(), model.step
+
+        def signalled(messages: Any) -> Any:
+            if next(steps) == 20:
+                signal.raise_signal(end)
+            return step(messages)
+
+        monkeypatch.setattr(model, "step", signalled)
+        return model
+
+    monkeypatch.setattr(simulator, "timing_model", ending_at_step_20)
+    before = signal.getsignal(signal.SIGTERM)
+    arguments = ("--backend", "cycle", "--hw", "loihi2", "--timing", "bound", "--json")
+    done = cli("simulate", small / "model.sgn", "--prompt", TEXT, *arguments)
+    assert done.code == code
+    found = json.loads(done.out)["simulation"]
+    assert found["interrupted"] is True
+    assert found["steps"] == 20
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:

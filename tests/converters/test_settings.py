@@ -104,7 +104,31 @@ def test_metadata_of_a_safetensors_file_is_heard(tmp_path: Path) -> None:
     save_file(state, tmp_path / "m.safetensors", metadata=metadata)
     model = read_checkpoint(tmp_path / "m.safetensors")
     assert model.shape.lif == LIFParameters(4.0, 0.8)
-    assert model.lif_origin.tau == "stated: metadata"
+    assert model.lif_origin.tau == "stated: m.safetensors"
+
+
+@pytest.mark.parametrize("key", ["hyper_parameters", "config", "args", "hparams"])
+def test_what_training_saved_beside_the_weights_is_heard(tmp_path: Path, key: str) -> None:
+    settings = {"lif_tau": 4.0, "v_threshold": 0.8, "n_layer": 2, "betas": (0.9, 0.99)}
+    content = {
+        "state_dict": torch_state_dict(MODEL),
+        "epoch": 3,
+        "lr_schedulers": [{"threshold": 1e-4}],
+        "optimizer": {"tau": 0.1, "threshold": 7},
+        key: {"model": settings},
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    model = read_checkpoint(tmp_path / "last.ckpt")
+    assert model.shape.lif == LIFParameters(4.0, 0.8)
+    assert model.lif_origin.tau == "stated: last.ckpt"
+    (tmp_path / "config.json").write_text('{"tau": 2.0}')
+    place = rf"last.ckpt: {key}.model.lif_tau is 4, but tau is 2 in .*config.json"
+    with pytest.raises(UnsupportedInput, match=place):
+        read_checkpoint(tmp_path / "last.ckpt")
+    (tmp_path / "config.json").unlink()
+    torch.save({**content, key: {"lif_decay": 0.5}}, tmp_path / "last.ckpt")
+    with pytest.raises(UnsupportedInput, match=rf"{key}.lif_decay looks like a setting of the LIF"):
+        read_checkpoint(tmp_path / "last.ckpt")
 
 
 def test_what_a_checkpoint_states_inside_and_beside_must_agree(tmp_path: Path) -> None:
@@ -131,7 +155,7 @@ def test_onnx_float_keeps_the_lif(tmp_path: Path) -> None:
     sgn.export(tmp_path / "m.pth", "onnx-float", file, lif_tau=4.0, lif_threshold=0.8)
     model = read_checkpoint(file)
     assert model.shape.lif == LIFParameters(4.0, 0.8)
-    assert model.lif_origin.tau == "stated: metadata"
+    assert model.lif_origin.tau == "stated: m.onnx"
     with pytest.raises(UnsupportedInput, match="leave the option out, or correct the file"):
         read_checkpoint(file, lif=GivenLIF(tau=3.0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import resource
 import signal
@@ -12,6 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from resource import RLIMIT_AS, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_STACK
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,13 +24,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from spikegpt_neuro import api
-from spikegpt_neuro.backends.lava import limits
+from spikegpt_neuro.backends.lava import limits, machine
 from spikegpt_neuro.backends.lava.backend import FRAME_TOKENS, LavaBackend
 from spikegpt_neuro.backends.lava.compat import load_lava
-from spikegpt_neuro.backends.lava.job import Granularity
+from spikegpt_neuro.backends.lava.job import Granularity, job_directory, sockets_of, write_job
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.errors import (
+    CannotWrite,
     DoesNotFit,
     MissingBackend,
     UnsupportedInput,
@@ -44,6 +48,7 @@ from random_models import random_model, random_tokens
 from toy_graph import VOCABULARY, WIDTH, toy_graph, with_other_weight
 
 PATIENCE = 240.0
+LIMITS = (RLIMIT_AS, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_STACK)
 GRANULARITIES: tuple[Granularity, ...] = ("population", "block")
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"layers": 3},
@@ -320,6 +325,132 @@ def test_an_interpreter_behind_a_shell(tmp_path: Path, jobs: Path) -> None:
     assert_nothing_left(jobs)
 
 
+SEALED_RUN = """
+import json, os, sys
+from toy_graph import toy_graph
+from spikegpt_neuro.backends.lava.backend import LavaBackend
+os.environ["PYTHONPATH"] = os.pathsep.join(["", ".", os.getcwd(), os.environ["PYTHONPATH"]])
+os.environ["PYTHONSTARTUP"] = os.environ["PYTHONINSPECT"] = "random.py"
+backend = LavaBackend("block", lava_python=sys.argv[1])
+print(json.dumps(backend.run(toy_graph(), [0, 1, 2] * 5).logits_int.tolist()))
+"""
+USERS_OWN = """
+open("executed.txt", "a").write(__name__ + " ")
+print("hello from", __name__)
+"""
+OF_A_USER = ("random", "numpy", "json", "signal", "threading", "sitecustomize", "usercustomize")
+
+
+@needs_lava
+def test_the_users_own_modules_are_not_executed_and_greetings_do_no_harm(tmp_path: Path) -> None:
+    """Neither by the worker nor by the Python that removes shared memory."""
+    interpreter = tmp_path / "bin" / "python"
+    interpreter.parent.mkdir()
+    interpreter.write_text(
+        "#!/bin/sh\necho 'lava 0.10 loaded'\nprintf '{\"event\": \"done\"}\\nno end'\n"
+        f'exec {sys.executable} "$@"\n',
+        "utf-8",
+    )
+    interpreter.chmod(0o755)
+    for name in (*OF_A_USER, "lava", "multiprocessing", "rlcompleter"):
+        (tmp_path / f"{name}.py").write_text(USERS_OWN, "utf-8")
+    (tmp_path / "bin" / "run.py").write_text(SEALED_RUN, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "bin/run.py", "bin/python"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "executed.txt").exists()
+    reference = ReferenceBackend().run(toy_graph(), np.array([0, 1, 2] * 5))
+    assert json.loads(done.stdout) == reference.logits_int.tolist()
+
+
+@needs_lava
+def test_a_long_path_of_temporary_files_is_no_hindrance(
+    jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path of a socket has 107 characters at most; everything else may have more."""
+    long, short = jobs / ("x" * 120), jobs / "s"
+    for folder in (long, short):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr("spikegpt_neuro.backends.lava.job.SHORT_PLACES", ("/nowhere", str(short)))
+    run = LavaBackend("block", time_limit=PATIENCE).run(toy_graph(), toy_tokens(), record="events")
+    assert_same(toy_graph(), run, toy_tokens())
+    assert list(long.iterdir()) == list(short.iterdir()) == []
+    with job_directory("sgn-") as directory:
+        assert directory.parent == long
+        assert sockets_of(directory).parent == short
+    assert list(long.iterdir()) == list(short.iterdir()) == []
+    monkeypatch.setattr("spikegpt_neuro.backends.lava.job.SHORT_PLACES", ("/nowhere",))
+    with pytest.raises(CannotWrite, match=r"TMPDIR .* is too long for a socket"):
+        LavaBackend("block").run(toy_graph(), toy_tokens())
+    assert list(long.iterdir()) == []
+
+
+def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(CannotWrite, match=r"no folder for temporary files .*TMPDIR names one"):
+        LavaBackend("block").run(toy_graph(), toy_tokens())
+
+
+def test_results_that_do_not_fit_the_disk(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = SimpleNamespace(free=3 << 20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(CannotWrite, match=rf"{jobs}: the run leaves \d+ MB, 3 MB are free"):
+        LavaBackend("block").run(toy_graph(), endless())
+    assert list(jobs.iterdir()) == []
+
+
+def test_the_path_of_an_artifact_does_not_depend_on_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with job_directory("sgn-") as directory:
+        job = write_job(
+            directory,
+            toy_graph(),
+            toy_tokens(),
+            granularity="block",
+            closed_loop=False,
+            recorded=(),
+            artifact="toy.sgn",
+        )
+        assert job.settings.artifact == str(tmp_path / "toy.sgn")
+
+
+@needs_lava
+def test_a_channel_without_memory_fails_where_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a signal in the process that first writes to it."""
+    load_lava()
+    load_lava()
+    from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
+
+    reserved: list[int] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda _, start, size: reserved.append(start + size))
+    manager = SharedMemoryManager()
+    manager.start()
+    try:
+        manager.create_shared_memory(5000)
+    finally:
+        manager.shutdown()
+    assert reserved == [5000]
+
+
+def test_what_ended_a_process_and_what_to_look_at() -> None:
+    assert machine.fate(signal.SIGBUS).startswith("was ended by SIGBUS: no memory was left")
+    assert "/dev/shm has" in machine.fate(signal.SIGBUS)
+    assert machine.fate(signal.SIGSEGV) == "was ended by SIGSEGV"
+    assert machine.fate(signal.SIGRTMAX + 1).startswith("was ended by signal ")
+    assert "ulimit -Su" in machine.advice("can't start new thread")
+    assert "ulimit -Hn" in machine.advice("OSError: [Errno 24] Too many open files: 'x'")
+    assert "/dev/shm has" in machine.advice("[Errno 28] No space left on device")
+    assert machine.advice("IndexError: index 99 is out of bounds") == ""
+
+
 @pytest.mark.parametrize(
     ("prefix", "text"),
     [
@@ -428,19 +559,56 @@ def test_footprint_counts_the_processes_of_both_granularities() -> None:
     graph = toy_graph()
     population = limits.footprint(graph, "population", closed_loop=False)
     assert (population.processes, population.channels) == (7 + 2 + 1, 7 + 2)
+    sent = [graph.by_name[q.source].size for q in graph.projections]
+    summed = [graph.by_name[q.target].size for q in graph.projections if q.is_dense]
+    assert population.words == 64 * (sum(sent) + sum(summed))
+    one, many = (limits.footprint(graph, "block", closed_loop=False, frame=n) for n in (1, 256))
+    assert many.words == 256 * one.words > 0
     assert limits.footprint(graph, "block", closed_loop=True).processes == 3 + 2 + 1
 
 
-def test_too_many_processes_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 1024))
-    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
-    needs = limits.Footprint(processes=300, channels=400)
-    with pytest.raises(DoesNotFit, match=r"300 Lava processes need about 3842 open files, the"):
-        limits.check_machine(needs, recorded=10)
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 1 << 20))
-    monkeypatch.setattr(limits, "available_megabytes", lambda: 4000)
+def test_too_many_processes_for_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = machine.Footprint(processes=300, channels=400, words=1 << 20)
+    unlimited = dict.fromkeys(LIMITS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    monkeypatch.setattr(machine, "_may_exceed_tasks", lambda: False)
+    monkeypatch.setattr(machine, "tasks_of_user", lambda: 7)
+    monkeypatch.setattr(machine, "available_megabytes", lambda: 4000)
+    monkeypatch.setattr(machine, "free_megabytes", lambda _: 19)
+    monkeypatch.setattr(machine, "GROUPS", (tmp_path,))
+    (tmp_path / "pids.max").write_text("2000", "ascii")
+    (tmp_path / "pids.current").write_text("5", "ascii")
+    expected = {
+        RLIMIT_NOFILE: "3842 open files, the limit is 1000: raise it (ulimit -Hn)",
+        RLIMIT_AS: "7100 MB of address space each, the limit is 1000 MB: raise it (ulimit -Sv)",
+        RLIMIT_NPROC: (
+            "2610 processes and threads, the limit is 1000 and 7 are there: raise it (ulimit -Hu)"
+        ),
+    }
+    for limit, text in expected.items():
+        number = 1000 * (machine.MEGABYTE if limit == RLIMIT_AS else 1)
+        found = {**unlimited, limit: (number, number)}
+        monkeypatch.setattr(resource, "getrlimit", found.__getitem__)
+        with pytest.raises(DoesNotFit) as caught:
+            machine.check_machine(needs, recorded=10)
+        assert text in str(caught.value)
+        assert str(caught.value).startswith("300 Lava processes need about ")
+        assert str(caught.value).endswith(" or use granularity='block'")
+    monkeypatch.setattr(resource, "getrlimit", unlimited.__getitem__)
+    with pytest.raises(DoesNotFit, match=r"the container's limit is 2000 and 5 are there"):
+        machine.check_machine(needs, recorded=10)
+    (tmp_path / "pids.max").write_text("max", "ascii")
+    with pytest.raises(DoesNotFit, match=r"20 MB of shared memory, 19 MB are free in /dev/shm"):
+        machine.check_machine(needs, recorded=10)
+    monkeypatch.setattr(machine, "free_megabytes", lambda _: 20)
     with pytest.raises(DoesNotFit, match=r"need about 4500 MB, 4000 MB .*granularity='block'"):
-        limits.check_machine(needs, recorded=10)
+        machine.check_machine(needs, recorded=10)
+    monkeypatch.setattr(machine, "available_megabytes", lambda: 4500)
+    machine.check_machine(needs, recorded=10)
+    monkeypatch.setattr(machine, "SHARED", tmp_path / "missing")
+    with pytest.raises(DoesNotFit, match=r"20 MB of shared memory, and .* cannot be used: mount"):
+        machine.check_machine(needs, recorded=10)
 
 
 def endless() -> np.ndarray:

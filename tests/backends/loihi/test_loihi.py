@@ -319,8 +319,9 @@ def test_too_many_processes_for_the_machine(
 ) -> None:
     whole = deploy(example)
     assert limits.footprint(whole).processes == 4 * (29 + 8) + 2
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    found = {resource.RLIMIT_NOFILE: (1024, 1024)}
+    none = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: found.get(limit, none))
     with pytest.raises(DoesNotFit, match=r"150 Lava processes .* the limit is 1024.*layers="):
         limits.check_rehearsal(whole, 0)
     limits.check_rehearsal(deploy(example, layers="0"), 0)

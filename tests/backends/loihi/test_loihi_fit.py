@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from loihi_records import NAMES, TRUE, measured, measured_records
 
+from spikegpt_neuro import api
 from spikegpt_neuro.backends.loihi.capacity import capacity
 from spikegpt_neuro.backends.loihi.comparison import COUNTED, compare, events_on_chip
 from spikegpt_neuro.backends.loihi.deployment import deploy
@@ -134,3 +139,105 @@ def test_the_comparison_prices_what_the_chip_part_did() -> None:
     assert total == pytest.approx(
         by_name["static", "energy"].estimated.value + by_name["dynamic", "energy"].estimated.value
     )
+
+
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
+    "a count that is no number": ({"raw.counts.syn_ops": None}, "raw.counts.syn_ops is None"),
+    "true": ({"raw.counts.spikes_in": True}, "raw.counts.spikes_in is True"),
+    "a negative count": ({"raw.counts.syn_ops": -1}, "raw.counts.syn_ops is -1, expected 0 to"),
+    "an endless count": ({"raw.counts.axon_out": 1e30}, "raw.counts.axon_out is 1e+30"),
+    "counts of something else": ({"raw.counts": [1, 2]}, "has no measured activity"),
+    "NaN joules": ({"undivided": dict.fromkeys(("value", "low", "high"), math.nan)}, "NaN"),
+    "negative joules": (
+        {"undivided": dict.fromkeys(("value", "low", "high"), -1.0)},
+        "undivided is -1, expected 0 to",
+    ),
+    "joules without an end": ({"undivided": {"value": 1.0}}, "outside its range 0 to 0"),
+    "no joules": (
+        {"undivided": dict.fromkeys(("value", "low", "high"), 0)},
+        "no energy beside the static one",
+    ),
+    "negative static": (
+        {"joules.static": dict.fromkeys(("value", "low", "high"), -0.5)},
+        "joules.static is -0.5, expected 0 to",
+    ),
+    "without static": ({"joules": {}}, "joules.static is missing"),
+    "no time": (
+        {"seconds": dict.fromkeys(("value", "low", "high"), 0.0)},
+        "no run takes no time",
+    ),
+    "no tokens": ({"tokens": 0}, "tokens is 0, expected 1"),
+    "no chips": ({"chips": 0}, "chips is 0, expected 1 or more"),
+    "other hardware": ({"hardware": "loihi2-1"}, "measured on hardware loihi2-1"),
+    "another board": (
+        {"raw.deployment": {"connection": {"slurm": "a,ncl-og-06", "chip_generation": "N3B3"}}},
+        "measured on slurm a,ncl-og-06",
+    ),
+    "another chip": (
+        {"raw.deployment": {"connection": {"slurm": "a,ncl-og-05", "chip_generation": "N3C1"}}},
+        "measured on chip_generation N3C1",
+    ),
+}
+BOARD = {"connection": {"slurm": "a,ncl-og-05", "host": None, "chip_generation": "N3B3"}}
+
+
+def _files(folder: Path, change: dict[str, Any]) -> list[Path]:
+    """Six good records of one board, the third of them changed."""
+    files = []
+    for index, run in enumerate(measured_records(6)):
+        content = to_json(run)
+        content["raw"]["deployment"] = BOARD
+        for place, value in change.items() if index == 2 else ():
+            *parents, last = place.split(".")
+            reduce(getitem, parents, content)[last] = value
+        files.append(folder / f"run{index}.json")
+        files[-1].write_text(json.dumps(content), "utf-8")
+    return files
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_a_record_that_no_run_has_is_named_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    good = tmp_path / "mine.toml"
+    assert run_cli(["fit", *map(str, _files(tmp_path, {})), "-o", str(good)]) == 0
+    before = good.read_bytes()
+    change, said = IMPOSSIBLE[case]
+    files = _files(tmp_path, change)
+    capsys.readouterr()
+    assert run_cli(["fit", *map(str, files), "-o", str(good), "--force"]) == 3
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert said in line
+    assert f"error: {files[2]}" in line
+    assert good.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == sorted([good, *files])
+
+
+def test_records_in_memory_are_checked_as_those_of_files_are(tmp_path: Path) -> None:
+    """They have met no reader of JSON."""
+    runs = measured_records(6)
+    for bad, said in (
+        (replace(runs[0], undivided=Range.exactly(math.nan)), "undivided is nan J"),
+        (replace(runs[0], seconds=Range.exactly(0.0)), "seconds is 0, expected more than 0"),
+        (replace(runs[0], joules={"static": Range.exactly(-1.0)}), "joules.static is -1 J"),
+    ):
+        with pytest.raises(UnsupportedInput, match=f"run 7: {said}"):
+            fit([*runs, bad])
+        with pytest.raises(UnsupportedInput, match=said):
+            api.fit([*runs, bad], tmp_path / "mine.toml")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UsageError, match="powered_chips is 0"):
+        fit(runs, powered_chips=0)
+
+
+def test_a_profile_does_not_replace_what_it_builds_on(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    api.fit(measured_records(6), path)
+    before = path.read_bytes()
+    with pytest.raises(UnsupportedInput, match="builds on this file itself"):
+        api.fit(measured_records(7), path, base=path, force=True)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    api.fit(measured_records(7), path, force=True)
+    assert load_profile(path).constants.keys() == load_profile("loihi2").constants.keys()

@@ -6,15 +6,22 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from loihi_records import measured_records
 
-from spikegpt_neuro.backends.loihi import access, environment
+from spikegpt_neuro.backends.loihi import access, environment, package
 from spikegpt_neuro.backends.loihi.backend import LoihiBackend
+from spikegpt_neuro.backends.loihi.measurement import measure
+from spikegpt_neuro.backends.loihi.outcome import MeasuredProfile
 from spikegpt_neuro.backends.loihi.package import run_package, write_package
 from spikegpt_neuro.energy.record import from_json
 from spikegpt_neuro.errors import CannotWrite, DoesNotFit, UnsupportedInput
@@ -103,6 +110,163 @@ def test_a_profile_of_ones_own_travels(tmp_path: Path) -> None:
     write_package(tmp_path / "job", LoihiBackend(), toy_graph(), TOKENS, load_profile(own))
     assert json.loads((tmp_path / "job" / "job.json").read_text())["hw"] == "profile.toml"
     assert load_profile(tmp_path / "job" / "profile.toml").title == "mine"
+
+
+DAMAGED: dict[str, tuple[str, Callable[[bytes], bytes | None], str]] = {
+    "tokens are lost": ("tokens.npy", lambda _: None, "tokens.npy: cannot be read: No such file"),
+    "tokens are cut": ("tokens.npy", lambda data: data[:-8], "tokens.npy: checksum differs"),
+    "a token is another": (
+        "tokens.npy",
+        lambda data: data[:-8] + bytes(8),
+        "tokens.npy: checksum differs from job.json; write the job folder again",
+    ),
+    "the artifact": (
+        "graph.sgn/weights.safetensors",
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+        "weights.safetensors: checksum differs",
+    ),
+    "the artifact's config": (
+        "graph.sgn/config.json",
+        lambda data: data.replace(b'"logit_scale": 1.0', b'"logit_scale": 2.0'),
+        "graph.sgn/config.json: checksum differs",
+    ),
+    "the placement": (
+        "placement.json",
+        lambda data: data[:100],
+        "placement.json: checksum differs",
+    ),
+    "the job is cut": ("job.json", lambda data: data[:50], "job.json: not valid JSON"),
+    "the job is a list": ("job.json", lambda _: b"[]", "job.json: expected an object"),
+    "an option is lost": (
+        "job.json",
+        lambda data: data.replace(b'"layers": null,', b""),
+        "job.json: options.layers: is missing",
+    ),
+    "a probe of its own": (
+        "job.json",
+        lambda data: data.replace(b'"time"', b'"tide"'),
+        "job.json: probes[0]: expected 'time' or 'energy' or 'activity', found 'tide'",
+    ),
+    "no time": (
+        "job.json",
+        lambda data: data.replace(b"200.0", b"-1.0"),
+        "job.json: options.time_limit is -1 s, expected more than 0",
+    ),
+    "steps": (
+        "job.json",
+        lambda data: re.sub(rb'"adapter_steps": \[\s+0,', b'"adapter_steps": [1000000000,', data),
+        "job.json: options.adapter_steps is [1000000000, 0], expected 0 to 1000",
+    ),
+    "a profile from elsewhere": (
+        "job.json",
+        lambda data: data.replace(b'"loihi2-1"', b'"/etc/chip.toml"'),
+        "job.json: hw is '/etc/chip.toml', expected one of",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_folder_is_refused_before_anything_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    monkeypatch.setattr(package, "rehearsal", None)
+    monkeypatch.setattr(package, "measured_profile", None)
+    name, change, said = DAMAGED[case]
+    file = folder / name
+    before = file.read_bytes()
+    if (after := change(before)) is None:
+        file.unlink()
+    else:
+        assert after != before
+        file.write_bytes(after)
+    for arguments in ([str(folder)], [str(folder), "--rehearse"]):
+        assert package.main(arguments) == 3
+        line = capsys.readouterr().err
+        assert line.startswith("error: ")
+        assert line.count("\n") == 1
+        assert said in line
+
+
+def test_system_and_generation_may_be_edited(folder: Path) -> None:
+    job = folder / "job.json"
+    job.write_bytes(job.read_bytes().replace(b"ncl-og-05", b"ncl-og-06"))
+    found = package.read_package(folder, rehearse=False)
+    connection = found.backend.settings().connection
+    assert connection is not None
+    assert connection.board == "ncl-og-06"
+    np.testing.assert_array_equal(found.tokens, TOKENS)
+
+
+def _measured(monkeypatch: pytest.MonkeyPatch, is_cut_short: bool = False) -> None:
+    """Let a measured run give what one gave."""
+    found = MeasuredProfile(measured_records(1)[0], (), None, "chip", is_cut_short)
+    found = replace(found, record=replace(found.record, raw={"watts": {}, "counts": {}}))
+    monkeypatch.setattr(package, "measured_profile", lambda *_: found)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(package, "measured_profile", None)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder and access(path, mode))
+    assert package.main([str(folder)]) == 3
+    assert capsys.readouterr().err == (
+        f"error: {folder} cannot be written; choose another output\n"
+    )
+
+
+def test_a_record_that_cannot_be_saved_is_printed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _measured(monkeypatch)
+
+    def full(path: Path, _: str) -> None:
+        raise CannotWrite(f"{path} cannot be written: No space left on device")
+
+    monkeypatch.setattr(package, "write_atomically", full)
+    assert package.main([str(folder)]) == 3
+    said = capsys.readouterr()
+    assert from_json(json.loads(said.out)).tokens == 100
+    assert "No space left" in said.err
+
+
+def test_a_run_cut_short_leaves_its_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _measured(monkeypatch, is_cut_short=True)
+    assert package.main([str(folder)]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+    assert from_json(json.loads((folder / "record.json").read_text())).tokens == 100
+
+    def signalled(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(package, "measured_profile", signalled)
+    assert package.main([str(folder)]) == 143
+    assert capsys.readouterr().err == "error: terminated\n"
+
+
+@pytest.mark.parametrize("finished", [0, 1, 2])
+def test_an_interrupt_keeps_the_probes_that_a_record_can_be_made_of(finished: int) -> None:
+    class Backend:
+        runs = 0
+
+        def measure(self, *_: object) -> tuple[Any, dict[str, Any]]:
+            if self.runs == finished:
+                raise KeyboardInterrupt
+            self.runs += 1
+            return f"run {self.runs}", {}
+
+    backend: Any = Backend()
+    if finished < 2:
+        with pytest.raises(KeyboardInterrupt):
+            measure(backend, toy_graph(), TOKENS)
+        return
+    found = measure(backend, toy_graph(), TOKENS)
+    assert list(found.raw) == ["time", "energy"]
+    assert list(map(str, found.runs)) == ["run 1", "run 2"]
+    assert found.not_run == ("activity",)
 
 
 @needs_lava

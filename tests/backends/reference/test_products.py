@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,7 +115,85 @@ def test_unpack_undoes_pack(rows: int, columns: int, seed: int) -> None:
 
 
 def test_the_processors_product_is_used_where_there_is_one() -> None:
-    assert vnni.available() == binding.get_host_cpu_features().get("avx512vnni", False)
+    there = binding.get_host_cpu_features().get("avx512vnni", False)
+    meant = "+avx512vnni" in vnni.target_features()  # NUMBA_CPU_NAME and its like may say otherwise
+    assert vnni.available() == (there and meant)
+
+
+FOREIGN = {
+    "a host with the instruction": ("+avx2,+avx512f,+avx512vnni,-avx512bf16", True),
+    "a host without": ("+avx2,-avx512f,-avx512vnni", False),
+    "NUMBA_CPU_NAME=generic": ("", False),
+    "AVX2 alone": ("+avx2", False),
+    "the instruction alone": ("+avx512f,+avx512vnni", True),
+    "without what it rests on": ("+avx512f,+avx512vnni,-avx2", False),
+    "taken back": ("+avx512f,+avx512vnni,-avx512f", False),
+    "given again": ("-avx512vnni,+avx512f,+avx512vnni", True),
+    "spaces": (" +avx512f, +avx512vnni", True),
+    "half": ("+avx512f", False),
+}
+PRESENT = {"avx2", "avx512f", "avx512vnni"}
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_the_product_asks_for_whom_numba_compiles(target: str) -> None:
+    features, expected = FOREIGN[target]
+    assert vnni.may_use(features, PRESENT) is expected
+
+
+HOST_WITH_IT = """
+from llvmlite import binding
+features = binding.get_host_cpu_features
+binding.get_host_cpu_features = lambda: features() | {"avx512f": True, "avx512vnni": True}
+"""
+COMPILE_TILES = """
+from numba import int32, int8, types, uint8
+from spikegpt_neuro.backends.reference import vnni
+assert vnni.may_use(vnni.target_features(), {"avx2", "avx512f", "avx512vnni"}) is True
+vnni._tiles.compile((int8[:, :, :, ::1], uint8[:, ::1], int32[:, ::1]))
+assert "vpdpbusd" in vnni._tiles.inspect_asm(vnni._tiles.signatures[0])
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="an instruction of x86-64")
+def test_the_instruction_is_compiled_for_a_processor_that_has_it(tmp_path: Path) -> None:
+    """On any host: compiled, and not run."""
+    target = {"NUMBA_CPU_NAME": "icelake-server", "NUMBA_CPU_FEATURES": "+avx512f,+avx512vnni"}
+    environment = {**os.environ, **target, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", HOST_WITH_IT + COMPILE_TILES], env=environment, check=True
+    )
+
+
+OTHER_TARGET = """
+import numpy as np
+from spikegpt_neuro.backends.reference import vnni
+from spikegpt_neuro.backends.reference.synapses import Synapses
+from spikegpt_neuro.graph.graph import Projection
+from spikegpt_neuro.neurons.program import EventFormat
+rng = np.random.default_rng(0)
+weights = rng.integers(-127, 128, (33, 70), dtype=np.int8)
+events = rng.integers(-128, 128, (9, 70)).astype(np.int32)
+synapses = Synapses(Projection("p", "a", "b", "x", weights), EventFormat(8, signed=True))
+assert vnni.available() is False
+assert (synapses.accumulate(events) == events.astype(int) @ weights.astype(int).T).all()
+"""
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"NUMBA_CPU_NAME": "generic"},
+        {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2"},
+    ],
+    ids=["generic", "AVX2"],
+)
+def test_numba_for_another_processor_gives_the_same_sums(
+    target: dict[str, str], tmp_path: Path
+) -> None:
+    """On a host that has the instruction: LLVM would end the process."""
+    environment = {**os.environ, **target, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", HOST_WITH_IT + OTHER_TARGET], env=environment, check=True)
 
 
 def test_large_sums_that_float32_cannot_hold_are_exact() -> None:
