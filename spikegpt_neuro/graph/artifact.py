@@ -159,8 +159,15 @@ def _read_config(directory: Path) -> _Config:
     return decode_json(data, _Config, where=where, remedy=DAMAGED)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file has
+        return False
+
+
 def _check_file(directory: Path, name: str, checksum: object) -> None:
-    if Path(name).name != name or not (directory / name).is_file():
+    if Path(name).name != name or not _is_file(directory / name):
         raise UnsupportedInput(f"{directory}: file {name!r} of {CONFIG} is missing; convert again")
     if sha256_of(directory / name) != checksum:
         raise UnsupportedInput(

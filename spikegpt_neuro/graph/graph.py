@@ -9,6 +9,7 @@ integers or refuses.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -235,8 +236,9 @@ def _problems(graph: SpikingGraph) -> Iterator[str]:
     if not names:
         yield "has no populations"
         return
-    if duplicates := {name for name in names if names.count(name) > 1}:
-        yield f"population name used twice: {sorted(duplicates)[0]}"
+    for what, used in (("population", names), ("projection", [q.name for q in graph.projections])):
+        if twice := sorted(name for name, count in Counter(used).items() if count > 1):
+            yield f"{what} name used twice: {twice[0]}"
     for population in graph.populations:  # first: everything else asks for the events' range
         if (bits := population.events.bits) > PAYLOAD_BITS_MAX:
             yield f"population {population.name}: payload of {bits} bits exceeds {PAYLOAD_BITS_MAX}"
@@ -247,8 +249,9 @@ def _problems(graph: SpikingGraph) -> Iterator[str]:
         yield from _parameter_problems(population)
     for projection in graph.projections:
         yield from _endpoint_problems(graph, projection)
+    fed = Counter((q.target, q.port) for q in graph.projections)
     for population in graph.populations:
-        yield from _port_problems(graph, population)
+        yield from _port_problems(graph, population, fed)
     yield from _order_problems(graph)
 
 
@@ -319,14 +322,15 @@ def _parameter_problems(population: Population) -> Iterator[str]:
         yield f"{where}: {problem}"
 
 
-def _port_problems(graph: SpikingGraph, population: Population) -> Iterator[str]:
+def _port_problems(
+    graph: SpikingGraph, population: Population, fed: Mapping[tuple[str, str], int]
+) -> Iterator[str]:
     where = f"population {population.name}"
     if population is graph.input:
         return
     for port in population.program.ports:
-        fed = [p for p in graph.projections if (p.target, p.port) == (population.name, port)]
-        if len(fed) != 1:
-            yield f"{where}: port {port} is fed by {len(fed)} projections, expected 1"
+        if (count := fed.get((population.name, port), 0)) != 1:
+            yield f"{where}: port {port} is fed by {count} projections, expected 1"
 
 
 def _order_problems(graph: SpikingGraph) -> Iterator[str]:

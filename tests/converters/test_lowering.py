@@ -18,6 +18,7 @@ from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT
 from spikegpt_neuro.neurons import Requantize
 from spikegpt_neuro.neurons.lif import LIF
 from spikegpt_neuro.neurons.residual import Residual
+from spikegpt_neuro.quantization.calibration import TapStatistics
 from spikegpt_neuro.running import Run, first_mismatch
 
 from dense_weights import weights_of
@@ -259,3 +260,20 @@ def test_a_mismatch_names_the_first_population_upstream() -> None:
     assert found is not None
     assert found.startswith("blocks.1.att.wkv, token 0")
     assert first_mismatch(graph, reference, reference) is None
+
+
+@pytest.mark.parametrize("name", ["blocks.0.ffn.key.weight", "blocks.2.ffn.key.weight"])
+@pytest.mark.filterwarnings("error")
+def test_weights_that_overflow_floats_are_refused_in_one_line(name: str) -> None:
+    """And numpy does not talk of it."""
+    model = random_model()
+    tensors = {**model.tensors, name: model.tensors[name] * np.float32(1e30)}
+    with pytest.raises(UnsupportedInput, match="is not finite; the checkpoint overflows"):
+        lower(replace(model, tensors=tensors), random_tokens(model, 16))
+
+
+def test_calibration_sees_what_is_no_number() -> None:
+    statistics = TapStatistics()
+    statistics.add(np.array([[1.0, np.nan]], np.float32))
+    statistics.add(np.array([[1.0, 2.0]], np.float32))
+    assert np.isnan(statistics.largest)
