@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.lava.job import (
-    EVENTS,
     Granularity,
     Job,
     job_directory,
@@ -196,8 +195,5 @@ class LavaSession:
 
 def activity_from(job: Job, graph: SpikingGraph, tokens: int) -> Mapping[str, ProjectionActivity]:
     """Activity from the events that the run itself counted, population by population."""
-    sent = {p.name: int(row[EVENTS]) for p, row in zip(graph.populations, job.tallies, strict=True)}
-    return {
-        q.name: ProjectionActivity.of(q, sent[q.source], tokens * graph.by_name[q.source].size)
-        for q in graph.projections
-    }
+    sent = {p.name: job.sent(index) for index, p in enumerate(graph.populations)}
+    return {q.name: ProjectionActivity.of(q, sent[q.source], tokens) for q in graph.projections}

@@ -143,7 +143,7 @@ def recorders_of(graph: SpikingGraph, job: Job) -> dict[str, Recorder]:
         arrays = [] if events is None else [events]
         if population is graph.output:
             arrays.append(logits)
-        table[population.name] = Recorder(tallies[index], arrays)
+        table[population.name] = Recorder(tallies[index], arrays, job.sent(index))
     return table
 
 
