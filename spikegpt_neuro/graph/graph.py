@@ -157,13 +157,13 @@ class Projection:
         return None if self.sparse is None else self.sparse.existing
 
     def stored(self, bits: int) -> NDArray[np.int8]:
-        """The weights as they lie in an artifact, packed where ``bits`` is 4.
-
-        A row per target, or per source where ``by_source``; those that exist, in one row, where
-        sparse.
-        """
+        """The weights as they lie in an artifact: :meth:`rows`, or those that exist in one row."""
         if self.sparse is not None:
             return self.sparse.stored_values(packed=bits == PACKED_BITS)
+        return self.rows(bits)
+
+    def rows(self, bits: int) -> NDArray[np.int8]:
+        """All weights: a row per target, or per source where ``by_source``; packed if 4 bits."""
         if self.packed is not None and bits == PACKED_BITS:
             return self.packed.rows
         weights = self.weights
