@@ -28,7 +28,7 @@ from spikegpt_neuro.vocabulary import Vocabulary
 
 FORMAT = "spikegpt-neuro"
 SCHEMA_VERSIONS = (1, 2)
-"""1; 2 where a program has a dead zone or a projection is sparse, which earlier readers do not know."""
+"""1; 2 where a program has a dead zone or a projection is sparse: earlier readers know neither."""
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "graph.json", "weights.safetensors", "README.md"
 CONFIG_LIMIT = 16 * MEGABYTE
 
