@@ -7,13 +7,14 @@ Two forms hold them, and a weight is in one or the other.
 *Slots*: sources are taken in blocks of 64. Each target has 4 L slots in each block (L layers), and
 a slot is a weight and, in a byte of its own, which of the 64 events it meets. Eight targets at a
 time, the events are looked up in registers (``pshufb``), multiplied and added: 32 slots take some
-twenty instructions. Slots that are left over weigh 0; what exceeds them goes into the lists. They
+twenty instructions. Slots that are left over weigh 0; what exceeds them goes into the list. They
 take events of at most 8 bits, and a processor with AVX2.
 
-*Lists*: by source, the targets (16 bits each) and then the weights. What no event meets is never
-read; each synapse is loaded, multiplied and stored by itself.
+*List*: a target, a source (16 bits each) and a weight for every synapse, in the order of the
+sources, so that neighbours are added to different sums. Each is loaded, multiplied and stored by
+itself.
 
-The more slots, the more bytes are read; the fewer, the more is left to the lists, a synapse of
+The more slots, the more bytes are read; the fewer, the more is left to the list, a synapse of
 which takes the time of several bytes (:data:`LIST_COST`). :func:`layers_of` weighs one against the
 other and both against reading all weights. Everything is exact: validation bounds the sums.
 """
@@ -21,6 +22,7 @@ other and both against reading all weights. Everything is exact: validation boun
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,16 +49,17 @@ SHARE_TARGETS = 4096
 """Targets of a share at most: their sums stay in the first-level cache."""
 
 INDEX_BYTES = 2
+SOURCES_MAX = 1 << 8 * INDEX_BYTES
 HEADER = 8
 TARGETS, SOURCES, SHARES, LAYERS, UNSIGNED, SLOTS, STARTS = range(7)
 """Words of the header: sizes, the form, and where slots and the starts of the lists begin."""
 
 # What it takes, in bytes that a dense projection reads in that time (measured at 12 x 512).
-LIST_COST = 9.0
-"""A synapse in a list."""
-SLOTS_COST = 0.12
+LIST_COST = 12.0
+"""A synapse in the list."""
+SLOTS_COST = 0.05
 """Slots, per possible synapse, beside their own bytes."""
-DENSE_COST, DENSE_COST_BY_SOURCE = 0.9, 0.45
+DENSE_COST, DENSE_COST_BY_SOURCE = 0.9, 0.48
 """A possible synapse of a dense projection: less than a byte, since nothing is gained by a draw;
 those that lie by source are so since few events come."""
 
@@ -76,6 +79,8 @@ def layers_of(weights: Bytes, events: EventFormat, *, by_source: bool) -> int | 
         slots = layers * PER_LAYER * 2 * counts.sum() + SLOTS_COST * weights.size * (layers > 0)
         listed = counts @ np.maximum(np.arange(BLOCK + 1) - layers * PER_LAYER, 0)
         costs.append(slots + LIST_COST * listed)
+    if weights.shape[1] > SOURCES_MAX:
+        return None
     cheapest = int(np.argmin(costs))
     dense = (DENSE_COST_BY_SOURCE if by_source else DENSE_COST) * weights.size
     return cheapest if costs[cheapest] < dense else None
@@ -95,22 +100,17 @@ def encoded(weights: Bytes, layers: int, events: EventFormat, threads: int = 1) 
     slots = np.zeros((groups * blocks * layers, 2, VECTOR_BYTES), np.int8)
     if layers:
         _fill_slots(rest, slots, shares, layers)
-    starts = np.empty((shares, sources + 1), np.int64)
-    begin = 8 * HEADER + slots.nbytes + starts.nbytes
-    for share in range(shares):
-        first, end = (share_begin(targets, k, shares) for k in (share, share + 1))
-        listed = (INDEX_BYTES + 1) * np.count_nonzero(rest[:, first:end], axis=1)
-        starts[share] = begin + np.concatenate([[0], np.cumsum(listed + listed % INDEX_BYTES)])
-        begin = int(starts[share, -1])
+    cuts = [share_begin(targets, share, shares) for share in range(shares + 1)]
+    found = [np.nonzero(rest[:, first:end]) for first, end in pairwise(cuts)]
+    at = np.cumsum([8 * HEADER, slots.nbytes, 8 * (shares + 1)])
+    starts = at[2] + np.cumsum([0, *(_list_bytes(len(source)) for source, _ in found)])
     header = np.zeros(HEADER, np.int64)
-    at = (8 * HEADER, 8 * HEADER + slots.nbytes)
-    header[:7] = targets, sources, shares, layers, not events.signed, *at
-    memory = np.zeros(begin, np.int8)
-    memory[: at[0]] = header.view(np.int8)
-    memory[at[0] : at[1]] = slots.reshape(-1)
-    memory[at[1] : at[1] + starts.nbytes] = starts.reshape(-1).view(np.int8)
-    _write_lists(rest, starts, memory)
-    return memory
+    header[:7] = targets, sources, shares, layers, not events.signed, *at[:2]
+    lists = [
+        _listed(source, target, rest[source, first + target])
+        for first, (source, target) in zip(cuts, found, strict=False)
+    ]
+    return _in_bytes(header, slots, starts, *lists)
 
 
 @kernel
@@ -150,23 +150,16 @@ def _fill_slots(rest: Bytes, slots: Any, shares: int, layers: int) -> None:
                         slot += 1
 
 
-@kernel
-def _write_lists(rest: Bytes, starts: NDArray[np.int64], memory: Bytes) -> None:
-    targets, shares = rest.shape[1], len(starts)
-    for share in range(shares):
-        first, end = share_begin(targets, share, shares), share_begin(targets, share + 1, shares)
-        for i in range(len(rest)):
-            count = 0
-            for j in range(first, end):
-                count += rest[i, j] != 0
-            at, weight = starts[share, i], starts[share, i] + INDEX_BYTES * count
-            for j in range(first, end):
-                if rest[i, j] != 0:
-                    memory[at] = np.int8((j - first) & 255)
-                    memory[at + 1] = np.int8((j - first) >> 8)
-                    memory[weight] = rest[i, j]
-                    at += INDEX_BYTES
-                    weight += 1
+def _listed(source: NDArray[np.integer], target: NDArray[np.integer], weights: Bytes) -> Bytes:
+    return _in_bytes(target.astype(np.uint16), source.astype(np.uint16), weights)
+
+
+def _list_bytes(synapses: int) -> int:
+    return (2 * INDEX_BYTES + 1) * synapses
+
+
+def _in_bytes(*parts: NDArray[Any]) -> Bytes:
+    return np.concatenate([np.ascontiguousarray(part).reshape(-1).view(np.int8) for part in parts])
 
 
 @kernel
@@ -193,7 +186,7 @@ def by_existing(
         for i in range(sources):
             bytes_[i] = np.int8(events[i])
         bytes_[sources : blocks * BLOCK] = 0
-    starts = memory[header[STARTS] : header[STARTS] + 8 * shares * (sources + 1)].view(np.int64)
+    starts = memory[header[STARTS] : header[STARTS] + 8 * (shares + 1)].view(np.int64)
     for share in range(shares * thread // threads, shares * (thread + 1) // threads):
         first, end = share_begin(targets, share, shares), share_begin(targets, share + 1, shares)
         groups = (end - first + LANES - 1) // LANES
@@ -201,9 +194,7 @@ def by_existing(
         mine[:] = 0
         if layers > 0:
             _add_slots(memory, header, bytes_, mine, first // LANES)
-        _add_lists(
-            memory, starts[share * (sources + 1) : (share + 1) * (sources + 1)], events, mine
-        )
+        _add_list(memory[starts[share] : starts[share + 1]], events, mine)
 
 
 @kernel
@@ -223,15 +214,13 @@ def _add_slots(
 
 
 @kernel
-def _add_lists(memory: Bytes, starts: NDArray[np.int64], events: Narrow, sums: IntArray) -> None:
-    for i in range(len(starts) - 1):
-        if events[i] != 0:
-            count = (starts[i + 1] - starts[i]) // (INDEX_BYTES + 1)
-            split = starts[i] + INDEX_BYTES * count
-            indices = memory[starts[i] : split].view(np.uint16)
-            weights, e = memory[split : split + count], np.int32(events[i])
-            for k in range(count):
-                sums[indices[k]] += np.int32(weights[k]) * e
+def _add_list(synapses: Bytes, events: Narrow, sums: IntArray) -> None:
+    count = len(synapses) // (2 * INDEX_BYTES + 1)
+    targets = synapses[: INDEX_BYTES * count].view(np.uint16)
+    sources = synapses[INDEX_BYTES * count : 2 * INDEX_BYTES * count].view(np.uint16)
+    weights = synapses[2 * INDEX_BYTES * count :]
+    for k in range(count):
+        sums[targets[k]] += np.int32(weights[k]) * np.int32(events[sources[k]])
 
 
 # Slots, in the compiler's own language.

@@ -96,7 +96,8 @@ def can_step(graph: SpikingGraph) -> bool:
 class Stepper:
     """A graph in its buffers, with the state of one stream of tokens.
 
-    ``losses`` (operations, 2): saturations and clipped payloads so far. ``threads``: how many
+    ``losses`` (operations, 2): saturations and clipped payloads so far. ``weight_bytes``: the
+    weights in memory, in the forms in which they are read. ``threads``: how many
     share the large products; no more than can run at the same time, and one where no product
     is large. Close a stepper of several threads, or drop it: its helpers then end.
     """
@@ -112,6 +113,7 @@ class Stepper:
         self._output = slice(output, output + graph.output.size)
         self._words = np.zeros(plan.words, np.int32)
         self.losses = np.zeros((len(plan.operations), 2), np.int64)
+        self.weight_bytes = sum(matrix.nbytes for matrix in plan.matrices)
         self.threads = plan.threads if shared else 1
         self._board = new_board(self.threads)
         self._buffers = (

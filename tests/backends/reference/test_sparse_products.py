@@ -122,7 +122,7 @@ def test_the_form_follows_from_the_density() -> None:
         assert chosen == [0, 1, 2, 4, None, None]
 
 
-def test_without_the_instructions_lists_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_instructions_the_list_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "get_host_cpu_features", dict)
     slots_available.cache_clear()
     try:
