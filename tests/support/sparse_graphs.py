@@ -36,3 +36,19 @@ def sparse(graph: SpikingGraph) -> SpikingGraph:
         return replace(q, weights=SparseWeights.of(weights, packed))  # type: ignore[arg-type]
 
     return replace(graph, projections=tuple(map(without_zeros, graph.projections)))
+
+
+def partly_sparse(graph: SpikingGraph, seed: int) -> SpikingGraph:
+    """Some projections sparse, each with a density of its own, down to none at all."""
+    rng = np.random.default_rng(seed)
+
+    def some(q: Projection) -> Projection:
+        weights = q.weights
+        if weights is None or rng.random() < 0.3:
+            return q
+        kept = weights * (rng.random(weights.shape) < rng.choice([0.0, 0.05, 0.3, 0.9]))
+        ordered = np.array(kept, np.int8, order=str(rng.choice(["C", "F"])))  # type: ignore[call-overload]
+        packed = graph.weight_bits == 4
+        return replace(q, weights=SparseWeights.of(ordered, packed))  # type: ignore[arg-type]
+
+    return replace(graph, projections=tuple(map(some, graph.projections)))
