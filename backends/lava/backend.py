@@ -2,9 +2,9 @@
 
 Two granularities give the same integers:
 
-``population``  every projection a stock Dense, every LIF a stock LIF process, a custom process
-                for each other population; pipelined, one token enters per time step. This is
-                what would go onto a chip.
+``population``  every projection a stock Dense, or Sparse where it is sparse, every LIF a stock LIF
+                process, a custom process for each other population; pipelined, one token enters
+                per time step. This is what would go onto a chip.
 ``block``       one process per SpikeGPT block, for speed on a CPU. The tokens of a run are known
                 in advance, and one time step of Lava carries a *frame* of them through all
                 blocks: a time step is then not a token, and its cost is shared by the frame.
