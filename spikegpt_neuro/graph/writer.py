@@ -28,7 +28,7 @@ from spikegpt_neuro.vocabulary import Vocabulary
 
 FORMAT = "spikegpt-neuro"
 SCHEMA_VERSIONS = (1, 2)
-"""1; 2 where a program has a dead zone, which earlier readers do not know."""
+"""1; 2 where a program has a dead zone or a projection is sparse: earlier readers know neither."""
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "graph.json", "weights.safetensors", "README.md"
 CONFIG_LIMIT = 16 * MEGABYTE
 
@@ -60,9 +60,15 @@ class Projection(Protocol):
     @property
     def is_dense(self) -> bool: ...
     @property
+    def is_sparse(self) -> bool: ...
+    @property
+    def existing(self) -> NDArray[np.uint8] | None: ...
+    @property
     def by_source(self) -> bool: ...
     @property
     def synapses(self) -> int: ...
+    @property
+    def possible_synapses(self) -> int: ...
     def stored(self, bits: int) -> NDArray[np.int8]: ...
 
 
@@ -118,10 +124,15 @@ def _tensors(graph: Graph) -> dict[str, NDArray[Any]]:
         for name, value in _parameters(population.program).items()
         if isinstance(value, np.ndarray)
     }
-    return tensors | {
+    tensors |= {
         f"projections/{projection.name}": projection.stored(graph.weight_bits)
         for projection in graph.projections
         if projection.is_dense
+    }
+    return tensors | {
+        f"synapses/{projection.name}": np.ascontiguousarray(projection.existing)
+        for projection in graph.projections
+        if projection.existing is not None
     }
 
 
@@ -155,6 +166,7 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
                 "by_source": projection.by_source,
                 "shift": projection.shift,
             }
+            | ({"sparse": True} if projection.is_sparse else {})
             for projection in graph.projections
         ],
     }
@@ -176,7 +188,12 @@ def _config_to_json(graph: Graph, checksums: Mapping[str, str]) -> dict[str, Any
 
 def _schema_version(graph: Graph) -> int:
     """The oldest version that can say what the graph holds."""
-    return 2 if any(p.program.dead_zone is not None for p in graph.populations) else 1
+    zoned = any(p.program.dead_zone is not None for p in graph.populations)
+    return 2 if zoned or _is_sparse(graph) else 1
+
+
+def _is_sparse(graph: Graph) -> bool:
+    return any(projection.is_sparse for projection in graph.projections)
 
 
 def facts(graph: Graph) -> list[tuple[str, str]]:
@@ -190,8 +207,16 @@ def facts(graph: Graph) -> list[tuple[str, str]]:
             "populations, neurons",
             f"{len(graph.populations)}, {sum(p.size for p in graph.populations):,}",
         ),
-        ("dense synapses", f"{sum(q.synapses for q in graph.projections):,}"),
+        _synapses(graph),
     ]
+
+
+def _synapses(graph: Graph) -> tuple[str, str]:
+    synapses = sum(q.synapses for q in graph.projections)
+    if not _is_sparse(graph):
+        return "dense synapses", f"{synapses:,}"
+    possible = sum(q.possible_synapses for q in graph.projections)
+    return "synapses, of the dense ones", f"{synapses:,}, {synapses / possible:.1%}"
 
 
 def _card(graph: Graph) -> str:
