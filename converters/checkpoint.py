@@ -38,6 +38,9 @@ from spikegpt_neuro.model.spikegpt import (
 )
 from spikegpt_neuro.signatures import FIRST_BYTES, FOREIGN, what_it_is
 
+__all__ = ["Entries", "LazyTensors", "Options", "RawTensor", "Reader", "Statement", "VocabularyOf"]
+__all__ += ["build", "check_dimensions", "check_exists", "check_readable", "joined", "printable"]
+
 NAME_CHARACTERS = 200
 DIMENSIONS = 8
 """More than any tensor of a model has; numpy holds 64 at most."""

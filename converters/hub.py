@@ -18,6 +18,8 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from spikegpt_neuro.converters.folder import INDEX_ENDING, NOT_WEIGHTS, SHARD, SUFFIXES
+from spikegpt_neuro.converters.selection import some
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.remarks import remark
 
@@ -41,8 +43,6 @@ PREFERRED = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-WEIGHTS = ("*.safetensors", "*.pth", "*.pt", "*.bin", "*.ckpt", "*.onnx")
-NOT_WEIGHTS = ("optimizer.*", "scheduler.*", "training_args.*", "rng_state*", "scaler.*")
 BESIDE = (
     "config.json",
     "*vocab*.json",
@@ -50,9 +50,7 @@ BESIDE = (
     "merges.txt",
     "special_tokens_map.json",
 )
-SHARD = re.compile(r"(?P<stem>.+)-\d+-of-\d+(?P<suffix>\.\w+)")
-INDEX = ".index.json"
-SHOWN = 5
+SHOWN = 8
 TIMEOUT_SECONDS = 30.0
 
 
@@ -215,36 +213,44 @@ def _chosen(reference: Reference, names: Collection[str]) -> str:
         if inside + name in here:
             return inside + name
     found = [name for name in here if _is_weights(PurePosixPath(name).name)]
-    sets = {shard.group("stem", "suffix") if (shard := SHARD.fullmatch(n)) else n for n in found}
+    sets = {_set_of(PurePosixPath(name).name) or name for name in found}
     if len(sets) == 1:
         return found[0]
     if found:
         raise UnsupportedInput(
-            f"{reference}: holds {len(sets)} files of weights; name one of {_some(found)} ({FORM})"
+            f"{reference}: holds {len(sets)} files of weights; name one of {some(found, SHOWN)} "
+            f"({FORM})"
         )
     every = [name for name in names if _is_weights(PurePosixPath(name).name)]
     what = f"no file {reference.file}" if reference.file else "no weights"
-    instead = f"; there are {_some(every)}" if every else f" among its {len(names)} files"
+    instead = f"; there are {some(every, SHOWN)}" if every else f" among its {len(names)} files"
     raise UnsupportedInput(f"{reference}: holds {what}{instead}")
 
 
 def _is_weights(name: str) -> bool:
-    return _matches(name, WEIGHTS) and not _matches(name, NOT_WEIGHTS)
+    return PurePosixPath(name).suffix in SUFFIXES and not NOT_WEIGHTS.search(name)
 
 
 def _companions(chosen: str, names: Iterable[str]) -> list[str]:
     """Files in the same folder that belong to the weights."""
     path = PurePosixPath(chosen)
+    patterns, shards = (*BESIDE, f"{path.name}.data"), _set_of(path.name)
+
+    def belongs(file: PurePosixPath) -> bool:
+        is_shard = shards is not None and _set_of(file.name) == shards
+        return is_shard or any(fnmatchcase(file.name, pattern) for pattern in patterns)
+
     beside = [PurePosixPath(name) for name in names if name != chosen]
-    beside = [each for each in beside if each.parent == path.parent]
-    stem, suffix = path.name.removesuffix(INDEX), None
-    if shard := SHARD.fullmatch(path.name):
-        stem, suffix = f"{shard['stem']}{shard['suffix']}", shard["suffix"]
-    elif stem != path.name:
-        suffix = PurePosixPath(stem).suffix
-    of_set = (f"{stem}{INDEX}", f"{stem.removesuffix(suffix or '')}-*-of-*{suffix}")
-    patterns = (*BESIDE, f"{path.name}.data", *(of_set if suffix else ()))
-    return [str(each) for each in beside if _matches(each.name, patterns)]
+    return [str(file) for file in beside if file.parent == path.parent and belongs(file)]
+
+
+def _set_of(name: str) -> tuple[str, str] | None:
+    """What the shards of one model and their index have in common: stem and suffix."""
+    if name.endswith(INDEX_ENDING):
+        whole = PurePosixPath(name.removesuffix(INDEX_ENDING))
+        return whole.stem, whole.suffix
+    shard = SHARD.fullmatch(name)
+    return (shard["stem"], shard["end"]) if shard else None
 
 
 def _downloaded(reference: Reference, name: str, hub: Any) -> Path:
@@ -305,12 +311,3 @@ def _silent() -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

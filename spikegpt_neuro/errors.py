@@ -42,7 +42,15 @@ def _printable(text: str) -> str:
         line = f"{line[: LINE_CHARACTERS // 2]} ... {line[-LINE_CHARACTERS // 3 :]}"
     if line.isprintable():
         return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return "".join(c if c.isprintable() else _escaped(c) for c in line)
+
+
+def _escaped(character: str) -> str:
+    """As Python writes it; a byte of a name that could not be decoded is that byte."""
+    byte = ord(character) - 0xDC00  # see the error handler "surrogateescape"
+    if 0x80 <= byte <= 0xFF:
+        return f"\\x{byte:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 class CheckFailed(SpikeGPTError):

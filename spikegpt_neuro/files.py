@@ -8,8 +8,9 @@ import json
 import mmap
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,6 @@ def check_output_file(path: Path, force: bool) -> None:
         if target.is_dir():
             raise CannotWrite(f"{path} is a directory; choose another output")
         if target.exists():
-            if not target.is_file():
-                raise CannotWrite(f"{path} is a device or a pipe; name a file")
             _check_no_mount(path, target, "choose another output")
         if (target.exists() or path.is_symlink()) and not force:
             raise CannotWrite(f"{path} exists; choose another output or pass force=True")
@@ -98,13 +97,16 @@ def check_output_file(path: Path, force: bool) -> None:
 def output_target(path: Path) -> Path:
     """Where ``path`` leads: the name that an output gets in the end.
 
-    Raises :class:`CannotWrite` for a standard stream, and where no output can be.
+    What processes that died left beside it is removed. Raises :class:`CannotWrite` for streams and
+    devices, and where no output can be.
     """
     if str(path) == "-" or STREAMS.match(os.path.abspath(path)):
         raise CannotWrite(f"{path} is a stream; an output is a file or a directory, name one")
     target = path.resolve()
     if target.is_symlink():
         raise CannotWrite(f"{path} is a link to itself; choose another output")
+    if target.exists() and not (target.is_dir() or target.is_file()):
+        raise CannotWrite(f"{path} is a device or a pipe; name a file or a directory")
     if not target.parent.exists():
         raise CannotWrite(f"{target.parent} does not exist; create it first")
     if not target.parent.is_dir():
@@ -184,6 +186,16 @@ def atomic_file(path: Path, *, force: bool | None = None) -> Iterator[Path]:
             _place(new, target, replacing)
             for file in former:
                 file.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_directory(name: str) -> Iterator[Path]:
+    """A temporary directory; if the process is killed, the next one that asks for it removes it."""
+    place = Path(tempfile.gettempdir()).resolve() / name
+    with ExitStack() as stack:
+        with _refusals(place):  # what the caller does in it is the caller's
+            folder = stack.enter_context(workplace(place))
+        yield folder / NEW
 
 
 def data_file(new: Path, path: Path) -> Path:

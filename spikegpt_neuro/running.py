@@ -28,7 +28,8 @@ class ProjectionActivity:
 
     ``events``            non-zero events sent into the projection.
     ``synaptic_operations``  events x fan-out: synapses that really had something to do.
-    ``dense_operations``  what a machine that reads every synapse for every token would do.
+    ``dense_operations``  what a machine would do that reads every synapse for every token, those
+                          too that a sparse projection does not have.
     """
 
     events: int = 0
@@ -36,10 +37,16 @@ class ProjectionActivity:
     dense_operations: int = 0
 
     @classmethod
-    def of(cls, projection: Projection, events: int, possible: int) -> ProjectionActivity:
-        """``events`` non-zero ones among ``possible`` (tokens x source neurons)."""
-        fan_out = projection.fan_out
-        return cls(events, events * fan_out, possible * fan_out)
+    def of(
+        cls, projection: Projection, events: NDArray[np.integer], tokens: int
+    ) -> ProjectionActivity:
+        """``events`` (n,) non-zero ones that each source neuron sent in ``tokens`` tokens."""
+        possible = tokens * len(events)
+        return cls(
+            events=int(events.sum()),
+            synaptic_operations=projection.operations(events),
+            dense_operations=possible * projection.dense_fan_out,
+        )
 
     def __add__(self, other: ProjectionActivity) -> ProjectionActivity:
         return ProjectionActivity(
@@ -195,8 +202,8 @@ def recorded_populations(graph: SpikingGraph, record: Record) -> list[str]:
 
 def activity_of(projection: Projection, source_events: NDArray[np.integer]) -> ProjectionActivity:
     """Count what ``source_events`` (T, n) cost at a projection's synapses."""
-    events = int(np.count_nonzero(source_events))
-    return ProjectionActivity.of(projection, events, source_events.size)
+    events = np.count_nonzero(source_events, axis=0)
+    return ProjectionActivity.of(projection, events, len(source_events))
 
 
 def first_mismatch(graph: SpikingGraph, run: Run, reference: Run) -> str | None:

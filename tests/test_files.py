@@ -25,6 +25,7 @@ from spikegpt_neuro.files import (
     check_output_directory,
     check_output_file,
     data_file,
+    scratch_directory,
     write_atomically,
     write_tensors,
 )
@@ -252,9 +253,8 @@ def test_places_where_no_output_can_be(tmp_path: Path, monkeypatch: pytest.Monke
         ("/dev/stdout", both, "is a stream"),
         ("/dev/fd/1", both, "is a stream"),
         ("/proc/self/fd/1", both, "is a stream"),
-        ("/dev/null", (check_file,), "is a device or a pipe; name a file"),
-        ("/dev/null", (check_directory,), "is not a directory"),
-        ("fifo", (check_file,), "is a device or a pipe"),
+        ("/dev/null", both, "is a device or a pipe; name a file"),
+        ("fifo", both, "is a device or a pipe"),
         ("circle", both, "choose another"),
         ("a\0b", both, "null byte; choose another name"),
         ("n" * 256, both, "File name too long; choose a shorter name"),
@@ -269,7 +269,20 @@ def test_places_where_no_output_can_be(tmp_path: Path, monkeypatch: pytest.Monke
             with pytest.raises(CannotWrite, match=re.escape(said)) as error:
                 check(Path(path))
             assert "\n" not in str(error.value)
+    with pytest.raises(CannotWrite, match="is a device or a pipe"):
+        write_atomically(tmp_path / "fifo", "text")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["circle", "fifo", "file", "folder"]
+
+
+def test_a_temporary_directory_of_the_dead_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead = workplace_of_the_dead(tmp_path, "scratch")
+    with scratch_directory("scratch") as folder:
+        assert folder.is_dir()
+        assert not dead.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:

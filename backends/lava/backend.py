@@ -2,9 +2,9 @@
 
 Two granularities give the same integers:
 
-``population``  every projection a stock Dense, every LIF a stock LIF process, a custom process
-                for each other population; pipelined, one token enters per time step. This is
-                what would go onto a chip.
+``population``  every projection a stock Dense, or Sparse where it is sparse, every LIF a stock LIF
+                process, a custom process for each other population; pipelined, one token enters
+                per time step. This is what would go onto a chip.
 ``block``       one process per SpikeGPT block, for speed on a CPU. The tokens of a run are known
                 in advance, and one time step of Lava carries a *frame* of them through all
                 blocks: a time step is then not a token, and its cost is shared by the frame.
@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.lava.job import (
-    EVENTS,
     Granularity,
     Job,
     job_directory,
@@ -196,8 +195,5 @@ class LavaSession:
 
 def activity_from(job: Job, graph: SpikingGraph, tokens: int) -> Mapping[str, ProjectionActivity]:
     """Activity from the events that the run itself counted, population by population."""
-    sent = {p.name: int(row[EVENTS]) for p, row in zip(graph.populations, job.tallies, strict=True)}
-    return {
-        q.name: ProjectionActivity.of(q, sent[q.source], tokens * graph.by_name[q.source].size)
-        for q in graph.projections
-    }
+    sent = {p.name: job.sent(index) for index, p in enumerate(graph.populations)}
+    return {q.name: ProjectionActivity.of(q, sent[q.source], tokens) for q in graph.projections}

@@ -6,7 +6,8 @@
     graph.sgn     the artifact, unless the caller named one that is already on disk
     tokens.npy    (T,) int64; empty for a closed loop
     logits.npy    (T, V) int32; (1, V) for a closed loop
-    tallies.npy   per population: events sent, saturations, clipped payloads
+    tallies.npy   per population: saturations, clipped payloads
+    sent/N.npy    (n,) events that each neuron of the N-th population sent
     events/N.npy  (T, n) events of the N-th population, where recorded
     sockets       a link to a directory with a shorter path, where this one's is too long
 
@@ -37,7 +38,7 @@ from spikegpt_neuro.neurons.program import Counts
 Granularity = Literal["population", "block"]
 Memmap = NDArray[np.integer]
 
-EVENTS, SATURATIONS, CLIPPED = range(3)
+SATURATIONS, CLIPPED = range(2)
 """Columns of ``tallies.npy``."""
 
 SOCKETS = "sockets"
@@ -83,6 +84,10 @@ class Job:
     @property
     def tallies(self) -> Memmap:
         return self._map("tallies.npy")
+
+    def sent(self, index: int) -> Memmap:
+        """Events that each neuron of the population at ``index`` of the graph sent."""
+        return self._map(f"sent/{index}.npy")
 
     def events(self, index: int) -> Memmap | None:
         """Events of the population at ``index`` of the graph; None where not recorded."""
@@ -158,7 +163,8 @@ def write_job(
         if artifact is None:
             artifact = str(directory / "graph.sgn")
             graph.save(artifact)
-        (directory / "events").mkdir()
+        for folder in ("events", "sent"):
+            (directory / folder).mkdir()
         np.save(directory / "tokens.npy", tokens)
         for name, (shape, dtype) in arrays.items():
             np.lib.format.open_memmap(directory / name, mode="w+", dtype=dtype, shape=shape).flush()
@@ -181,9 +187,14 @@ def _arrays(
         for index, population in enumerate(graph.populations)
         if population.name in recorded
     }
+    sent = {
+        f"sent/{index}.npy": ((population.size,), np.int64)
+        for index, population in enumerate(graph.populations)
+    }
     return {
-        "tallies.npy": ((len(graph.populations), 3), np.int64),
+        "tallies.npy": ((len(graph.populations), 2), np.int64),
         "logits.npy": ((rows, graph.output.size), np.int32),
+        **sent,
         **kept,
     }
 

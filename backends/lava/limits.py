@@ -31,7 +31,7 @@ def _stock_problems(graph: SpikingGraph) -> Iterator[str]:
         if projection.is_dense:
             doubled = 2 * _largest_sum(graph, projection)
             if doubled >= 1 << (ACCUMULATOR_BITS - 1):
-                yield f"projection {projection.name}: sums up to {doubled} overflow a stock Dense"
+                yield f"projection {projection.name}: sums up to {doubled} overflow stock synapses"
     for population in graph.populations:
         if isinstance(population.program, LIF):
             yield from lif_problems(graph, population.name, population.program)
@@ -80,6 +80,6 @@ def footprint(
     return Footprint(
         processes=len(graph.populations) + len(dense) + len(listeners) + 1,
         channels=len(sizes),
-        synapses=sum(q.synapses for q in dense),
+        synapses=sum(q.synapses * (1 + q.is_sparse) for q in dense),  # with an index at each
         words=SLOTS * sum(sizes),
     )

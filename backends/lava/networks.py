@@ -11,6 +11,8 @@ from lava.proc.dense.process import Dense
 from lava.proc.io.extractor import Extractor, PyLoihiExtractorModel
 from lava.proc.io.injector import Injector, PyLoihiInjectorModel
 from lava.proc.lif import process as stock
+from lava.proc.sparse.process import Sparse
+from scipy.sparse import csr_matrix
 
 from spikegpt_neuro.backends.lava.job import Job
 from spikegpt_neuro.backends.lava.limits import FRAME_SLOTS
@@ -68,9 +70,10 @@ def population_network(graph: SpikingGraph, job: Job) -> Network:
     for projection in graph.projections:
         source, target = ports.out[projection.source], ports.into(projection)
         if projection.is_dense:
-            dense = stock_dense(projection, graph.by_name[projection.source])
-            source.connect(dense.s_in)
-            dense.a_out.connect(target)
+            events = graph.by_name[projection.source].events
+            synapses = stock_synapses(projection, 0 if events.is_binary else events.bits)
+            source.connect(synapses.s_in)
+            synapses.a_out.connect(target)
         else:
             source.connect(target)
     for name in unheard(graph):
@@ -110,19 +113,19 @@ def compile_programs(graph: SpikingGraph) -> None:
         executor.advance(executor.initial_state(), {TOKEN: np.zeros((tokens, 1), np.int32)}, ())
 
 
-def stock_dense(projection: Projection, source: Population) -> Any:
-    """The stock Dense with exactly these weights.
+def stock_synapses(projection: Projection, message_bits: int, sources: slice = slice(None)) -> Any:
+    """The stock Dense or Sparse with exactly these weights; ``message_bits`` 0: binary spikes.
 
-    Its fixed-point model drops the lowest bit of signed weights and shifts the sum by
+    The fixed-point models of both drop the lowest bit of signed weights and shift the sum by
     ``weight_exp``: twice the weights, shifted right by one, loses nothing.
     """
     weights = projection.weights
     assert weights is not None
-    return Dense(
-        weights=weights.astype(np.int32) * 2,
-        weight_exp=-1,
-        num_message_bits=0 if source.events.is_binary else source.events.bits,
-    )
+    form = {"weight_exp": -1, "num_message_bits": message_bits}
+    if projection.is_sparse:
+        existing = csr_matrix(weights[:, sources]).astype(np.int32)
+        return Sparse(weights=existing * 2, **form)
+    return Dense(weights=weights[:, sources].astype(np.int32) * 2, **form)
 
 
 def stock_lif(population: Population) -> Any:
@@ -143,7 +146,7 @@ def recorders_of(graph: SpikingGraph, job: Job) -> dict[str, Recorder]:
         arrays = [] if events is None else [events]
         if population is graph.output:
             arrays.append(logits)
-        table[population.name] = Recorder(tallies[index], arrays)
+        table[population.name] = Recorder(tallies[index], arrays, job.sent(index))
     return table
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.lava.job import CLIPPED, EVENTS, SATURATIONS, Memmap
+from spikegpt_neuro.backends.lava.job import CLIPPED, SATURATIONS, Memmap
 from spikegpt_neuro.backends.lava.parts import Part
 from spikegpt_neuro.backends.reference.executor import TOKEN, Executor
 from spikegpt_neuro.graph.graph import Population, SpikingGraph
@@ -33,18 +33,21 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Recorder:
-    """Where the events of one population go: a row of ``events`` per token, and a tally.
+    """Where the events of one population go: a row of ``events`` per token, and tallies.
 
+    ``tally`` counts what was lost, ``sent`` (n,) the events of each neuron, where given.
     :meth:`write` takes the events (n,) of one token, or (T, n) of a slice of tokens.
     """
 
     tally: Memmap
     events: Sequence[Memmap] = ()
+    sent: Memmap | None = None
 
     def write(self, token: int | slice, events: IntArray, counts: Counts | None = None) -> None:
         for array in self.events:
             array[token] = events
-        self.tally[EVENTS] += np.count_nonzero(events)
+        if self.sent is not None:
+            self.sent[:] += np.count_nonzero(np.atleast_2d(events), axis=0)
         if counts is not None:
             self.tally[SATURATIONS] += counts.saturations
             self.tally[CLIPPED] += counts.clipped

@@ -16,7 +16,8 @@ from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import chips_for
 from spikegpt_neuro.mapping.partition import cores_of, partition
 from spikegpt_neuro.mapping.placement import Placement, structure_of
-from spikegpt_neuro.mapping.requirements import Demand, Input, Workload, stored_bits
+from spikegpt_neuro.mapping.requirements import Demand, Input, Reader, Workload, stored_bits
+from spikegpt_neuro.mapping.sparse_lists import SparseLists
 from spikegpt_neuro.mapping.traffic import Piece
 
 STOCK_STATE_WORDS = {"lif": 2, "graded": 1}
@@ -97,13 +98,14 @@ def capacity(deployment: Deployment, profile: Profile) -> Capacity:
 def _workload(trips: Sequence[Trip], weight_bits: int, profile: Profile) -> Workload:
     bits = stored_bits(weight_bits, profile.support)
     word = profile.encoding.state_word
-    readers: dict[str, tuple[tuple[str, bool], ...]] = {trip.name: () for trip in trips} | {
-        _leaving(trip): ((trip.name, trip.lif is None),) for trip in trips
-    }
+    demands = tuple(_demand(trip, bits, word) for trip in trips)
+    readers: dict[str, tuple[Reader, ...]] = {trip.name: () for trip in trips}
+    for demand in demands:
+        (only,) = demand.inputs
+        readers[only.source] = (Reader(demand.name, only.dense, only.sparse),)
     sizes = {trip.name: trip.target.size for trip in trips} | {
         _leaving(trip): trip.last - trip.first for trip in trips
     }
-    demands = tuple(_demand(trip, bits, word) for trip in trips)
     return Workload(demands, sizes, readers, frozenset(trip.name for trip in trips))
 
 
@@ -115,12 +117,15 @@ def _leaving(trip: Trip) -> str:
 def _demand(trip: Trip, bits: int, word: int) -> Demand:
     kind = "graded" if trip.lif is None else "lif"
     dense = trip.lif is None
-    fan_in = trip.last - trip.first if dense else 1
+    fan_in, lists = trip.last - trip.first if dense else 1, None
+    if trip.projection.sparse is not None:
+        lists = SparseLists(trip.projection.sparse, trip.first, trip.last)
+        fan_in = lists.fan_in
     return Demand(
         name=trip.name,
         size=trip.target.size,
         program=kind,
-        inputs=(Input(_leaving(trip), fan_in, bits if dense else 1, dense),),
+        inputs=(Input(_leaving(trip), fan_in, bits if dense else 1, dense, lists),),
         neuron_bytes=word * (STOCK_STATE_WORDS[kind] + ACCUMULATOR_WORDS),
         shared_bytes=word * PARAMETER_WORDS,
         whole=False,

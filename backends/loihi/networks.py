@@ -1,6 +1,6 @@
 """From a deployment to a network of Lava Processes. Imports Lava; only the worker uses this.
 
-Each trip is a chain: host - adapter - synapses - neurons - adapter - host. A Dense sends no
+Each trip is a chain: host - adapter - synapses - neurons - adapter - host. Synapses send no
 events, so a stock GradedVec with threshold 0 sends its sums; the current of a LIF has to pass
 synapses, so a stock Sparse with weight 1 hands it over.
 """
@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from lava.magma.core.resources import Loihi2NeuroCore, NeuroCore
-from lava.proc.dense.process import Dense
 from lava.proc.graded.process import GradedVec
 from lava.proc.sparse.process import Sparse
 from numpy.typing import NDArray
 from scipy.sparse import identity
 
-from spikegpt_neuro.backends.lava.networks import stock_lif
+from spikegpt_neuro.backends.lava.networks import stock_lif, stock_synapses
 from spikegpt_neuro.backends.lava.steps import Recorder
 from spikegpt_neuro.backends.loihi.deployment import Deployment, Trip
 from spikegpt_neuro.backends.loihi.host import HostStep
@@ -69,19 +68,13 @@ def network_of(
 
 
 def _stock(trip: Trip) -> tuple[Any, Any]:
-    """The synapses and neurons of a trip.
-
-    A stock Dense drops the lowest bit of signed weights and shifts its sum by ``weight_exp``:
-    twice the weights, shifted right by one, loses nothing.
-    """
+    """The synapses and neurons of a trip."""
     if trip.lif is not None:
         one = identity(trip.lif.size, dtype=np.int32, format="csr")
         return Sparse(weights=one, num_message_bits=trip.leaving_bits), stock_lif(trip.lif)
-    weights = trip.projection.weights
-    assert weights is not None
-    doubled = weights[:, trip.first : trip.last].astype(np.int32) * 2
-    dense = Dense(weights=doubled, weight_exp=-1, num_message_bits=trip.leaving_bits)
-    return dense, GradedVec(shape=(trip.target.size,), vth=0)
+    sources = slice(trip.first, trip.last)
+    synapses = stock_synapses(trip.projection, trip.leaving_bits, sources)
+    return synapses, GradedVec(shape=(trip.target.size,), vth=0)
 
 
 def check_on_neuro_cores(network: ChipNetwork) -> None:

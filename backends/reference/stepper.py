@@ -12,6 +12,8 @@ first does the rest, and they wait for each other where one needs what another w
 
 A dense projection is read by target (C order of its weights) or by source (Fortran order):
 the lowering chooses by the share of events that calibration saw. Weights of 4 bits are packed.
+A sparse one is read in whichever form of
+:mod:`~spikegpt_neuro.backends.reference.sparse_products` is the quickest, or densely where none is.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.arithmetic.packing import PACKED_BITS
-from spikegpt_neuro.backends.reference import products
+from spikegpt_neuro.backends.reference import products, sparse_products
 from spikegpt_neuro.backends.reference.team import (
     Board,
     await_call,
@@ -41,14 +43,21 @@ from spikegpt_neuro.backends.reference.team import (
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.tensors import release
 from spikegpt_neuro.neurons import PROGRAMS
-from spikegpt_neuro.neurons.program import PORTS_MAX, IntArray, Kernel, Program, silence
+from spikegpt_neuro.neurons.program import (
+    PORTS_MAX,
+    EventFormat,
+    IntArray,
+    Kernel,
+    Program,
+    silence,
+)
 
 # Columns of the table of operations.
 KIND, SHARED, SIZE, EVENTS, PORT_0, PORT_1, PORT_2 = range(7)
 STATE, STATES, PARAMETERS, VECTORS, DEAD_ZONE, SCALAR = range(7, 13)
 
 # Kinds of operation; a projection's SCALAR is its matrix, or the shift. Programs follow.
-BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED, SHIFT = range(5)
+BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED, EXISTING, SHIFT = range(6)
 FIRST_PROGRAM = SHIFT + 1
 
 KERNELS: dict[type[Program], Kernel] = {
@@ -64,6 +73,7 @@ LARGE_BYTES = 1 << 16  # sharing a smaller product costs more than it gains
 NARROW_LIMIT = 1 << 15  # events must fit 16 bits
 NONE = -1
 NO_ROWS = (0, 0, 0, 0, NONE)
+WHOLE_SUMS = sparse_products.LANES  # packed sums come in pairs, those of slots in eights
 
 
 def obstacle(graph: SpikingGraph) -> str | None:
@@ -86,13 +96,14 @@ def can_step(graph: SpikingGraph) -> bool:
 class Stepper:
     """A graph in its buffers, with the state of one stream of tokens.
 
-    ``losses`` (operations, 2): saturations and clipped payloads so far. ``threads``: how many
+    ``losses`` (operations, 2): saturations and clipped payloads so far. ``weight_bytes``: the
+    weights in memory, in the forms in which they are read. ``threads``: how many
     share the large products; no more than can run at the same time, and one where no product
     is large. Close a stepper of several threads, or drop it: its helpers then end.
     """
 
     def __init__(self, graph: SpikingGraph, threads: int = 1) -> None:
-        plan = _Plan(graph)
+        plan = _Plan(graph, min(threads, most_threads()))
         shared = any(operation[SHARED] for operation in plan.operations)
         table = graph.input.program.lookup
         assert table is not None
@@ -102,7 +113,8 @@ class Stepper:
         self._output = slice(output, output + graph.output.size)
         self._words = np.zeros(plan.words, np.int32)
         self.losses = np.zeros((len(plan.operations), 2), np.int64)
-        self.threads = min(threads, most_threads()) if shared else 1
+        self.weight_bytes = sum(matrix.nbytes for matrix in plan.matrices)
+        self.threads = plan.threads if shared else 1
         self._board = new_board(self.threads)
         self._buffers = (
             plan.table(),
@@ -111,7 +123,7 @@ class Stepper:
             np.concatenate([np.zeros(0, np.int32), *plan.parameters]),
             _in_one_piece(plan.matrices),
             np.zeros((self.threads, plan.widest + 1), np.int16),
-            np.zeros((self.threads, plan.widest + 1), np.int32),
+            np.zeros((self.threads, max(plan.widest + 1, sparse_products.BLOCK)), np.int32),
             self.losses,
         )
         self._dissolve = finalize(self, dissolve, self._board, self.threads)
@@ -140,6 +152,7 @@ class _Plan:
     """Offsets and tables under construction."""
 
     graph: SpikingGraph
+    threads: int
     words: int = 0
     widest: int = 0
     events: dict[str, int] = field(default_factory=dict)
@@ -160,7 +173,7 @@ class _Plan:
 
     def _words(self, size: int) -> int:
         begin = self.words
-        self.words += size + size % 2  # packed sums come in pairs
+        self.words += -(-size // WHOLE_SUMS) * WHOLE_SUMS
         return begin
 
     def _population(self, population: Population) -> None:
@@ -193,15 +206,26 @@ class _Plan:
             sums = self._words(target.size)
             self._operation(SHIFT, target.size, sums, [begin], NO_ROWS, (projection.shift,))
             return sums
-        kind = BY_SOURCE if projection.by_source else BY_TARGET
-        if self.graph.weight_bits == PACKED_BITS:
-            kind += BY_TARGET_PACKED - BY_TARGET
-        self.matrices.append(projection.stored(self.graph.weight_bits))
+        kind, matrix = self._matrix(projection, source.events)
+        self.matrices.append(matrix)
         self.widest = max(self.widest, source.size)
         sums = self._words(target.size)
         matrix_index = len(self.matrices) - 1
         self._operation(kind, source.size, sums, [begin], NO_ROWS, (matrix_index,))
         return sums
+
+    def _matrix(self, projection: Projection, events: EventFormat) -> tuple[int, NDArray[np.int8]]:
+        """How the weights are read, and their bytes."""
+        weights = projection.weights if projection.is_sparse else None
+        if weights is not None:
+            layers = sparse_products.layers_of(weights, events, by_source=projection.by_source)
+            if layers is not None:
+                memory = sparse_products.encoded(weights, layers, events, self.threads)
+                return EXISTING, memory[None]
+        kind = BY_SOURCE if projection.by_source else BY_TARGET
+        if self.graph.weight_bits == PACKED_BITS:
+            kind += BY_TARGET_PACKED - BY_TARGET
+        return kind, projection.rows(self.graph.weight_bits)
 
     def _operation(
         self,
@@ -337,6 +361,10 @@ def _project(
     for i in range(size):
         narrow[i] = words[o[PORT_0] + i]
     narrow[size] = 0  # the pad of an odd packed row
+    if o[KIND] == EXISTING:
+        sums, bytes_ = words[o[EVENTS] :], active.view(np.int8)
+        sparse_products.by_existing(matrix[0], narrow, bytes_, sums, thread, threads)
+        return
     by_target = o[KIND] == BY_TARGET or o[KIND] == BY_TARGET_PACKED
     lines = matrix.shape[0] if by_target else matrix.shape[1]
     begin, end = _share(lines, thread, threads), _share(lines, thread + 1, threads)

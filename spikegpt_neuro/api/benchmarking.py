@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
+from spikegpt_neuro.files import scratch_directory
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
@@ -104,9 +104,9 @@ def bench(
         )
     if artifact is None and against is not None:
         raise UsageError("against=... needs the artifact of that checkpoint")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_directory("spikegpt-neuro-bench") as folder:
         if artifact is None:
-            path = Path(folder) / "model.sgn"
+            path = folder / "model.sgn"
             subject = _random(shape or DEFAULT_SHAPE, weight_bits or 8, tokens, path)
         else:
             lif = GivenLIF(lif_tau, lif_threshold, lif_reset)

@@ -24,11 +24,8 @@ READ_BYTES = 512 << 20
 
 
 def weight_bytes(graph: SpikingGraph) -> int:
-    """Bytes of all dense weights, as they lie in memory."""
-    return sum(
-        rows * _row_bytes(columns, graph.weight_bits)
-        for rows, columns in map(_stored_shape, _dense(graph))
-    )
+    """Bytes of all weights, as the graph holds them in memory and its artifact on disk."""
+    return sum(_bytes_of(projection, graph.weight_bits) for projection in _dense(graph))
 
 
 def touched_bytes(
@@ -36,14 +33,25 @@ def touched_bytes(
 ) -> float:
     """Weight bytes that one token touches, averaged over a run of ``tokens`` tokens.
 
-    Weights that lie source by source are touched where an event arrives; others all.
+    Weights that lie source by source are touched where an event arrives; others all, and sparse
+    ones.
     """
     total = 0.0
     for projection in _dense(graph):
+        if projection.sparse is not None:
+            total += projection.sparse.nbytes
+            continue
         rows, columns = _stored_shape(projection)
         read = activity[projection.name].events / tokens if projection.by_source else rows
         total += read * _row_bytes(columns, graph.weight_bits)
     return total
+
+
+def _bytes_of(projection: Projection, bits: int) -> int:
+    if projection.sparse is not None:
+        return projection.sparse.nbytes
+    rows, columns = _stored_shape(projection)
+    return rows * _row_bytes(columns, bits)
 
 
 def _dense(graph: SpikingGraph) -> Iterator[Projection]:

@@ -1,13 +1,14 @@
 r"""What arrived at synapses, projection by projection: nothing, a binary spike or a graded event.
 
-An event e of source neuron i meets the F synapses of its fan-out:
+The events of source neuron i meet the F_i synapses of its fan-out:
 
-.. math:: synaptic\ operations = F \cdot events,
+.. math:: synaptic\ operations = \sum_i F_i \cdot events_i
 
-zero weights included, since a core reads the whole list. A binary spike accumulates; a graded
-event, of the b payload bits of its format, multiplies and accumulates. A *dense* value would be
-one that is handed over whether it is 0 or not: no event of a spiking graph is, so that kind
-counts what a machine would do that skips nothing.
+All synapses of a projection exist, those too whose weight is 0: a core reads the whole list. Of a
+sparse projection, those exist whose weight is not 0. A binary spike accumulates; a graded event,
+of the b payload bits of its format, multiplies and accumulates. A *dense* value would be one that
+is handed over whether it is 0 or not: no event of a spiking graph is, so that kind counts what a
+machine would do that skips nothing.
 
 Beside them stand NeuroBench's Effective_ACs, Effective_MACs and Dense, by its definitions: of the
 linear layers (dense projections) alone, without zero weights, and a layer accumulates only if all
@@ -35,8 +36,9 @@ class Arrivals:
 
     ``kind``, ``payload_bits``  of the source's event format.
     ``is_linear``            dense weights; else one-to-one.
-    ``fan_out``              synapses that one event meets.
+    ``fan_out``              synapses that one event would meet if none were missing.
     ``events``               (T,) events for each token.
+    ``synaptic_operations``  synapses that the events met.
     ``possible``             source neurons x tokens.
     ``nonzero_operations``   synaptic operations without those of zero weights.
     ``is_unit``              no payload of the run was beyond -1, 0, 1.
@@ -50,13 +52,10 @@ class Arrivals:
     is_linear: bool
     fan_out: int
     events: NDArray[np.int64]
+    synaptic_operations: int
     possible: int
     nonzero_operations: int
     is_unit: bool
-
-    @property
-    def synaptic_operations(self) -> int:
-        return int(self.events.sum()) * self.fan_out
 
     @property
     def payload_bit_operations(self) -> int:
@@ -75,7 +74,7 @@ class Arrivals:
 
     @property
     def dense(self) -> int:
-        """NeuroBench's Dense: every weight for every token."""
+        """NeuroBench's Dense: every weight for every token, those too that do not exist."""
         return self.possible * self.fan_out if self.is_linear else 0
 
 
@@ -87,9 +86,9 @@ def arrivals_of(graph: SpikingGraph, activity: Activity) -> tuple[Arrivals, ...]
 def _arrivals(graph: SpikingGraph, activity: Activity, projection: Projection) -> Arrivals:
     source = graph.by_name[projection.source]
     per_neuron = activity.per_neuron[source.name]
-    nonzero = int(per_neuron.sum())
-    if (weights := projection.weights) is not None:
-        nonzero = int(per_neuron @ np.count_nonzero(weights, axis=0))
+    operations = nonzero = projection.operations(per_neuron)
+    if projection.is_dense and not projection.is_sparse:
+        nonzero = int(per_neuron @ np.count_nonzero(projection.weights, axis=0))  # type: ignore[arg-type]
     return Arrivals(
         name=projection.name,
         source=projection.source,
@@ -97,8 +96,9 @@ def _arrivals(graph: SpikingGraph, activity: Activity, projection: Projection) -
         kind="binary" if source.events.is_binary else "graded",
         payload_bits=source.events.bits,
         is_linear=projection.is_dense,
-        fan_out=projection.fan_out,
+        fan_out=projection.dense_fan_out,
         events=activity.per_token[source.name],
+        synaptic_operations=operations,
         possible=activity.tokens * source.size,
         nonzero_operations=nonzero,
         is_unit=activity.largest.get(source.name, source.events.high) <= 1,

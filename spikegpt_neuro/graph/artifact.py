@@ -7,7 +7,10 @@
 ``graph.json``           populations and projections with their integer parameters
 ``weights.safetensors``  ``populations/<name>/<parameter>``, ``projections/<name>``: weights
                          (target, source), or (source, target) where ``by_source``; two to
-                         a byte where they have 4 bits
+                         a byte where they have 4 bits. Of a ``sparse`` projection,
+                         ``projections/<name>`` holds the weights that are not 0, row by row
+                         in one dimension, and ``synapses/<name>`` which ones they are:
+                         (rows, bytes), bit k of byte i for column 8 i + k
 ``vocab.json`` or        the vocabulary, where the model has one that is not bytes
 ``tokenizer.json``
 ``README.md``            a card for people
@@ -41,7 +44,7 @@ from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.tensors import map_tensors, release
-from spikegpt_neuro.graph.weights import PackedWeights
+from spikegpt_neuro.graph.weights import BITS_IN, Given, PackedWeights, SparseWeights
 from spikegpt_neuro.graph.writer import (
     CARD,
     CHECKSUM,
@@ -125,6 +128,7 @@ class _Projection:
     dense: bool
     by_source: bool
     shift: int
+    sparse: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,8 +188,15 @@ def _read_config(directory: Path) -> _Config:
     return config
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file has
+        return False
+
+
 def _check_file(directory: Path, name: str, checksum: object) -> None:
-    if Path(name).name != name or not (directory / name).is_file():
+    if Path(name).name != name or not _is_file(directory / name):
         raise UnsupportedInput(f"{directory}: file {name!r} of {CONFIG} is missing; convert again")
     if sha256_of(directory / name) != checksum:
         raise UnsupportedInput(
@@ -242,36 +253,58 @@ def _population_of(entry: _Population, tensors: Tensors) -> Population:
 def _projection_of(
     entry: _Projection, tensors: Tensors, sizes: Mapping[str, int], bits: int
 ) -> Projection:
-    weights: NDArray[np.int8] | PackedWeights | None = None
-    if entry.dense:
+    weights: Given | None = None
+    if entry.dense or entry.sparse:
         columns, rows = sizes.get(entry.source, 0), sizes.get(entry.target, 0)
         if entry.by_source:
             rows, columns = columns, rows
-        stored = _matrix(tensors, f"projections/{entry.name}", (rows, columns), bits)
-        if bits == PACKED_BITS:
-            weights = PackedWeights(stored, columns, entry.by_source)
-        else:
-            weights = stored.T if entry.by_source else stored
+        read = _sparse if entry.sparse else _matrix
+        weights = read(tensors, entry, (rows, columns), bits == PACKED_BITS)
     return Projection(
         name=entry.name,
         source=entry.source,
         target=entry.target,
         port=entry.port,
-        weights=weights,
+        weights=weights,  # type: ignore[arg-type]
         shift=entry.shift,
     )
 
 
-def _matrix(tensors: Tensors, name: str, shape: tuple[int, int], bits: int) -> NDArray[np.int8]:
-    """The stored int8 matrix ``name`` of weights in this shape, packed where they have 4 bits."""
+def _matrix(
+    tensors: Tensors, entry: _Projection, shape: tuple[int, int], packed: bool
+) -> NDArray[np.int8] | PackedWeights:
+    """All weights of a projection whose rows and columns are ``shape``."""
+    rows, columns = shape
+    expected = (rows, -(-columns // 2)) if packed else shape
+    stored = _tensor(tensors, f"projections/{entry.name}", np.int8, expected)
+    if packed:
+        return PackedWeights(stored, columns, entry.by_source)
+    return stored.T if entry.by_source else stored
+
+
+def _sparse(
+    tensors: Tensors, entry: _Projection, shape: tuple[int, int], packed: bool
+) -> SparseWeights:
+    """The weights that exist; the graph's validation compares them with the bits."""
+    rows, columns = shape
+    existing = _tensor(tensors, f"synapses/{entry.name}", np.uint8, (rows, -(-columns // 8)))
+    count = int(BITS_IN[existing].sum())
+    expected = (-(-count // 2) if packed else count,)
+    values = _tensor(tensors, f"projections/{entry.name}", np.int8, expected)
+    return SparseWeights(existing, values, columns, entry.by_source, packed)
+
+
+def _tensor(
+    tensors: Tensors, name: str, dtype: type[np.integer], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """The tensor ``name``, which must have this type and shape."""
     if name not in tensors:
         raise UnsupportedInput(f"{WEIGHTS}: no tensor {name}")
-    stored: NDArray[np.int8] = tensors[name]
-    rows, columns = shape
-    expected = (rows, (columns + 1) // 2) if bits == PACKED_BITS else shape
-    if stored.dtype != np.int8 or stored.shape != expected:
+    stored = tensors[name]
+    if stored.dtype != dtype or stored.shape != shape:
         raise UnsupportedInput(
-            f"{WEIGHTS}: {name} is {stored.dtype} {stored.shape}, expected int8 {expected}"
+            f"{WEIGHTS}: {name} is {stored.dtype} {stored.shape}, expected "
+            f"{np.dtype(dtype)} {shape}"
         )
     return stored
 

@@ -9,6 +9,7 @@ integers or refuses.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +22,13 @@ from numpy.typing import NDArray
 from spikegpt_neuro.arithmetic.packing import PACKED_BITS, pack
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph import writer
-from spikegpt_neuro.graph.weights import PackedWeights, WeightsField, given_weights
+from spikegpt_neuro.graph.weights import (
+    PackedWeights,
+    SparseWeights,
+    WeightsField,
+    given_weights,
+    is_by_source,
+)
 from spikegpt_neuro.model.spikegpt import LIFOrigin, ModelShape
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.program import (
@@ -66,8 +73,10 @@ class Projection:
 
     .. math:: a_j[t] = e_j[t] \cdot 2^{shift}
 
-    Weights of 4 bits may be given as :class:`PackedWeights`. Reading ``weights`` then unpacks
-    them anew: read it once, and ask the properties below for the rest.
+    Weights of 4 bits may be given as :class:`PackedWeights`, those of which many are 0 as
+    :class:`SparseWeights`: its synapses are then only those whose weight is not 0. Reading
+    ``weights`` unpacks either anew: read it once, and ask the properties below for the rest. A
+    projection that is given plain or packed weights keeps all its synapses, whatever they weigh.
     """
 
     name: str
@@ -84,19 +93,34 @@ class Projection:
         return given if isinstance(given, PackedWeights) else None
 
     @property
+    def sparse(self) -> SparseWeights | None:
+        """The weights, where they are sparse."""
+        given = given_weights(self)
+        return given if isinstance(given, SparseWeights) else None
+
+    @property
     def by_source(self) -> bool:
         """True if the weights lie source by source in memory (Fortran order).
 
         Only speed depends on it: with few events, most of such weights are never read.
         """
         given = given_weights(self)
-        if given is None or isinstance(given, PackedWeights):
+        if given is None or isinstance(given, PackedWeights | SparseWeights):
             return given is not None and given.by_source
-        return given.flags.f_contiguous and not given.flags.c_contiguous
+        return is_by_source(given)
 
     @property
     def is_dense(self) -> bool:
+        """True where weights join the two, of which some may be missing (``is_sparse``).
+
+        False where it is one-to-one.
+        """
         return given_weights(self) is not None
+
+    @property
+    def is_sparse(self) -> bool:
+        """True where synapses whose weight is 0 do not exist."""
+        return self.sparse is not None
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -106,19 +130,41 @@ class Projection:
 
     @property
     def synapses(self) -> int:
-        """Number of dense synapses (one-to-one connections count none here)."""
+        """Number of synapses that exist (one-to-one connections count none here)."""
+        return self.possible_synapses if self.sparse is None else self.sparse.synapses
+
+    @property
+    def possible_synapses(self) -> int:
+        """Number of synapses if none were missing."""
         return 0 if self.shape is None else math.prod(self.shape)
 
     @property
-    def fan_out(self) -> int:
-        """Synapses that one event of the source meets."""
+    def fan_out(self) -> int | NDArray[np.int64]:
+        """Synapses that one event meets: (sources,) where sparse, else the same for each source."""
+        return self.dense_fan_out if self.sparse is None else self.sparse.fan_out
+
+    def operations(self, events: NDArray[np.integer]) -> int:
+        """Synapses that ``events`` (sources,) of each source meet in all."""
+        return int((events * self.fan_out).sum())
+
+    @property
+    def dense_fan_out(self) -> int:
+        """Synapses that one event would meet if none were missing."""
         return 1 if self.shape is None else self.shape[0]
 
-    def stored(self, bits: int) -> NDArray[np.int8]:
-        """The weights as they lie in an artifact and in a session.
+    @property
+    def existing(self) -> NDArray[np.uint8] | None:
+        """Which synapses a sparse projection has, as an artifact holds it; see SparseWeights."""
+        return None if self.sparse is None else self.sparse.existing
 
-        A row per target, or per source where ``by_source``; packed where ``bits`` is 4.
-        """
+    def stored(self, bits: int) -> NDArray[np.int8]:
+        """The weights as they lie in an artifact: :meth:`rows`, or those that exist in one row."""
+        if self.sparse is not None:
+            return self.sparse.stored_values(packed=bits == PACKED_BITS)
+        return self.rows(bits)
+
+    def rows(self, bits: int) -> NDArray[np.int8]:
+        """All weights: a row per target, or per source where ``by_source``; packed if 4 bits."""
         if self.packed is not None and bits == PACKED_BITS:
             return self.packed.rows
         weights = self.weights
@@ -130,6 +176,8 @@ class Projection:
         what = f"one-to-one, shift {self.shift}"
         if self.shape is not None:
             what = f"{' x '.join(map(str, self.shape))} synapses"
+        if self.is_sparse:
+            what = f"{self.synapses} of {what}"
         ends = f"{self.source} -> {self.target}.{self.port}"
         return f"Projection({ends if self.name == ends else f'{self.name}, {ends}'}, {what})"
 
@@ -199,6 +247,22 @@ class SpikingGraph:
             ),
         ).validate()
 
+    @property
+    def weight_density(self) -> float:
+        """Synapses that exist, of those that would if no projection were sparse."""
+        possible = sum(q.possible_synapses for q in self.projections)
+        return sum(q.synapses for q in self.projections) / possible if possible else 1.0
+
+    def with_sparse_weights(self) -> SpikingGraph:
+        """The same integers, without the synapses that weigh 0 wherever that takes fewer bytes.
+
+        That is below a density of 7/8, and of 3/4 where weights have 4 bits; see
+        :class:`~spikegpt_neuro.graph.weights.SparseWeights`.
+        """
+        return replace(
+            self, projections=tuple(_thinned(q, self.weight_bits) for q in self.projections)
+        )
+
     def validate(self) -> SpikingGraph:
         """Raise :class:`UnsupportedInput` naming the first thing that breaks the contract."""
         for problem in _problems(self):
@@ -234,13 +298,25 @@ def _with_dead_zone(population: Population, zone: IntArray | None) -> Population
     return replace(population, program=replace(cast(Any, program), dead_zone=given))
 
 
+def _thinned(projection: Projection, bits: int) -> Projection:
+    """The projection without its synapses that weigh 0, if that is smaller."""
+    weights = None if projection.is_sparse else projection.weights
+    if weights is None:
+        return projection
+    packed = bits == PACKED_BITS
+    sparse = SparseWeights.of(weights, packed)
+    smaller = sparse.nbytes < projection.possible_synapses / (2 if packed else 1)
+    return replace(projection, weights=sparse) if smaller else projection  # type: ignore[arg-type]
+
+
 def _problems(graph: SpikingGraph) -> Iterator[str]:
     names = [p.name for p in graph.populations]
     if not names:
         yield "has no populations"
         return
-    if duplicates := {name for name in names if names.count(name) > 1}:
-        yield f"population name used twice: {sorted(duplicates)[0]}"
+    for what, used in (("population", names), ("projection", [q.name for q in graph.projections])):
+        if twice := sorted(name for name, count in Counter(used).items() if count > 1):
+            yield f"{what} name used twice: {twice[0]}"
     for population in graph.populations:  # first: everything else asks for the events' range
         if (bits := population.events.bits) > PAYLOAD_BITS_MAX:
             yield f"population {population.name}: payload of {bits} bits exceeds {PAYLOAD_BITS_MAX}"
@@ -251,8 +327,9 @@ def _problems(graph: SpikingGraph) -> Iterator[str]:
         yield from _parameter_problems(population)
     for projection in graph.projections:
         yield from _endpoint_problems(graph, projection)
+    fed = Counter((q.target, q.port) for q in graph.projections)
     for population in graph.populations:
-        yield from _port_problems(graph, population)
+        yield from _port_problems(graph, population, fed)
     yield from _order_problems(graph)
 
 
@@ -301,7 +378,11 @@ def _weight_problems(
     where = f"projection {projection.name}"
     given = given_weights(projection)
     assert given is not None
-    if isinstance(given, PackedWeights):
+    if isinstance(given, SparseWeights):
+        for problem in given.problems():
+            yield f"{where}: {problem}"
+            return
+    if isinstance(given, PackedWeights | SparseWeights):
         largest = given.largest
     elif given.dtype != np.int8:
         yield f"{where}: weights are {given.dtype}, expected int8"
@@ -323,14 +404,15 @@ def _parameter_problems(population: Population) -> Iterator[str]:
         yield f"{where}: {problem}"
 
 
-def _port_problems(graph: SpikingGraph, population: Population) -> Iterator[str]:
+def _port_problems(
+    graph: SpikingGraph, population: Population, fed: Mapping[tuple[str, str], int]
+) -> Iterator[str]:
     where = f"population {population.name}"
     if population is graph.input:
         return
     for port in population.program.ports:
-        fed = [p for p in graph.projections if (p.target, p.port) == (population.name, port)]
-        if len(fed) != 1:
-            yield f"{where}: port {port} is fed by {len(fed)} projections, expected 1"
+        if (count := fed.get((population.name, port), 0)) != 1:
+            yield f"{where}: port {port} is fed by {count} projections, expected 1"
 
 
 def _order_problems(graph: SpikingGraph) -> Iterator[str]:

@@ -30,7 +30,8 @@ from spikegpt_neuro.vocabulary import Vocabulary
 FORMAT = "spikegpt-neuro"
 SCHEMA_VERSION = 3
 SCHEMA_VERSIONS = (1, 2, SCHEMA_VERSION)
-"""2: programs may have a dead zone; 3: ``config.json`` has a checksum. 3 is written."""
+"""2: programs may have a dead zone and projections be sparse; 3, which is written: ``config.json``
+has a checksum."""
 CHECKSUM = "sha256"
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "graph.json", "weights.safetensors", "README.md"
 CONFIG_LIMIT = 16 * MEGABYTE
@@ -63,9 +64,15 @@ class Projection(Protocol):
     @property
     def is_dense(self) -> bool: ...
     @property
+    def is_sparse(self) -> bool: ...
+    @property
+    def existing(self) -> NDArray[np.uint8] | None: ...
+    @property
     def by_source(self) -> bool: ...
     @property
     def synapses(self) -> int: ...
+    @property
+    def possible_synapses(self) -> int: ...
     def stored(self, bits: int) -> NDArray[np.int8]: ...
 
 
@@ -125,10 +132,15 @@ def _tensors(graph: Graph) -> dict[str, NDArray[Any]]:
         for name, value in _parameters(population.program).items()
         if isinstance(value, np.ndarray)
     }
-    return tensors | {
+    tensors |= {
         f"projections/{projection.name}": projection.stored(graph.weight_bits)
         for projection in graph.projections
         if projection.is_dense
+    }
+    return tensors | {
+        f"synapses/{projection.name}": np.ascontiguousarray(projection.existing)
+        for projection in graph.projections
+        if projection.existing is not None
     }
 
 
@@ -162,6 +174,7 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
                 "by_source": projection.by_source,
                 "shift": projection.shift,
             }
+            | ({"sparse": True} if projection.is_sparse else {})
             for projection in graph.projections
         ],
     }
@@ -192,6 +205,10 @@ def _config_to_json(graph: Graph, checksums: Mapping[str, str]) -> dict[str, Any
     return content | {CHECKSUM: checksum_of(content)}
 
 
+def _is_sparse(graph: Graph) -> bool:
+    return any(projection.is_sparse for projection in graph.projections)
+
+
 def facts(graph: Graph) -> list[tuple[str, str]]:
     """What people are told about a graph: what it is, and the figure."""
     shape = graph.shape
@@ -203,8 +220,16 @@ def facts(graph: Graph) -> list[tuple[str, str]]:
             "populations, neurons",
             f"{len(graph.populations)}, {sum(p.size for p in graph.populations):,}",
         ),
-        ("dense synapses", f"{sum(q.synapses for q in graph.projections):,}"),
+        _synapses(graph),
     ]
+
+
+def _synapses(graph: Graph) -> tuple[str, str]:
+    synapses = sum(q.synapses for q in graph.projections)
+    if not _is_sparse(graph):
+        return "dense synapses", f"{synapses:,}"
+    possible = sum(q.possible_synapses for q in graph.projections)
+    return "synapses, of the dense ones", f"{synapses:,}, {synapses / possible:.1%}"
 
 
 def _card(graph: Graph) -> str:

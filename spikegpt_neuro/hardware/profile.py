@@ -93,12 +93,14 @@ class Encoding:
     """Bytes around the weights.
 
     A list of synapses has a header and fills up words; a state variable or a parameter of a
-    neuron takes one word.
+    neuron takes one word. ``list_index``: bits that tell, at every weight of a sparse list, its
+    target; None where all lists are dense.
     """
 
     list_header: int
     list_word: int
     state_word: int
+    list_index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ class Profile:
 
     @cached_property
     def encoding(self) -> Encoding:
-        return Encoding(*(self.count(f"encoding.{key}") for key in Encoding.__annotations__))
+        keys = [f"encoding.{key}" for key in Encoding.__annotations__]
+        return Encoding(*(self.count(key) for key in keys if key in REQUIRED or key in self))
 
     @cached_property
     def support(self) -> Support:

@@ -138,6 +138,7 @@ _PLACEMENT: dict[str, Spec] = {
     "encoding.list_header": _capacity(MEMORY, "header of one list of synapses", 0),
     "encoding.list_word": _capacity(MEMORY, "lists fill up words of this size"),
     "encoding.state_word": _capacity(MEMORY, "one state variable or parameter of a neuron"),
+    "encoding.list_index": _capacity(BIT, "the target of one weight of a sparse list"),
     "support.programs": Spec(
         PROGRAM,
         "neuron programs",
@@ -163,7 +164,7 @@ _TIMED = {event.name: event.meaning for event in _in_order() if event.time != "n
 _UNTIMED = {event.name: event.meaning for event in _in_order() if event.time == "none"}
 _OPERATIONS = {
     "synaptic_operation": _TIMED["synaptic_operation"],
-    # Other kinds of lists, which no graph has: profiles may give them, they are never counted.
+    # Other kinds of lists: profiles may give them, they are never counted.
     "synaptic_operation_sparse": "one synapse of a sparse list",
     "synaptic_operation_convolution": "one synapse of a convolutional list",
     **_TIMED,
@@ -192,5 +193,5 @@ _COST: dict[str, Spec] = {
 }
 
 SPECS: Mapping[str, Spec] = _PLACEMENT | _COST
-REQUIRED = tuple(_PLACEMENT)
+REQUIRED = tuple(key for key in _PLACEMENT if key != "encoding.list_index")
 SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in SPECS))

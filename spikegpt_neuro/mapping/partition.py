@@ -189,11 +189,14 @@ class _Packing:
         synaptic = core.synaptic
         if demand.is_heavy and neurons > 1 and not demand.whole:  # what cannot be cut takes all
             synaptic -= int(self.strategy.reserve * self.profile.limits.synaptic_memory)
-        return demand.synaptic_bytes(neurons, self.profile.encoding) <= synaptic
+        return demand.synaptic_bytes(neurons, self.profile.encoding, start) <= synaptic
 
     def _inputs(self, demand: Demand, neurons: int, core: _Core) -> int:
-        """Input axons that the core does not have yet (or a few more: one-to-one overlaps)."""
-        dense = {i.source: i.fan_in for i in demand.inputs if i.dense}
+        """Input axons that the core does not have yet, at most.
+
+        One-to-one overlaps, and a sparse list that is empty on the core needs no axon.
+        """
+        dense = {i.source: i.sources for i in demand.inputs if i.dense}
         new = sum(size for source, size in dense.items() if source not in core.heard)
         single = {i.source for i in demand.inputs if not i.dense} - dense.keys() - core.heard
         return new + neurons * len(single)
@@ -206,7 +209,7 @@ class _Packing:
         core.outputs -= seeker.outputs(start, neurons)
         core.inputs -= self._inputs(demand, neurons, core)
         core.memory -= demand.shared_bytes + neurons * demand.neuron_bytes
-        core.synaptic -= demand.synaptic_bytes(neurons, self.profile.encoding)
+        core.synaptic -= demand.synaptic_bytes(neurons, self.profile.encoding, start)
         core.heard |= {i.source for i in demand.inputs if i.dense}
         pieces.append(Piece(demand.name, start, start + neurons, index))
         return neurons
@@ -219,7 +222,7 @@ class _Packing:
         limit = self.profile.limits.output_axons
         problem = over(what, seeker.outputs(start, neurons), limit, "output axons", self.profile)
         remedy = "fewer weight_bits=... at convert (fewer target cores) or a chip with larger cores"
-        heard_by = {target for target, dense in self.load.readers[demand.name] if dense}
+        heard_by = {r.target for r in self.load.readers[demand.name] if r.dense}
         if self.load.demands[-1].name in heard_by:
             remedy = f"the head on the host (head='host'), {remedy}"
         return Violation(f"population {demand.name}", problem, f"{remedy} would help")

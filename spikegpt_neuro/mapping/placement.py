@@ -20,7 +20,7 @@ import numpy as np
 from spikegpt_neuro.documents import MEGABYTE, Kind, decode_json, read_bytes
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import write_atomically
-from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Indices
 from spikegpt_neuro.mapping.requirements import Where, on_host
@@ -102,7 +102,8 @@ def structure_of(graph: SpikingGraph) -> str:
     structure = {
         "populations": [(p.name, p.size, p.program.kind) for p in graph.populations],
         "projections": [
-            (q.name, q.source, q.target, q.port, q.is_dense, q.shift) for q in graph.projections
+            (q.name, q.source, q.target, q.port, q.is_dense, q.shift, *_synapses_of(q))
+            for q in graph.projections
         ],
         "weight_bits": graph.weight_bits,
         "vocab_size": graph.shape.vocab_size,
@@ -110,6 +111,13 @@ def structure_of(graph: SpikingGraph) -> str:
     dead_zones = [p.name for p in graph.populations if p.program.dead_zone is not None]
     structure |= {"dead_zones": dead_zones} if dead_zones else {}
     return hashlib.sha256(json.dumps(structure).encode()).hexdigest()
+
+
+def _synapses_of(projection: Projection) -> tuple[str, ...]:
+    """Fingerprint of which synapses a sparse projection has; nothing where it has all."""
+    if projection.sparse is None:
+        return ()
+    return (hashlib.sha256(np.ascontiguousarray(projection.sparse.existing)).hexdigest(),)
 
 
 def load_placement(path: str | Path) -> Placement:

@@ -7,18 +7,23 @@ neurons of a population, with b bits per weight, header h and word w:
     bytes(n) = \sum_{dense} F \, w \lceil (h + \lceil n b / 8 \rceil) / w \rceil
              + \sum_{one-to-one} n \, w \lceil (h + \lceil b / 8 \rceil) / w \rceil
 
-F is the fan-in. A one-to-one connection is a list of one weight.
+F is the fan-in. A one-to-one connection is a list of one weight. A sparse projection has a list
+for each source that has synapses there, k of them, and it is dense or has an index of x bits at
+every weight, whichever is smaller:
+
+.. math:: w \lceil (h + \lceil \min(n b, k (b + x)) / 8 \rceil) / w \rceil
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, delays
 from spikegpt_neuro.hardware.profile import Encoding, Profile, Support
+from spikegpt_neuro.mapping.sparse_lists import SparseLists
 from spikegpt_neuro.neurons import Embedding
 
 Where = Literal["chip", "host"]
@@ -29,15 +34,42 @@ TOKENS = "token ids"
 
 @dataclass(frozen=True)
 class Input:
-    """One projection as its target stores it: ``fan_in`` synapses of ``bits`` per neuron.
+    """One projection as its target stores it: at most ``fan_in`` synapses of ``bits`` per neuron.
 
     ``dense`` is False for a one-to-one connection, where neuron i hears source neuron i only.
+    ``sparse`` tells which synapses exist, where not all do.
     """
 
     source: str
     fan_in: int
     bits: int
     dense: bool
+    sparse: SparseLists | None = None
+
+    @property
+    def sources(self) -> int:
+        """Neurons that one of the target can hear."""
+        return self.fan_in if self.sparse is None else self.sparse.sources
+
+    def synapses(self, neurons: int) -> int:
+        """Synapses into all ``neurons`` of the target."""
+        return neurons * self.fan_in if self.sparse is None else self.sparse.synapses
+
+    def bytes(self, neurons: int, encoding: Encoding, start: int) -> int:
+        """Synaptic memory of ``neurons`` from ``start`` on, on one core."""
+        if self.sparse is not None:
+            return self.sparse.bytes(start, neurons, self.bits, encoding)
+        if self.dense:
+            return self.fan_in * list_bytes(neurons, self.bits, encoding)
+        return neurons * list_bytes(1, self.bits, encoding)
+
+
+class Reader(NamedTuple):
+    """A population that hears a source: densely or one-to-one, and which synapses if not all."""
+
+    target: str
+    dense: bool
+    sparse: SparseLists | None = None
 
 
 @dataclass(frozen=True)
@@ -67,14 +99,13 @@ class Demand:
         """True where synapses are dense, so that synaptic memory decides."""
         return any(i.dense for i in self.inputs)
 
-    def synaptic_bytes(self, neurons: int, encoding: Encoding) -> int:
-        """Synaptic memory for ``neurons`` of its neurons on one core; see the module."""
-        return sum(
-            i.fan_in * list_bytes(neurons, i.bits, encoding)
-            if i.dense
-            else neurons * list_bytes(1, i.bits, encoding)
-            for i in self.inputs
-        )
+    def synaptic_bytes(self, neurons: int, encoding: Encoding, start: int = 0) -> int:
+        """Synaptic memory for ``neurons`` from ``start`` on, on one core; see the module."""
+        return sum(i.bytes(neurons, encoding, start) for i in self.inputs)
+
+    def largest_bytes(self, encoding: Encoding) -> int:
+        """Synaptic memory that one of its neurons takes at most."""
+        return sum(i.fan_in * list_bytes(1, i.bits, encoding) for i in self.inputs)
 
 
 @dataclass(frozen=True)
@@ -82,13 +113,13 @@ class Workload:
     """What is on the chip, in the order data flows.
 
     ``sizes``    neurons of every source of events, those on the host included.
-    ``readers``  source -> the populations on the chip that hear it, and whether densely.
+    ``readers``  source -> the populations on the chip that hear it.
     ``to_host``  populations whose events the host hears.
     """
 
     demands: tuple[Demand, ...]
     sizes: Mapping[str, int]
-    readers: Mapping[str, tuple[tuple[str, bool], ...]]
+    readers: Mapping[str, tuple[Reader, ...]]
     to_host: frozenset[str]
 
     @property
@@ -97,13 +128,14 @@ class Workload:
 
     @property
     def dense_synapses(self) -> int:
-        return sum(d.size * i.fan_in for d in self.demands for i in d.inputs if i.dense)
+        """Synapses of all projections but those that are one-to-one."""
+        return sum(i.synapses(d.size) for d in self.demands for i in d.inputs if i.dense)
 
     @property
     def weight_bytes(self) -> int:
-        """Dense weights alone, without any overhead: the lower bound of synaptic memory."""
+        """Their weights alone, without any overhead: the lower bound of synaptic memory."""
         return (
-            sum(d.size * i.fan_in * i.bits for d in self.demands for i in d.inputs if i.dense) // 8
+            sum(i.synapses(d.size) * i.bits for d in self.demands for i in d.inputs if i.dense) // 8
         )
 
 
@@ -137,7 +169,7 @@ def workload(
     wait = delays(graph, ON_CHIP)
     bits = stored_bits(weight_bits or graph.weight_bits, profile.support)
     demands: list[Demand] = []
-    readers: dict[str, list[tuple[str, bool]]] = {p.name: [] for p in graph.populations}
+    readers: dict[str, list[Reader]] = {p.name: [] for p in graph.populations}
     to_host = {graph.output.name} - away
     for population in graph.populations:
         projections = graph.incoming[population.name]
@@ -148,7 +180,7 @@ def workload(
         if population is graph.input:
             inputs = (_tokens(population, profile.support),)
         for i in inputs:
-            readers.setdefault(i.source, []).append((population.name, i.dense))
+            readers.setdefault(i.source, []).append(Reader(population.name, i.dense, i.sparse))
         waits = [wait[q.name] for q in projections]
         demands.append(_demand(population, inputs, waits, profile.encoding.state_word))
     sizes = {p.name: p.size for p in graph.populations}
@@ -165,6 +197,9 @@ def on_host(graph: SpikingGraph, embedding: Where, head: Where) -> set[str]:
 
 def _input(projection: Projection, graph: SpikingGraph, bits: int) -> Input:
     dense = projection.is_dense
+    if projection.sparse is not None:
+        sparse = SparseLists.of(projection.sparse)
+        return Input(projection.source, sparse.fan_in, bits, dense, sparse)
     fan_in = graph.by_name[projection.source].size if dense else 1
     return Input(projection.source, fan_in, bits, dense)
 
@@ -270,14 +305,16 @@ def _projection_refusals(
 def _neuron_refusals(demand: Demand, profile: Profile) -> Iterator[tuple[str, str]]:
     """What does not fit an empty core: one neuron, or all where the program needs them together."""
     limits, n = profile.limits, demand.size if demand.whole else 1
-    axons = sum(i.fan_in if i.dense else n for i in demand.inputs)
+    axons = sum((i.sources if n > 1 else i.fan_in) if i.dense else n for i in demand.inputs)
     memory = demand.shared_bytes + n * demand.neuron_bytes
     needs = {
         "neurons": (n, limits.neurons, "neurons"),
         "fan-in": (demand.fan_in, limits.fan_in, "synapses per neuron"),
         "input axons": (axons, limits.input_axons, "input axons"),
         "synaptic memory": (
-            demand.synaptic_bytes(n, profile.encoding),
+            demand.synaptic_bytes(n, profile.encoding)
+            if demand.whole
+            else demand.largest_bytes(profile.encoding),
             limits.synaptic_memory,
             "bytes of synaptic memory",
         ),

@@ -188,11 +188,21 @@ class _Reach(NamedTuple):
     ) -> _Reach:
         """``cuts``  further bounds."""
         size, to_host = load.sizes[source], source in load.to_host
-        heard = [
-            (0, size, piece.core, piece.size) if dense else (piece.start, piece.stop, piece.core, 1)
-            for target, dense in load.readers.get(source, ())
-            for piece in placed[target]
+        readers = load.readers.get(source, ())
+        lists = [
+            (piece.core, reader.sparse.counts(piece.start, piece.stop))
+            for reader in readers
+            if reader.sparse is not None
+            for piece in placed[reader.target]
         ]
+        heard = [
+            (0, size, piece.core, piece.size * (reader.sparse is None))
+            if reader.dense
+            else (piece.start, piece.stop, piece.core, 1)
+            for reader in readers
+            for piece in placed[reader.target]
+        ]
+        cuts = range(size) if lists else cuts  # each neuron is then heard in its own way
         bounds = sorted({0, size, *cuts, *(h[0] for h in heard), *(h[1] for h in heard)})
         cores = sorted({h[2] for h in heard})
         row = {bound: k for k, bound in enumerate(bounds)}
@@ -202,6 +212,8 @@ class _Reach(NamedTuple):
             change[row[start], column[core]] += count
             change[row[stop], column[core]] -= count
         synapses = np.cumsum(change[:-1], axis=0)
+        for core, counts in lists:
+            synapses[:, column[core]] += counts
         reaches = synapses > 0
         if to_host:
             reaches[:, -1] = True

@@ -53,7 +53,7 @@ def usage_of(load: Workload, pieces: Sequence[Piece], routes: Routes, profile: P
         demand = demands[name]
         for piece in population:
             counts["neurons"][piece.core] += piece.size
-            needed = demand.synaptic_bytes(piece.size, profile.encoding)
+            needed = demand.synaptic_bytes(piece.size, profile.encoding, piece.start)
             counts["synaptic_memory"][piece.core] += needed
             counts["neuron_memory"][piece.core] += piece.size * demand.neuron_bytes
         for core in {p.core for p in population}:

@@ -123,6 +123,7 @@ class FloatModel:
         run = self.forward(tokens)
         return cast(FloatArray, run.logits)
 
+    @np.errstate(over="ignore", invalid="ignore")  # infinities are the caller's to see
     def forward(
         self,
         tokens: object,

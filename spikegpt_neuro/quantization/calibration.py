@@ -43,7 +43,7 @@ class TapStatistics:
     _tokens: int = 0
 
     def add(self, values: FloatArray) -> None:
-        self.largest = max(self.largest, float(np.abs(values).max()))
+        self.largest = float(np.maximum(self.largest, np.abs(values).max()))  # NaN stays NaN
         stride = max(1, values.size // SAMPLES)
         self.samples.append(values.reshape(-1)[::stride].astype(np.float32))
         squares = np.einsum("ti,ti->i", values, values, dtype=np.float64)

@@ -22,6 +22,7 @@ from spikegpt_neuro.neurons import Requantize
 from spikegpt_neuro.neurons.lif import LIF
 from spikegpt_neuro.neurons.residual import Residual
 from spikegpt_neuro.neurons.token_mix import TokenMix
+from spikegpt_neuro.quantization.calibration import TapStatistics
 from spikegpt_neuro.running import Run, first_mismatch
 
 from dense_weights import weights_of
@@ -434,3 +435,20 @@ def test_a_tau_that_the_stock_lif_rounds_is_told(tau: float, remark: str | None)
     lif = LIFParameters(tau=tau, decay_input=False)
     model = replace(VARIANTS["plain"], shape=replace(VARIANTS["plain"].shape, lif=lif))
     assert lowered(model).remarks == (() if remark is None else (remark,))
+
+
+@pytest.mark.parametrize("name", ["blocks.0.ffn.key.weight", "blocks.2.ffn.key.weight"])
+@pytest.mark.filterwarnings("error")
+def test_weights_that_overflow_floats_are_refused_in_one_line(name: str) -> None:
+    """And numpy does not talk of it."""
+    model = random_model()
+    tensors = {**model.tensors, name: model.tensors[name] * np.float32(1e30)}
+    with pytest.raises(UnsupportedInput, match="is not finite; the checkpoint overflows"):
+        lower(replace(model, tensors=tensors), random_tokens(model, 16))
+
+
+def test_calibration_sees_what_is_no_number() -> None:
+    statistics = TapStatistics()
+    statistics.add(np.array([[1.0, np.nan]], np.float32))
+    statistics.add(np.array([[1.0, 2.0]], np.float32))
+    assert np.isnan(statistics.largest)

@@ -18,6 +18,7 @@ from spikegpt_neuro.running import Run
 
 from energy_example import example_graph, example_run
 from random_models import random_model, random_tokens
+from sparse_graphs import sparse
 from toy_graph import VOCABULARY, toy_graph
 
 torch = pytest.importorskip("torch")
@@ -89,6 +90,17 @@ def _with_zeros(graph: SpikingGraph) -> SpikingGraph:
         return replace(q, weights=np.where(rng.random(q.weights.shape) < 1 / 3, 0, q.weights))
 
     return replace(graph, projections=tuple(thinned(q) for q in graph.projections))
+
+
+@pytest.mark.parametrize("made", [toy_graph, _lowered])
+def test_a_sparse_graph_has_the_same_figures(made: Callable[[], Any]) -> None:
+    graph = _with_zeros(made())
+    tokens = np.random.default_rng(2).integers(0, graph.shape.vocab_size, 20)
+    dense, thin = (
+        _compare(g, ReferenceBackend().run(g, tokens, record="events"))
+        for g in (graph, sparse(graph))
+    )
+    assert dense == thin
 
 
 @pytest.mark.parametrize("payloads", [(0, 1), (-1, 0, 1), (0, 1, 2), (-5, 0, 0, 0)])

@@ -70,11 +70,11 @@ def test_a_lowered_graph_is_valid(graph: SpikingGraph) -> None:
     assert sum(q.synapses for q in graph.projections) == 13 * 16**2 + 256 * 16
 
 
-def with_projection(graph: SpikingGraph, name: str, **changes: Any) -> SpikingGraph:
+def with_projection(graph: SpikingGraph, called: str, **changes: Any) -> SpikingGraph:
     return replace(
         graph,
         projections=tuple(
-            replace(q, **changes) if q.name == name else q for q in graph.projections
+            replace(q, **changes) if q.name == called else q for q in graph.projections
         ),
     )
 
@@ -84,6 +84,18 @@ BROKEN: dict[str, tuple[Callable[[SpikingGraph], SpikingGraph], str]] = {
     "duplicate": (
         lambda g: replace(g, populations=(*g.populations, g.populations[3])),
         "blocks.0.att.mix_k",
+    ),
+    "one name for two projections": (
+        lambda g: with_projection(g, "head", name=g.projections[0].name),
+        r"projection name used twice: embedding -> ln0\.input",
+    ),
+    "layers": (
+        lambda g: replace(g, shape=replace(g.shape, layers=1 << 64)),
+        "shape of 18446744073709551616 layers",
+    ),
+    "width": (
+        lambda g: replace(g, shape=replace(g.shape, width=17)),
+        "shape of width 17, the embedding has 16 neurons",
     ),
     "no embedding": (lambda g: replace(g, populations=g.populations[1:]), "not an embedding"),
     "vocabulary": (

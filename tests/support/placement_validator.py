@@ -62,18 +62,18 @@ def recount(graph: SpikingGraph, profile: Profile, file: Path, rates: dict[str, 
 
 def _cores_of_neurons(
     graph: SpikingGraph, content: dict[str, Any]
-) -> tuple[dict[str, Array], dict[str, list[tuple[int, int]]]]:
-    """Population -> core of each neuron; population -> (core, length) of each piece."""
+) -> tuple[dict[str, Array], dict[str, list[tuple[int, int, int]]]]:
+    """Population -> core of each neuron; population -> (core, start, length) of each piece."""
     away = {graph.input.name} if content["embedding"] == "host" else set()
     away |= {graph.output.name} if content["head"] == "host" else set()
     expected = {p.name: p.size for p in graph.populations if p.name not in away}
     times = {name: np.zeros(size, int) for name, size in expected.items()}
     core_of = {name: np.full(size, -1) for name, size in expected.items()}
-    runs: dict[str, list[tuple[int, int]]] = {name: [] for name in expected}
+    runs: dict[str, list[tuple[int, int, int]]] = {name: [] for name in expected}
     for name, start, stop, core in content["pieces"]:
         times[name][start:stop] += 1
         core_of[name][start:stop] = core
-        runs[name].append((core, stop - start))
+        runs[name].append((core, start, stop - start))
     for name, count in times.items():
         assert (count == 1).all(), f"{name}: a neuron stands on {set(count)} cores"
     return core_of, runs
@@ -84,7 +84,7 @@ def _add_memory(
     profile: Profile,
     name: str,
     core_of: dict[str, Array],
-    runs: dict[str, list[tuple[int, int]]],
+    runs: dict[str, list[tuple[int, int, int]]],
     use: dict[str, Array],
 ) -> None:
     word = int(profile["encoding.state_word"].base)
@@ -100,27 +100,42 @@ def _add_memory(
     per_neuron = word * (len(program.state_names) + arrays + rings)
     for core in set(core_of[name]):
         use["neuron_memory"][core] += word * (scalars + TABLES.get(program.kind, 0))
-    for core, length in runs[name]:
+    for core, start, length in runs[name]:
         use["neuron_memory"][core] += length * per_neuron
-        use["synaptic_memory"][core] += sum(_lists(graph, profile, q, length) for q in incoming)
+        use["synaptic_memory"][core] += sum(
+            _lists(graph, profile, q, start, length) for q in incoming
+        )
         if name == graph.input.name:
             bits = 1 if program.events.is_binary else 16
             use["synaptic_memory"][core] += len(program.table) * _list(profile, length, bits)  # type: ignore[attr-defined]
 
 
-def _lists(graph: SpikingGraph, profile: Profile, projection: Projection, length: int) -> int:
-    if projection.weights is None:
-        return length * _list(profile, 1, graph.weight_bits)
-    return int(projection.weights.shape[1]) * _list(profile, length, graph.weight_bits)
+def _lists(
+    graph: SpikingGraph, profile: Profile, projection: Projection, start: int, length: int
+) -> int:
+    weights, bits = projection.weights, graph.weight_bits
+    if weights is None:
+        return length * _list(profile, 1, bits)
+    if not projection.is_sparse:
+        return int(weights.shape[1]) * _list(profile, length, bits)
+    total = 0
+    for source in weights[start : start + length].T.tolist():
+        if synapses := sum(weight != 0 for weight in source):
+            forms = [_list(profile, length, bits)]
+            if "encoding.list_index" in profile:
+                index = int(profile["encoding.list_index"].base)
+                forms.append(_list(profile, synapses, bits, index))
+            total += min(forms)
+    return total
 
 
-def _list(profile: Profile, synapses: int, bits: int) -> int:
+def _list(profile: Profile, synapses: int, bits: int, index: int = 0) -> int:
     """Bytes of one list, filled up to whole words."""
     widths = profile["support.weight_bits"].value
     assert isinstance(widths, tuple)
     stored = min(b for b in widths if isinstance(b, int) and b >= bits)
     word = int(profile["encoding.list_word"].base)
-    size = int(profile["encoding.list_header"].base) + int(np.ceil(synapses * stored / 8))
+    size = int(profile["encoding.list_header"].base) + int(np.ceil(synapses * (stored + index) / 8))
     return int(np.ceil(size / word)) * word
 
 
@@ -129,9 +144,12 @@ def _reach(graph: SpikingGraph, source: str, core_of: dict[str, Array], cores: i
     reach = np.zeros((graph.by_name[source].size, cores), bool)
     for projection in graph.projections:
         if projection.source == source and projection.target in core_of:
-            targets = core_of[projection.target]
-            if projection.weights is None:
+            targets, weights = core_of[projection.target], projection.weights
+            if weights is None:
                 reach[np.arange(len(targets)), targets] = True
+            elif projection.is_sparse:
+                for target, neuron in np.argwhere(weights).tolist():
+                    reach[neuron, targets[target]] = True
             else:
                 reach[:, np.unique(targets)] = True
     return reach

@@ -17,6 +17,8 @@ from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.neurons import PROGRAMS, Embedding, Program
 
+from sparse_graphs import partly_sparse
+
 SMALL_WIDTH = 8
 SMALL_VOCABULARY = 11
 
@@ -60,7 +62,10 @@ def uniform_rates(graph: SpikingGraph, rate: float = 0.3) -> dict[str, np.ndarra
 
 
 def random_graph(seed: int) -> SpikingGraph:
-    """A graph of up to a dozen populations of any program, wired at random along the data's way."""
+    """A graph of up to a dozen populations of any program, wired at random along the data's way.
+
+    One in three has sparse projections.
+    """
     rng = np.random.default_rng(seed)
     kinds = [kind for kind in PROGRAMS if kind != "embedding"]
     sizes = [int(n) for n in rng.integers(1, 40, 3)]  # few, so that one-to-one can happen
@@ -76,13 +81,14 @@ def random_graph(seed: int) -> SpikingGraph:
             weights = None if alike else np.broadcast_to(np.int8(1), (size, source.size))
             projections.append(Projection(f"{name}.{port}", source.name, name, port, weights))
         populations.append(Population(name, size, program))
-    return SpikingGraph(
+    graph = SpikingGraph(
         shape=ModelShape(layers=1, width=sizes[0], vocab_size=populations[-1].size),
         populations=tuple(populations),
         projections=tuple(projections),
         logit_scale=1.0,
         weight_bits=int(rng.choice([4, 6, 8])),
     )
+    return partly_sparse(graph, seed) if seed % 3 == 2 else graph
 
 
 def _program(kind: str, size: int, silent: bool) -> Program:

@@ -45,6 +45,7 @@ from spikegpt_neuro.running import Run, first_mismatch
 from children import assert_nothing_left, child, processes_of
 from places import EXAMPLES, SUPPORT
 from random_models import random_model, random_tokens
+from sparse_graphs import pruned, sparse
 from toy_graph import VOCABULARY, WIDTH, toy_graph, with_other_weight
 
 PATIENCE = 240.0
@@ -195,6 +196,27 @@ def test_spikes_of_a_lif_that_feeds_projections_only_are_recorded() -> None:
     run = LavaBackend("population", time_limit=PATIENCE).run(alone, toy_tokens(), record="events")
     assert_same(alone, run, toy_tokens())
     assert run.events["blocks.0.lif"].any()
+
+
+@needs_lava
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("weights", ["some", "one sign", "none"])
+def test_sparse_projections_equal_the_reference(granularity: Granularity, weights: str) -> None:
+    graph = toy_graph()
+    drawn = np.random.default_rng(1).integers(-127, 128, (WIDTH, WIDTH)).astype(np.int8)
+    changed = {"some": drawn, "one sign": -abs(drawn), "none": 0 * drawn}[weights]
+    alone = replace(  # the LIF's spikes meet weights too
+        graph,
+        projections=tuple(
+            replace(q, weights=changed, shift=0) if q.name in ("branch", "value") else q
+            for q in graph.projections
+        ),
+    )
+    thin = sparse(pruned(alone, 0.3))
+    run = LavaBackend(granularity, time_limit=PATIENCE).run(thin, toy_tokens(), record="events")
+    assert_same(thin, run, toy_tokens())
+    reference = ReferenceBackend().run(thin, toy_tokens(), record="events")
+    assert run.activity == reference.activity
 
 
 @needs_lava
@@ -551,8 +573,9 @@ def test_a_dense_sum_that_overflows_when_doubled_is_refused() -> None:
             for q in graph.projections
         ),
     )
-    with pytest.raises(UnsupportedInput, match="projection head: sums up to 1704"):
-        limits.check_stock_arithmetic(wide)
+    for each in (wide, sparse(wide)):
+        with pytest.raises(UnsupportedInput, match="projection head: sums up to 1704"):
+            limits.check_stock_arithmetic(each)
 
 
 def test_footprint_counts_the_processes_of_both_granularities() -> None:

@@ -46,6 +46,7 @@ from dense_weights import weights_of
 from loihi_setting import PATIENCE
 from places import EXAMPLES
 from random_models import random_model, random_tokens
+from sparse_graphs import pruned, sparse
 from toy_graph import VOCABULARY, WIDTH, toy_graph
 
 needs_lava = pytest.mark.skipif(
@@ -254,6 +255,16 @@ def test_rehearsal_of_a_small_graph(options: dict[str, object], jobs: Path) -> N
     assert_same(graph, run, tokens)
     assert seen[-1] == 40
     assert_nothing_left(jobs)
+
+
+@needs_lava
+def test_rehearsal_of_sparse_projections() -> None:
+    rng = np.random.default_rng(5)
+    wide = with_wide_head(rng.integers(-40, 41, (VOCABULARY, WIDTH), dtype=np.int8))
+    graph, tokens = sparse(pruned(wide, 0.7)), rng.integers(0, VOCABULARY, 24)
+    assert len(deploy(graph, only=["head"]).trips) > 1
+    backend = LoihiBackend(rehearse=True, time_limit=PATIENCE)
+    assert_same(graph, backend.run(graph, tokens, record="events"), tokens)
 
 
 @needs_lava
