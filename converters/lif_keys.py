@@ -95,12 +95,13 @@ def meaning_of(parents: tuple[str, ...], key: str, value: Any) -> Meaning:
     """What ``key`` states; ``"nothing"`` of a LIF, or ``"unknown"`` where it looks like one."""
     words, context = words_of(key), context_of(parents)
     name = "_".join(words)
-    if isinstance(value, Mapping) or TENSORS in parents:
-        return "nothing"  # itself; what is in it is asked for
-    if name in CLEAR:
-        return CLEAR[name]
-    if context != "other" and name in SHORT:
-        return SHORT[name]
+    if TENSORS in parents:
+        return "nothing"
+    known = CLEAR.get(name) or (SHORT.get(name) if context != "other" else None)
+    if isinstance(value, Mapping):  # a part, whose keys are asked for; a number is none
+        return known if known is not None and known != "kind" else "nothing"
+    if known is not None:
+        return known
     if name in OF_TRAINING:
         return "nothing"
     if context == "lif":

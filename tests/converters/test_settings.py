@@ -214,6 +214,8 @@ def test_settings_that_are_understood(settings: dict[str, Any], lif: LIFParamete
         ({"tau": [2.0, 4.0]}, "tau is a list of 2, which differ, expected a finite number for all"),
         ({"lif_threshold": 0.0}, "lif_threshold 0.0 does not exceed lif_reset 0.0"),
         ({"lif_threshold": -1}, "lif_threshold -1.0 does not exceed lif_reset 0.0"),
+        ({"lif_tau": {"value": 2.0}}, "lif_tau is {'value': 2.0}, expected a finite number"),
+        ({"lif": {"reset": {}}}, "lif.reset is {}, expected a finite number"),
         ({"beta": 0.9}, "state lif_tau 10 and decay_input false instead"),
         ({"neuron_type": "ParametricLIFNode"}, "'ParametricLIFNode'; only the LIF is supported"),
         ({"lif": {"type": "IFNode"}}, "lif.type is 'IFNode'; only the LIF"),
