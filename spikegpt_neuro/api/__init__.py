@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from spikegpt_neuro.api.reporting import Report, report
     from spikegpt_neuro.api.running import Simulated, run, simulate
+    from spikegpt_neuro.api.trading import Point, Tradeoff, tradeoff
 
 HOME = {
     "Benchmark": "benchmarking",
@@ -49,11 +50,13 @@ HOME = {
     "Generated": "generating",
     "NotFitting": "profiling",
     "Placed": "placing",
+    "Point": "trading",
     "ProfileList": "hardware",
     "ProfileTable": "hardware",
     "Report": "reporting",
     "Simulated": "running",
     "TokenCost": "profiling",
+    "Tradeoff": "trading",
     "bench": "benchmarking",
     "calibration_tokens": "models",
     "compare": "profiling",
@@ -74,6 +77,7 @@ HOME = {
     "run": "running",
     "save": "models",
     "simulate": "running",
+    "tradeoff": "trading",
     "write_job": "profiling",
 }
 """Public name -> its module here."""
@@ -88,11 +92,13 @@ __all__ = [
     "Generated",
     "NotFitting",
     "Placed",
+    "Point",
     "ProfileList",
     "ProfileTable",
     "Report",
     "Simulated",
     "TokenCost",
+    "Tradeoff",
     "bench",
     "calibration_tokens",
     "compare",
@@ -113,6 +119,7 @@ __all__ = [
     "run",
     "save",
     "simulate",
+    "tradeoff",
     "write_job",
 ]
 

@@ -19,6 +19,7 @@ from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evaluation import evaluate
+from spikegpt_neuro.evaluation.trade import load_tradeoff
 from spikegpt_neuro.files import check_output_file, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
@@ -58,6 +59,7 @@ def report(
     context: int = 1024,
     title: str = "SpikeGPT",
     command: str = "spikegpt_neuro.report(...)",
+    tradeoff: PathLike | None = None,
     unknown: Unknown = "error",
     force: bool = False,
     progress: Progress | Stages | None = None,
@@ -66,7 +68,8 @@ def report(
     """Run a text, price the run in both schedules, and write what there is to say to ``path``.
 
     ``against`` is the float checkpoint to compare with, ``title`` what the page is called, and
-    ``command`` what it says it was made by; the rest is as in :func:`profile`.
+    ``command`` what it says it was made by, ``tradeoff`` a directory that :func:`tradeoff` wrote,
+    whose curve is shown too; the rest is as in :func:`profile`.
 
     Raises :class:`DoesNotFit` where the model does not fit the hardware, :class:`CannotWrite` for
     the output, :class:`MissingBackend` without the extra ``report``.
@@ -83,6 +86,7 @@ def report(
         )
     check_installed()
     check_output_file(target, force)
+    curve = None if tradeoff is None else load_tradeoff(tradeoff)
     variant = Variant(backend, hw, timing=timing, embedding=embedding, head=head)
     profile = variant.profile
     ids = tokens_of(graph, text, unknown=unknown, count=tokens)
@@ -102,6 +106,7 @@ def report(
         estimates=_estimates(variant, measured, mapped, progress),
         context=context,
         command=command,
+        tradeoff=curve,
     )
     write_atomically(target, render(material))
     return Report(target)

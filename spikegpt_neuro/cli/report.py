@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     metavar="T",
     help="Tokens that the transformer beside the model looks back on.",
 )
+@click.option("--tradeoff", metavar="DIR", help="Show the curve that tradeoff wrote to DIR.")
 @place_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @unknown_option
@@ -80,6 +81,7 @@ def report(
     against: str | None,
     timing: Timing,
     context: int,
+    tradeoff: str | None,
     embedding: Where,
     head: Where,
     seed: int,
@@ -112,6 +114,7 @@ def report(
         context=context,
         title=Path(artifact).resolve().name,
         command=_command(),
+        tradeoff=tradeoff,
         unknown=unknown,
         force=force,
         progress=out.stages,
