@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def test_the_front_is_what_nothing_dominates(pairs: list[tuple[float, float]]) -
         assert mark is not better
     # Along the front, fewer operations always cost more bits.
     ordered = sorted(front)
-    assert all(a[1] > b[1] for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(a[1] > b[1] for a, b in itertools.pairwise(ordered))
 
 
 def test_the_grid_holds_every_combination_once() -> None:
