@@ -46,8 +46,9 @@ class Payloads:
 
 def column_norms(matrices: Sequence[FloatArray]) -> NDArray[np.float64]:
     """Euclidean norm (n,) of what one unit of each source changes at all its targets."""
-    squares = sum(np.einsum("ji,ji->i", w, w, dtype=np.float64) for w in matrices)
-    return np.maximum(np.sqrt(squares), TINY)
+    squares = [np.einsum("ji,ji->i", w, w, dtype=np.float64) for w in matrices]
+    norms: NDArray[np.float64] = np.maximum(np.sqrt(np.sum(squares, axis=0)), TINY)
+    return norms
 
 
 def dead_zones(tau: float, norms: NDArray[np.float64], payloads: Payloads) -> IntArray:
