@@ -17,7 +17,7 @@ logits                 fraction 12 in 24 bits
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -82,10 +82,7 @@ def lower(
     Raises :class:`UsageError` for bit widths other than 4, 6 and 8 and
     :class:`UnsupportedInput` for a LIF that Lava's stock process cannot be.
     """
-    for name, bits in (("weight", weight_bits), ("activation", activation_bits)):
-        if bits not in BITS:
-            raise UsageError(f"{name} bits {bits} are not supported; choose 4, 6 or 8")
-    check_lif(model.shape.lif, model.provenance.file)
+    check_request(model, weight_bits, activation_bits)
     windows = len(calibration_windows(calibration))
     steps = windows + model.shape.layers + 1
 
@@ -93,11 +90,72 @@ def lower(
         if progress is not None:
             progress(done, steps)
 
-    statistics = calibrate(model, calibration, lambda done, _: report(done))
-    several = bool((calibration != calibration[0]).any())
-    lowering = _Lowering(model, statistics, weight_bits, activation_bits, several)
-    sha256 = hashlib.sha256(calibration.tobytes()).hexdigest()
-    return lowering.graph(sha256, lambda done: report(windows + done))
+    formats = calibrated(
+        model, calibration, weight_bits, activation_bits, lambda done, _: report(done)
+    )
+    return lower_calibrated(model, formats, progress=lambda done: report(windows + done)).graph
+
+
+@dataclass(frozen=True)
+class Formats:
+    """What number formats are chosen from: the ranges that calibration saw, and the bits.
+
+    ``several_tokens``  the calibration text has more than one kind of token.
+    ``densities``       population -> share of its events that it sends; others: as calibration saw.
+    ``units``           population -> real value of one payload unit, where it is chosen already.
+    """
+
+    statistics: Statistics
+    weight_bits: int
+    activation_bits: int
+    calibration_sha256: str
+    several_tokens: bool = True
+    densities: Mapping[str, float] = field(default_factory=dict)
+    units: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A graph, and the real value of one payload unit of the populations that feed matrices."""
+
+    graph: SpikingGraph
+    units: Mapping[str, float]
+
+
+def calibrated(
+    model: SpikeGPT,
+    calibration: NDArray[np.int64],
+    weight_bits: int,
+    activation_bits: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Formats:
+    """Run the calibration text through the model; ``progress`` counts its windows."""
+    return Formats(
+        calibrate(model, calibration, progress),
+        weight_bits,
+        activation_bits,
+        hashlib.sha256(calibration.tobytes()).hexdigest(),
+        several_tokens=bool((calibration != calibration[0]).any()),
+    )
+
+
+def lower_calibrated(
+    model: SpikeGPT, formats: Formats, progress: Callable[[int], None] = lambda _: None
+) -> Lowered:
+    """Lower ``model`` in ``formats``; ``progress`` counts layers and the head.
+
+    Payloads depend on the formats alone: models that differ in matrices have the same units.
+    """
+    lowering = _Lowering(model, formats)
+    return Lowered(lowering.graph(progress), lowering.unit)
+
+
+def check_request(model: SpikeGPT, weight_bits: int, activation_bits: int) -> None:
+    """Refuse what cannot be lowered, before any long work; see :func:`lower`."""
+    for name, bits in (("weight", weight_bits), ("activation", activation_bits)):
+        if bits not in BITS:
+            raise UsageError(f"{name} bits {bits} are not supported; choose 4, 6 or 8")
+    check_lif(model.shape.lif, model.provenance.file)
 
 
 def check_lif(lif: LIFParameters, file: str) -> None:
@@ -168,10 +226,7 @@ class _Lowering:
     """
 
     model: SpikeGPT
-    statistics: Statistics
-    weight_bits: int
-    activation_bits: int
-    several_tokens: bool = True
+    formats: Formats
     populations: list[Population] = field(default_factory=list)
     projections: list[Projection] = field(default_factory=list)
     unit: dict[str, float] = field(default_factory=dict)
@@ -180,7 +235,7 @@ class _Lowering:
     def __post_init__(self) -> None:
         self.ranges = Ranges(self.model.provenance.file)
 
-    def graph(self, calibration_sha256: str, progress: Callable[[int], None]) -> SpikingGraph:
+    def graph(self, progress: Callable[[int], None]) -> SpikingGraph:
         """Lower everything; ``progress`` counts layers and the head."""
         stream = self.embed()
         for layer in range(self.model.shape.layers):
@@ -193,15 +248,15 @@ class _Lowering:
             populations=tuple(self.populations),
             projections=tuple(self.projections),
             logit_scale=2.0**-LOGIT_FRACTION,
-            weight_bits=self.weight_bits,
-            activation_bits=self.activation_bits,
+            weight_bits=self.formats.weight_bits,
+            activation_bits=self.formats.activation_bits,
             vocabulary=self.model.vocabulary,
             provenance={
                 "source_file": readable(self.model.provenance.file),
                 "source_format": self.model.provenance.format,
                 "source_sha256": self.model.provenance.sha256,
                 "vocabulary_file": self.model.provenance.vocabulary_file,
-                "calibration_tokens_sha256": calibration_sha256,
+                "calibration_tokens_sha256": self.formats.calibration_sha256,
                 "tool_version": __version__,
             },
             lif_origin=self.model.lif_origin,
@@ -286,13 +341,17 @@ class _Lowering:
     def head(self, stream: str) -> str:
         """LN_out, its quantizer, the head's projection, the logits."""
         norm = self.norm("ln_out", "ln_out", _Source(stream, 0))
-        unit = event_scale(self.statistics["ln_out"], self.payload)
+        unit = self.choose("head.input", "ln_out", self.payload)
         self.one_to_one(norm, "head.input", "input")
         factor = np.full(self.width, 1 / (unit * STREAM_ONE))
         self.requantize(
-            "head.input", factor, self.activation_bits, "ln_out.weight", TOO_SMALL, quantizer=True
+            "head.input",
+            factor,
+            self.formats.activation_bits,
+            "ln_out.weight",
+            TOO_SMALL,
+            quantizer=True,
         )
-        self.unit["head.input"] = unit
         accumulated = self.dense("head", "head.input", "logits", "input", tap="ln_out")
         factor = accumulated * 2.0**LOGIT_FRACTION
         return self.requantize("logits", factor, STATE_BITS_MAX, "head.weight")
@@ -310,10 +369,10 @@ class _Lowering:
                 f"{self.ranges.file}: {tensor}.weight reaches {largest:.3g}, the graph holds up to "
                 f"{2.0 ** (NORM_WEIGHT_BITS - 1 - WEIGHT_FRACTION_MIN):.3g}; check that tensor"
             )
-        tap = self.statistics[source.name]
-        self.ranges.norm(tensor, tap, input_fraction, self.several_tokens)
+        tap = self.formats.statistics[source.name]
+        self.ranges.norm(tensor, tap, input_fraction, self.formats.several_tokens)
         self.ranges.reach(
-            f"{tensor}.weight", "what it gives", self.statistics[name].largest, STREAM_LIMIT
+            f"{tensor}.weight", "what it gives", self.formats.statistics[name].largest, STREAM_LIMIT
         )
         mean_shift = 23 + self.width.bit_length() - 1
         root_mantissa, root_shift = scalar_multiplier(float(np.sqrt(self.width)))
@@ -334,7 +393,7 @@ class _Lowering:
     def mix(self, name: str, source: _Source) -> str:
         """A token mix; ``name`` ends in the letter of its coefficient, time_mix_<letter>."""
         prefix, letter = name.rsplit(".mix_", 1)
-        unit = event_scale(self.statistics[name], self.payload)
+        unit = self.choose(name, name, self.payload)
         tensor = f"{prefix}.time_mix_{letter}"
         mantissa, shift = self.ranges.factor(
             np.full(self.width, 1 / (unit * STREAM_ONE)), f"{tensor}{OR_NORM}", TOO_SMALL
@@ -345,19 +404,18 @@ class _Lowering:
             ),
             mantissa=mantissa,
             shift=shift,
-            bits=self.activation_bits,
+            bits=self.formats.activation_bits,
         )
-        self.unit[name] = unit
         self.one_to_one(source.name, name, "input", source.shift)
         return self.add(name, program)
 
     def wkv(self, prefix: str, units: dict[str, NDArray[np.float64]]) -> str:
         """The WKV population, for ports whose accumulators have the real ``units``."""
-        key = self.statistics[f"{prefix}.key"].largest
+        key = self.formats.statistics[f"{prefix}.key"].largest
         self.ranges.reach(f"{prefix}.key.weight", "the key", key, EXPONENT_LIMIT)
-        largest = HEADROOM * self.statistics[f"{prefix}.value"].largest
+        largest = HEADROOM * self.formats.statistics[f"{prefix}.value"].largest
         value_fraction = fraction_for(largest, VALUE_BITS, at_most=14)
-        unit = event_scale(self.statistics[f"{prefix}.wkv"], self.payload)
+        unit = self.choose(f"{prefix}.wkv", f"{prefix}.wkv", self.payload)
         factor = self.ranges.factor
         key_mantissa, key_shift = factor(
             units["key"] * LOG2_E * 2.0**EXPONENT_FRACTION,
@@ -373,7 +431,6 @@ class _Lowering:
             f"{prefix}.value.weight or its receptance.weight",
             TOO_SMALL,
         )
-        self.unit[f"{prefix}.wkv"] = unit
         with np.errstate(over="ignore"):  # beyond the range, which is told
             decay = -np.exp(self.tensor(f"{prefix}.time_decay"))
         program = WKV(
@@ -387,23 +444,22 @@ class _Lowering:
             receptance_shift=receptance_shift,
             output_mantissa=output_mantissa,
             output_shift=output_shift,
-            bits=self.activation_bits,
+            bits=self.formats.activation_bits,
         )
         return self.add(f"{prefix}.wkv", program)
 
     def squared_relu(self, name: str, key_unit: NDArray[np.float64]) -> str:
-        events = EventFormat(self.activation_bits, signed=False)
-        tap = self.statistics[name]
-        unit = event_scale(tap, events)
+        events = EventFormat(self.formats.activation_bits, signed=False)
+        tap = self.formats.statistics[name]
+        unit = self.choose(name, name, events)
         largest_key = HEADROOM * float(np.sqrt(tap.largest))
         key_fraction = fraction_for(largest_key, KEY_BITS + 1, at_most=10)
         tensor = f"{name.removesuffix('.squared_relu')}.key.weight{OR_NORM}"
         mantissa, shift = self.ranges.factor(key_unit * 2.0**key_fraction, tensor, TOO_LARGE)
         square = np.array([4.0**-key_fraction / unit])
         (square_mantissa,), (square_shift,) = self.ranges.factor(square, tensor, TOO_SMALL)
-        self.unit[name] = unit
         program = SquaredReLU(
-            mantissa, shift, int(square_mantissa), int(square_shift), self.activation_bits
+            mantissa, shift, int(square_mantissa), int(square_shift), self.formats.activation_bits
         )
         return self.add(name, program)
 
@@ -426,7 +482,7 @@ class _Lowering:
         tap = f"blocks.{layer}.{mix}." + ("output" if mix == "att" else "gate")
         if self.model.shape.spike_input:
             tap = f"blocks.{layer}.ln{half}"
-        program = lif_program(self.model.shape.lif, self.statistics[tap].largest)
+        program = lif_program(self.model.shape.lif, self.formats.statistics[tap].largest)
         self.ranges.lif(f"blocks.{layer}.lif{half}", self.model.shape.lif, program)
         return program, current_per_unit(self.model.shape.lif, program)
 
@@ -437,7 +493,7 @@ class _Lowering:
     def join(self, name: str, stream: str, branch: _Source, halve: int) -> str:
         self.one_to_one(stream, name, "stream")
         self.one_to_one(branch.name, name, "branch", branch.shift)
-        self.ranges.reach(name, "the stream", self.statistics[name].largest, STREAM_LIMIT)
+        self.ranges.reach(name, "the stream", self.formats.statistics[name].largest, STREAM_LIMIT)
         return self.add(name, Residual(halve))
 
     def add(self, name: str, program: Program) -> str:
@@ -457,17 +513,28 @@ class _Lowering:
         """
         weights, scale = quantize_weights(
             self.tensor(f"{name}.weight"),
-            self.weight_bits,
-            self.statistics[tap or source].second_moment,
+            self.formats.weight_bits,
+            self.formats.statistics[tap or source].second_moment,
         )
-        if self.density(tap or source, self.unit[source]) < BY_SOURCE_BELOW:
+        if self.density(source, tap or source) < BY_SOURCE_BELOW:
             weights = np.asfortranarray(weights)
         self.projections.append(Projection(name, source, target, port, weights))
         return scale * self.unit[source]
 
-    def density(self, tap: str, unit: float) -> float:
-        """Share of non-zero payloads of ``unit`` among the values that calibration saw."""
-        return float(np.mean(np.abs(self.statistics[tap].values) >= unit / 2))
+    def choose(self, population: str, tap: str, events: EventFormat) -> float:
+        """Real value of one payload unit of a population, whose values are those of ``tap``."""
+        if population not in self.formats.units:
+            self.unit[population] = event_scale(self.formats.statistics[tap], events)
+        else:
+            self.unit[population] = self.formats.units[population]
+        return self.unit[population]
+
+    def density(self, source: str, tap: str) -> float:
+        """Share of the events that ``source`` sends, whose values calibration saw at ``tap``."""
+        if source in self.formats.densities:
+            return self.formats.densities[source]
+        values = self.formats.statistics[tap].values
+        return float(np.mean(np.abs(values) >= self.unit[source] / 2))
 
     def one_to_one(self, source: str, target: str, port: str, shift: int = 0) -> None:
         name = f"{source} -> {target}.{port}"
@@ -496,4 +563,4 @@ class _Lowering:
 
     @property
     def payload(self) -> EventFormat:
-        return EventFormat(self.activation_bits, signed=True)
+        return EventFormat(self.formats.activation_bits, signed=True)

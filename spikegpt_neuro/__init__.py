@@ -26,11 +26,13 @@ if TYPE_CHECKING:
         Generated,
         NotFitting,
         Placed,
+        Point,
         ProfileList,
         ProfileTable,
         Report,
         Simulated,
         TokenCost,
+        Tradeoff,
         bench,
         compare,
         convert,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         run,
         save,
         simulate,
+        tradeoff,
         write_job,
     )
     from spikegpt_neuro.errors import (
@@ -86,6 +89,7 @@ _HOME = {
     "Generated": "api",
     "MissingBackend": "errors",
     "Placed": "api",
+    "Point": "api",
     "ProfileList": "api",
     "ProfileTable": "api",
     "Run": "running",
@@ -95,6 +99,7 @@ _HOME = {
     "SpikeGPTError": "errors",
     "SpikingGraph": "graph.graph",
     "TokenCost": "api",
+    "Tradeoff": "api",
     "UnsupportedInput": "errors",
     "UsageError": "errors",
     "WorkerFailed": "errors",
@@ -115,6 +120,7 @@ _HOME = {
     "run": "api",
     "save": "api",
     "simulate": "api",
+    "tradeoff": "api",
     "write_job": "api",
 }
 
@@ -134,6 +140,7 @@ __all__ = [
     "MissingBackend",
     "NotFitting",
     "Placed",
+    "Point",
     "ProfileList",
     "ProfileTable",
     "Report",
@@ -144,6 +151,7 @@ __all__ = [
     "SpikeGPTError",
     "SpikingGraph",
     "TokenCost",
+    "Tradeoff",
     "UnsupportedInput",
     "UsageError",
     "WorkerFailed",
@@ -166,6 +174,7 @@ __all__ = [
     "run",
     "save",
     "simulate",
+    "tradeoff",
     "write_job",
 ]
 

@@ -132,7 +132,8 @@ def _mount_points() -> set[str]:
 
 def _try(target: Path) -> None:
     """Begin an output and leave it: permissions, quotas and the length of names show at once."""
-    os.stat(target.parent)
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise CannotWrite(f"{target.parent} cannot be written; choose another output")
     if len(os.fsencode(target.name)) > os.pathconf(target.parent, "PC_NAME_MAX"):
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     with workplace(target):

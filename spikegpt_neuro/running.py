@@ -206,6 +206,13 @@ def activity_of(projection: Projection, source_events: NDArray[np.integer]) -> P
     return ProjectionActivity.of(projection, events, len(source_events))
 
 
+def synops_over_dense(graph: SpikingGraph, activity: Mapping[str, ProjectionActivity]) -> float:
+    """Synaptic operations that happened over those of a machine that reads every synapse."""
+    counted = [activity[q.name] for q in graph.projections if q.is_dense]
+    dense = sum(each.dense_operations for each in counted)
+    return sum(each.synaptic_operations for each in counted) / dense if dense else 0.0
+
+
 def first_mismatch(graph: SpikingGraph, run: Run, reference: Run) -> str | None:
     """Where ``run`` first differs from ``reference``, in the order data flows; None if nowhere.
 

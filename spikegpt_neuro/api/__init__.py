@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     )
     from spikegpt_neuro.api.reporting import Report, report
     from spikegpt_neuro.api.running import Simulated, run, simulate
+    from spikegpt_neuro.api.trading import tradeoff
+    from spikegpt_neuro.evaluation.trade import Point, Tradeoff
 
 HOME = {
     "Benchmark": "benchmarking",
@@ -49,11 +51,13 @@ HOME = {
     "Generated": "generating",
     "NotFitting": "profiling",
     "Placed": "placing",
+    "Point": "trading",
     "ProfileList": "hardware",
     "ProfileTable": "hardware",
     "Report": "reporting",
     "Simulated": "running",
     "TokenCost": "profiling",
+    "Tradeoff": "trading",
     "bench": "benchmarking",
     "calibration_tokens": "models",
     "compare": "profiling",
@@ -74,6 +78,7 @@ HOME = {
     "run": "running",
     "save": "models",
     "simulate": "running",
+    "tradeoff": "trading",
     "write_job": "profiling",
 }
 """Public name -> its module here."""
@@ -88,11 +93,13 @@ __all__ = [
     "Generated",
     "NotFitting",
     "Placed",
+    "Point",
     "ProfileList",
     "ProfileTable",
     "Report",
     "Simulated",
     "TokenCost",
+    "Tradeoff",
     "bench",
     "calibration_tokens",
     "compare",
@@ -113,6 +120,7 @@ __all__ = [
     "run",
     "save",
     "simulate",
+    "tradeoff",
     "write_job",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.api.inputs import PathLike
-from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.converters.settings import GivenLIF
+from spikegpt_neuro.converters.sparsifying import sparsify
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evaluation.corpus import python_documentation, training_part
 from spikegpt_neuro.evaluation.evaluate import evaluate as score
@@ -20,10 +21,12 @@ from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import Compat, LIFOrigin, ModelShape, SpikeGPT
+from spikegpt_neuro.neurons.program import IntArray
 from spikegpt_neuro.quantization.calibration import calibration_windows
 from spikegpt_neuro.remarks import remark
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
+from spikegpt_neuro.sparsity.request import SparsityRequest
 from spikegpt_neuro.text import ids_of_file
 from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
 
@@ -38,6 +41,9 @@ def convert(
     calibration: PathLike | NDArray[np.integer] | None = None,
     weight_bits: int = 8,
     activation_bits: int = 8,
+    sparsity: float | None = None,
+    sparsity_budget: float | None = None,
+    prune: float | None = None,
     compat: Compat = "training",
     lif_tau: float | None = None,
     lif_threshold: float | None = None,
@@ -61,6 +67,14 @@ def convert(
         documentation of the running Python.
     weight_bits, activation_bits
         4, 6 or 8.
+    sparsity
+        Share of the dense synaptic operations that shall not happen, in [0, 1): events that say
+        least stay silent, and the weights make up for them, without training.
+    sparsity_budget
+        Largest loss in bits per token that this may cost, on calibration text held out from the
+        choice. With ``sparsity``, whichever is met first.
+    prune
+        Share of the weights that go, in [0, 1), per output channel; those left make up for it.
     compat
         ``"training"``: the training forward; ``"upstream-run"``: what upstream's inference
         script computes.
@@ -73,9 +87,11 @@ def convert(
     Raises
     ------
     UnsupportedInput
-        The checkpoint, vocabulary or text cannot be used; the message says why.
+        The checkpoint, vocabulary or text cannot be used, or the budget cannot be met; the
+        message says why.
     UsageError
-        Another bit width or compat, or a LIF out of range.
+        Another bit width or compat, a LIF out of range, a share outside [0, 1), or a budget of 0
+        or less.
 
     Notes
     -----
@@ -89,6 +105,7 @@ def convert(
     >>> graph.shape.layers
     4
     """
+    request = SparsityRequest(sparsity, sparsity_budget, prune)
     model = read_model(
         checkpoint,
         vocab=vocab,
@@ -96,9 +113,10 @@ def convert(
         lif=GivenLIF(lif_tau, lif_threshold, lif_reset),
     )
     tokens = calibration_tokens(model, calibration, unknown)
-    graph = lower(
+    graph = sparsify(
         model,
         tokens,
+        request,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         progress=progress,
@@ -205,6 +223,43 @@ def float_model(
     return FloatModel(read_model(checkpoint, vocab=vocab, compat=compat, lif=lif), dtype=dtype)
 
 
+GRAPH_ONLY = (
+    "weight_bits",
+    "activation_bits",
+    "populations",
+    "neurons",
+    "synapses",
+    "tool_version",
+    "weight_density",
+    "synops_over_dense",
+    "calibration_delta_bits",
+    "calibration_predicted_delta_bits",
+    "thresholds",
+)
+SPARSE_ONLY = GRAPH_ONLY[-4:]
+
+
+@dataclass(frozen=True, repr=False)
+class Thresholds(Result):
+    """Dead zones of one population: an event needs a payload beyond its neuron's threshold.
+
+    ``median``, ``largest``  over its neurons, in units of the payload, which reaches ``payload``.
+    ``silent``               share of its neurons that can never send.
+    """
+
+    median: float
+    largest: int
+    payload: int
+    silent: float
+
+    HEADLINE: ClassVar[tuple[str, ...]] = ("median", "largest", "payload", "silent")
+
+    @classmethod
+    def of(cls, zones: IntArray, payload: int) -> Thresholds:
+        never = float(np.mean(zones >= payload))
+        return cls(float(np.median(zones)), int(zones.max()), payload, never)
+
+
 @dataclass(frozen=True, repr=False)
 class Described(Result):
     """What an artifact or a checkpoint holds; what a kind does not have is None.
@@ -214,6 +269,12 @@ class Described(Result):
     ``vocabulary_file``  the name of the file that the vocabulary was read from; None for none,
                          and for bytes that were assumed because of 256 token ids.
     ``remarks``          what a person should know of how it was read and converted.
+    ``weight_density``   synapses that exist, of those of dense matrices.
+    ``synops_over_dense``  what the conversion measured on held-out calibration text, if it made the
+                         graph sparse; likewise ``calibration_delta_bits``, what that lost in bits
+                         per token, and ``calibration_predicted_delta_bits``, what it lost on the
+                         part of the text on which it was chosen.
+    ``thresholds``       population -> its dead zones; None where there is none.
     ``lif_tau_from``     and its like: ``"assumed"``, ``"stated: config.json"`` or another place, or
                          ``"unknown"`` where an artifact is older than this record.
     """
@@ -242,16 +303,20 @@ class Described(Result):
     synapses: int | None = None
     tool_version: str | None = None
     remarks: tuple[str, ...] = ()
+    weight_density: float | None = None
+    synops_over_dense: float | None = None
+    calibration_delta_bits: float | None = None
+    calibration_predicted_delta_bits: float | None = None
+    thresholds: Mapping[str, Thresholds] | None = None
 
     HEADLINE: ClassVar[tuple[str, ...]] = ("kind", "layers", "width", "vocab_size", "parameters")
 
     def to_dict(self) -> dict[str, object]:
         """The figures that its kind has."""
         found = super().to_dict()
-        graph_only = ("weight_bits", "activation_bits", "populations", "neurons", "synapses")
         if self.kind == "checkpoint":
-            found = {k: v for k, v in found.items() if k not in (*graph_only, "tool_version")}
-        return found
+            return {k: v for k, v in found.items() if k not in GRAPH_ONLY}
+        return {k: v for k, v in found.items() if k not in SPARSE_ONLY or v is not None}
 
 
 def describe(
@@ -298,7 +363,26 @@ def _of_graph(graph: SpikingGraph) -> Described:
         synapses=sum(projection.synapses for projection in graph.projections),
         tool_version=origin.get("tool_version"),
         remarks=tuple(graph.remarks),
+        weight_density=graph.weight_density,
+        thresholds=thresholds_of(graph) or None,
+        **_of_sparsity(origin.get("sparsity")),
     )
+
+
+def thresholds_of(graph: SpikingGraph) -> dict[str, Thresholds]:
+    """Population -> its dead zones, for those that have any."""
+    zones = {p.name: (p.program.dead_zone, p.events.high) for p in graph.populations}
+    return {n: Thresholds.of(zone, high) for n, (zone, high) in zones.items() if zone is not None}
+
+
+def _of_sparsity(found: object) -> dict[str, Any]:
+    """What a conversion that made the graph sparse wrote into the artifact."""
+    names = (
+        "synops_over_dense",
+        "calibration_delta_bits",
+        "calibration_predicted_delta_bits",
+    )
+    return {name: found.get(name) for name in names} if isinstance(found, dict) else {}
 
 
 def _of_checkpoint(model: SpikeGPT) -> Described:

@@ -20,6 +20,7 @@ from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evaluation import evaluate
+from spikegpt_neuro.evaluation.trade import load_tradeoff
 from spikegpt_neuro.files import check_output_file, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
@@ -63,6 +64,7 @@ def report(
     lif_reset: float | None = None,
     title: str = "SpikeGPT",
     command: str = "spikegpt_neuro.report(...)",
+    tradeoff: PathLike | None = None,
     unknown: Unknown = "error",
     force: bool = False,
     progress: Progress | Stages | None = None,
@@ -72,7 +74,8 @@ def report(
 
     ``against`` is the float checkpoint to compare with, whose LIF may be given as in
     :func:`evaluate`, ``title`` what the page is called, and ``command`` what it says it was made
-    by; the rest is as in :func:`profile`.
+    by, ``tradeoff`` a directory that :func:`tradeoff` wrote, whose curve is shown too; the rest is
+    as in :func:`profile`.
 
     Raises :class:`DoesNotFit` where the model does not fit the hardware, :class:`CannotWrite` for
     the output, :class:`MissingBackend` without the extra ``report``.
@@ -89,6 +92,7 @@ def report(
         )
     check_installed()
     check_output_file(target, force)
+    curve = None if tradeoff is None else load_tradeoff(tradeoff)
     variant = Variant(backend, hw, timing=timing, embedding=embedding, head=head)
     profile = variant.profile
     ids = tokens_of(graph, text, unknown=unknown, count=tokens)
@@ -110,6 +114,7 @@ def report(
         estimates=_estimates(variant, measured, mapped, progress),
         context=context,
         command=command,
+        tradeoff=curve,
     )
     write_atomically(target, render(material), force=force)
     return Report(target)

@@ -20,6 +20,7 @@ SHOWN = (
     *("lif_reset", "lif_reset_from"),
 )
 BITS = click.Choice(["4", "6", "8"])
+SPARSE = ("synops_over_dense", "calibration_delta_bits", "calibration_predicted_delta_bits")
 
 
 @click.command()
@@ -33,6 +34,19 @@ BITS = click.Choice(["4", "6", "8"])
 )
 @click.option("--weight-bits", type=BITS, default="8", show_default=True)
 @click.option("--activation-bits", type=BITS, default="8", show_default=True)
+@click.option(
+    "--sparsity",
+    type=float,
+    metavar="S",
+    help="Share of the dense synaptic operations that shall not happen (0.5: half of them).",
+)
+@click.option(
+    "--sparsity-budget",
+    type=float,
+    metavar="B",
+    help="Largest loss that sparsity may cost, in bits per token on held-out calibration text.",
+)
+@click.option("--prune", type=float, metavar="P", help="Share of the weights that go.")
 @click.option(
     "--compat",
     type=click.Choice(["training", "upstream-run"]),
@@ -52,6 +66,9 @@ def convert(
     calibrate: str | None,
     weight_bits: str,
     activation_bits: str,
+    sparsity: float | None,
+    sparsity_budget: float | None,
+    prune: float | None,
     compat: Compat,
     unknown: Unknown,
     force: bool,
@@ -78,6 +95,9 @@ def convert(
             calibration=calibrate,
             weight_bits=int(weight_bits),
             activation_bits=int(activation_bits),
+            sparsity=sparsity,
+            sparsity_budget=sparsity_budget,
+            prune=prune,
             compat=compat,
             **lif,
             unknown=unknown,
@@ -92,6 +112,8 @@ def convert(
             "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
             "seconds": time.perf_counter() - begin,
             "peak_rss_bytes": peak_rss_bytes(),
+            "weight_density": found["weight_density"],
+            **{name: found[name] for name in SPARSE if name in found},
             "remarks": (),
         }
     )

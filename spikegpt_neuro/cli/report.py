@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     help="Tokens that the transformer beside the model looks back on.",
 )
 @lif_options
+@click.option("--tradeoff", metavar="DIR", help="Show the curve that tradeoff wrote to DIR.")
 @place_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @unknown_option
@@ -82,6 +83,7 @@ def report(
     against: str | None,
     timing: Timing,
     context: int,
+    tradeoff: str | None,
     embedding: Where,
     head: Where,
     seed: int,
@@ -115,6 +117,7 @@ def report(
         context=context,
         title=Path(artifact).resolve().name,
         command=_command(),
+        tradeoff=tradeoff,
         unknown=unknown,
         force=force,
         **lif,

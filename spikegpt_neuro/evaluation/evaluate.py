@@ -11,7 +11,7 @@ scored once:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +23,14 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel, FloatRun
 from spikegpt_neuro.model.spikegpt import LIFParameters
 from spikegpt_neuro.results import Result
-from spikegpt_neuro.running import Progress, Run, check_tokens, get_backend
+from spikegpt_neuro.running import (
+    Progress,
+    ProjectionActivity,
+    Run,
+    check_tokens,
+    get_backend,
+    synops_over_dense,
+)
 
 WINDOW = 256
 ROWS = 64  # logits in double precision at a time: 26 MB at 50,277 tokens
@@ -39,6 +46,9 @@ class Evaluation(Result):
                         embedding's spikes are left out, they are equal by construction.
     ``saturations``     values that met a number format's limit where none was intended.
     ``clipped``         payloads beyond their quantizer's chosen range (intended).
+    ``synops_over_dense``  synaptic operations on this text over those of dense matrices of which
+                        every weight is read for every token.
+    ``weight_density``  synapses that exist over those of dense matrices.
     ``remarks``         what is odd: a wrong vocabulary, or not a trained SpikeGPT?
     """
 
@@ -52,6 +62,8 @@ class Evaluation(Result):
     clipped: int
     tokens: int
     protocol: str
+    synops_over_dense: float
+    weight_density: float
     remarks: tuple[str, ...] = ()
 
     UNITS: ClassVar[Mapping[str, str]] = {
@@ -128,6 +140,7 @@ class _Sums:
     spikes_compared: int = 0
     saturations: int = 0
     clipped: int = 0
+    activity: dict[str, ProjectionActivity] = field(default_factory=dict)
 
     def add(self, run: Run, floating: FloatRun | None, targets: NDArray[np.int64]) -> None:
         self.observed.add(run)
@@ -135,6 +148,8 @@ class _Sums:
         self.tokens += len(targets)
         self.saturations += run.saturations
         self.clipped += sum(count.clipped for count in run.counts.values())
+        for name, found in run.activity.items():
+            self.activity[name] = self.activity.get(name, ProjectionActivity()) + found
         if floating is None or floating.logits is None:
             return
         self.float_bits += surprisal(floating.logits, targets)
@@ -161,6 +176,8 @@ class _Sums:
                 f"independent windows of {window} tokens, state reset at each, "
                 "every position predicts the next token of the text"
             ),
+            synops_over_dense=synops_over_dense(self.observed.graph, self.activity),
+            weight_density=self.observed.graph.weight_density,
             remarks=self.observed.findings(bits),
         )
 

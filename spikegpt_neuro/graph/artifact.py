@@ -265,7 +265,7 @@ def _projection_of(
         source=entry.source,
         target=entry.target,
         port=entry.port,
-        weights=weights,  # type: ignore[arg-type]
+        weights=weights,
         shift=entry.shift,
     )
 

@@ -306,7 +306,7 @@ def _thinned(projection: Projection, bits: int) -> Projection:
     packed = bits == PACKED_BITS
     sparse = SparseWeights.of(weights, packed)
     smaller = sparse.nbytes < projection.possible_synapses / (2 if packed else 1)
-    return replace(projection, weights=sparse) if smaller else projection  # type: ignore[arg-type]
+    return replace(projection, weights=sparse) if smaller else projection
 
 
 def _problems(graph: SpikingGraph) -> Iterator[str]:

@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from spikegpt_neuro.documents import read_toml
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
-from spikegpt_neuro.hardware.schema import KINDS, REQUIRED, SECTIONS, SPECS, Spec, Value
+from spikegpt_neuro.hardware.schema import KINDS, OPTIONAL, REQUIRED, SECTIONS, SPECS, Spec, Value
 
 SCHEMA_VERSION = 1
 LIBRARY = "spikegpt_neuro.hw_profiles"  # a folder of data files, nothing to import
@@ -149,7 +149,7 @@ class Profile:
     @cached_property
     def encoding(self) -> Encoding:
         keys = [f"encoding.{key}" for key in Encoding.__annotations__]
-        return Encoding(*(self.count(key) for key in keys if key in REQUIRED or key in self))
+        return Encoding(*(self.count(key) for key in keys if key not in OPTIONAL or key in self))
 
     @cached_property
     def support(self) -> Support:
@@ -165,10 +165,14 @@ class Profile:
 
     @cached_property
     def sha256(self) -> str:
-        """Fingerprint of every constant's value and unit."""
+        """Fingerprint of every constant's value and unit.
+
+        All but :data:`OPTIONAL`, which came later: placements from before stay valid.
+        """
         text = "\n".join(
             f"{key} {c.value!r} {c.unit} {c.low!r} {c.high!r}"
             for key, c in sorted(self.constants.items())
+            if key not in OPTIONAL
         )
         return hashlib.sha256(text.encode()).hexdigest()
 

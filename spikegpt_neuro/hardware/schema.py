@@ -193,5 +193,7 @@ _COST: dict[str, Spec] = {
 }
 
 SPECS: Mapping[str, Spec] = _PLACEMENT | _COST
-REQUIRED = tuple(key for key in _PLACEMENT if key != "encoding.list_index")
+OPTIONAL = ("encoding.list_index",)
+"""What placement can do without: then all lists are dense."""
+REQUIRED = tuple(key for key in _PLACEMENT if key not in OPTIONAL)
 SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in SPECS))

@@ -117,7 +117,7 @@ def _synapses_of(projection: Projection) -> tuple[str, ...]:
     """Fingerprint of which synapses a sparse projection has; nothing where it has all."""
     if projection.sparse is None:
         return ()
-    return (hashlib.sha256(np.ascontiguousarray(projection.sparse.existing)).hexdigest(),)
+    return (hashlib.sha256(projection.sparse.existing.tobytes()).hexdigest(),)
 
 
 def load_placement(path: str | Path) -> Placement:

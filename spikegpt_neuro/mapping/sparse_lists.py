@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class SparseLists:
         low, high = -(-start // GROUP), stop // GROUP
         if low > high:
             return self._single(start, stop)[self.first : self.last]
-        found = self._running[high] - self._running[low]
+        found: Counts = self._running[high] - self._running[low]
         found = found + self._single(start, low * GROUP) + self._single(high * GROUP, stop)
         return found[self.first : self.last]
 
@@ -68,13 +69,13 @@ class SparseLists:
         """(all sources,) synapses onto a few targets."""
         bits = self.weights.existing
         if not self.weights.by_source:
-            some = np.unpackbits(
-                bits[start:stop], axis=1, count=self.weights.columns, bitorder="little"
-            )
-            return some.sum(axis=0, dtype=np.int64)
+            width = self.weights.columns
+            some = np.unpackbits(bits[start:stop], axis=1, count=width, bitorder="little")
+            return cast(Counts, some.sum(axis=0, dtype=np.int64))
         first = start // 8
         some = np.unpackbits(bits[:, first : -(-stop // 8)], axis=1, bitorder="little")
-        return some[:, start - 8 * first : stop - 8 * first].sum(axis=1, dtype=np.int64)
+        part = some[:, start - 8 * first : stop - 8 * first]
+        return cast(Counts, part.sum(axis=1, dtype=np.int64))
 
     def bytes(self, start: int, neurons: int, bits: int, encoding: Encoding) -> int:
         """Memory for the lists on the core of these targets, each in the smaller form."""

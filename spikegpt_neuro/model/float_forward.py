@@ -48,6 +48,8 @@ EXPONENT_START = -1e30  # p before the first token: e^p is 0
 Spikes = NDArray[np.uint8]
 Observer = Callable[[str, FloatArray], None]
 """Called with the name of an intermediate value and its (T, n) array; must not change it."""
+Interposer = Callable[[str, FloatArray], FloatArray]
+"""Called likewise; what it returns, (T, n) of the same dtype, goes on in place of the value."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -130,17 +132,20 @@ class FloatModel:
         state: FloatState | None = None,
         *,
         observe: Observer | None = None,
+        interpose: Interposer | None = None,
         logits: bool = True,
     ) -> FloatRun:
         """Run token ids (T,) through the model, from ``state`` or from the start.
 
         ``observe`` receives every intermediate value under its name (``"ln0"``,
-        ``"blocks.0.att.mix_k"``, ``"blocks.0.lif1"``, ...), in the order of computation.
+        ``"blocks.0.att.mix_k"``, ``"blocks.0.lif1"``, ...), in the order of computation;
+        ``interpose`` may put another real value in its place first. A tensor of the checkpoint is
+        read after the value that it multiplies was shown.
         Raises :class:`UnsupportedInput` for ids outside the vocabulary. Memory beside the
         logits is about 12 T d numbers.
         """
         ids = check_token_ids(tokens, self.model.shape.vocab_size)
-        recorder = _Recorder(observe, {})
+        recorder = _Recorder(observe, interpose, {})
         x = self._embed(ids, recorder)
         before = self.initial_state() if state is None else state
         after: list[BlockState] = []
@@ -206,7 +211,7 @@ class FloatModel:
         wkv = np.empty_like(k)
         _wkv(k, v, w, u, a, b, exponent, wkv)
         _gate(r, wkv)
-        recorder.real(f"{name}.wkv", wkv)
+        wkv = recorder.real(f"{name}.wkv", wkv)
         out = _scaled(self._product(f"{name}.output", wkv), self._halvings(layer))
         return recorder.real(f"{name}.output", out), (a, b, exponent)
 
@@ -222,7 +227,7 @@ class FloatModel:
         mixed = self._token_mix(name, "kr", y, previous, recorder)
         k = recorder.real(f"{name}.key", self._product(f"{name}.key", mixed["k"]))
         k = np.square(np.maximum(k, 0))
-        recorder.real(f"{name}.squared_relu", k)
+        k = recorder.real(f"{name}.squared_relu", k)
         v = _scaled(self._product(f"{name}.value", k), halvings)
         recorder.real(f"{name}.value", v)
         r = recorder.real(f"{name}.receptance", self._product(f"{name}.receptance", mixed["r"]))
@@ -268,19 +273,25 @@ class FloatModel:
 
 @dataclass(frozen=True)
 class _Recorder:
-    """Hands intermediate values to the observer and keeps the spikes."""
+    """Hands intermediate values to whoever looks on or interposes, and keeps the spikes."""
 
     observe: Observer | None
+    interpose: Interposer | None
     spikes: dict[str, Spikes]
 
     def real(self, name: str, value: FloatArray) -> FloatArray:
+        if self.interpose is not None:
+            value = self.interpose(name, value)
         if self.observe is not None:
             self.observe(name, value)
         return value
 
     def spike(self, name: str, spikes: Spikes, dtype: DTypeLike) -> FloatArray:
         self.spikes[name] = spikes
-        return self.real(name, spikes.astype(dtype))
+        value = spikes.astype(dtype)
+        if self.observe is not None:
+            self.observe(name, value)
+        return value
 
 
 def _scaled(product: FloatArray, halvings: int) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from math import log10
 
 from spikegpt_neuro.drawing import (
@@ -141,6 +142,58 @@ def curves(
             text(right + 25, y + 4, name),
         ]
     return picture(bottom + AXIS, title, parts)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point of a :func:`scatter`: where, what resting on it says, and whether it stands out."""
+
+    x: float
+    y: float
+    hint: str
+    filled: bool
+
+
+def scatter(
+    series: Sequence[tuple[str, Sequence[Dot]]], axes: tuple[str, str], *, right: float = WIDTH - 24
+) -> tuple[list[str], float]:
+    """Dots on axes from 0, those of a series joined; returns the parts and their height.
+
+    Filled dots stand out, the others are hollow. What lies below 0 is drawn at 0.
+    """
+    left, top, height = 74.0, LEGEND + 22, 260.0
+    dots = [dot for _, found in series for dot in found]
+    across = ticks(max(dot.x for dot in dots))
+    up = ticks(max(0.01, *(dot.y for dot in dots)))
+    bottom = top + height
+
+    def at(dot: Dot) -> tuple[float, float]:
+        x = left + (right - left) * dot.x / across[-1]
+        return x, bottom - height * max(0.0, dot.y) / up[-1]
+
+    parts = [*legend(left, 16, [name for name, _ in series], PALETTE[: len(series)])]
+    parts.append(text(left, top - 10, axes[1], colour=FAINT))
+    parts += _height_axis(up, lambda y: bottom - height * y / up[-1], (left, right), "")
+    for x in across:
+        place = left + (right - left) * x / across[-1]
+        parts.append(text(place, bottom + 17, f"{x:g}", anchor="middle", colour=FAINT))
+    parts.append(text((left + right) / 2, bottom + 37, axes[0], anchor="middle", colour=FAINT))
+    for (_, found), colour in zip(series, PALETTE, strict=False):
+        ordered = sorted(found, key=lambda dot: dot.x)
+        way = " ".join("{:.1f},{:.1f}".format(*at(dot)) for dot in ordered)
+        parts.append(
+            f"<polyline points='{way}' fill='none' stroke='{colour}' stroke-opacity='0.45'/>"
+        )
+        parts += [_dot(*at(dot), dot, colour) for dot in ordered]
+    return parts, bottom + AXIS
+
+
+def _dot(x: float, y: float, dot: Dot, colour: str) -> str:
+    fill = colour if dot.filled else "#ffffff"
+    return (
+        f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{6 if dot.filled else 4}' fill='{fill}' "
+        f"stroke='{colour}' stroke-width='1.5'><title>{escape(dot.hint)}</title></circle>"
+    )
 
 
 def _apart(heights: Sequence[float], least: float = 17.0) -> list[float]:

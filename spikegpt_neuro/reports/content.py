@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spikegpt_neuro.energy.activity import Activity
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.evaluation import Evaluation
+from spikegpt_neuro.evaluation.trade import Tradeoff
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.hardware.profile import Profile
@@ -33,6 +34,7 @@ class Material:
     ``estimates``   at least one; the first is the one that the figures by layer show.
     ``context``     T: tokens that a transformer beside this model looks back on.
     ``command``     what was typed.
+    ``tradeoff``    the curve of bits lost against operations, where one was given.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Material:
     estimates: tuple[Estimate, ...]
     context: int
     command: str
+    tradeoff: Tradeoff | None = None
 
 
 @dataclass(frozen=True)

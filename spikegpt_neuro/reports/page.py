@@ -8,7 +8,7 @@ from spikegpt_neuro.energy.accounting import counts_of
 from spikegpt_neuro.energy.counts import firing_rate
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.errors import MissingBackend
-from spikegpt_neuro.reports import comparison, cost, model
+from spikegpt_neuro.reports import comparison, cost, model, tradeoff
 from spikegpt_neuro.reports.content import Material, Picture, Section, Tile
 from spikegpt_neuro.reports.numbers import percent, scaled
 from spikegpt_neuro.units import digits
@@ -31,7 +31,10 @@ def sections(material: Material) -> list[Section]:
         comparison.accountings,
         cost.assumptions,
     )
-    return [section(material) for section in made]
+    found = [section(material) for section in made]
+    if material.tradeoff is not None:
+        found.insert(made.index(model.operations) + 1, tradeoff.section(material.tradeoff))
+    return found
 
 
 def tiles(material: Material) -> list[Tile]:

@@ -268,7 +268,7 @@ def test_an_error_of_the_program_and_an_interrupt_are_json_too(
 def test_what_was_found_before_a_failure_stays_in_the_document(tmp_path: Path) -> None:
     model = random_model(layers=1, width=16)
     graph = lower(model, random_tokens(model, 64))
-    graph.save(tmp_path / "model.sgn")
+    graph.save(str(tmp_path / "model.sgn"))
     chip = tmp_path / "tiny.toml"
     unit = 'unit = "neurons", kind = "measured", source = "s"'
     chip.write_text(

@@ -48,7 +48,7 @@ WRITERS: dict[str, Callable[[Path, int], None]] = {
 }
 
 
-def without_flags(*_: object) -> None:
+def without_flags(old: Path, new: Path, flags: int) -> None:
     """What the kernel says of renameat2 on a file system that has no flags."""
     raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 

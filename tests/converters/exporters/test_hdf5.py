@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikegpt_neuro.converters.exporters import hdf5
 from spikegpt_neuro.converters.exporters.hdf5 import hdf5_file
 
 h5py = pytest.importorskip("h5py")
@@ -55,7 +54,7 @@ def test_whatever_is_refused_is_an_error_and_no_crash(
     def opened(self: Path, *_: object, **__: object) -> Disk:
         return Disk(str(self), "w+")
 
-    monkeypatch.setattr(hdf5.Path, "open", opened)
+    monkeypatch.setattr(Path, "open", opened)
     for room in range(0, size, size // 40):
         Disk.room = room
         with pytest.raises(OSError, match="No space left on device"), hdf5_file(path) as target:

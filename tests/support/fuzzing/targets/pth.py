@@ -11,7 +11,7 @@ import math
 import pickletools
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -76,7 +76,7 @@ class Pth:
 
     def _meanings(self, folder: Path) -> list[object]:
         """What the bases mean."""
-        found = []
+        found: list[object] = []
         for index, data in enumerate(self._files):
             file = folder / f"base-{index}.pth"
             file.write_bytes(data)
@@ -198,7 +198,7 @@ def _changed_object(content: Mapping[str, Any], rng: Random) -> object:
 
 
 def _changed_tensor(tensor: torch.Tensor, rng: Random) -> object:
-    ways = [
+    ways: list[Callable[[], object]] = [
         lambda: tensor.double(),
         lambda: tensor.int(),
         lambda: tensor * rng.choice((0.0, -1.0, 1e4, 1e30)),

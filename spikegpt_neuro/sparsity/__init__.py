@@ -1,0 +1,1 @@
+"""Training-free sparsification: which events stay silent, which weights go, and what makes up."""
