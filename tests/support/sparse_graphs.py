@@ -33,7 +33,7 @@ def sparse(graph: SpikingGraph) -> SpikingGraph:
         if weights is None:
             return q
         packed = graph.weight_bits == 4
-        return replace(q, weights=SparseWeights.of(weights, packed))  # type: ignore[arg-type]
+        return replace(q, weights=SparseWeights.of(weights, packed))
 
     return replace(graph, projections=tuple(map(without_zeros, graph.projections)))
 
@@ -49,6 +49,6 @@ def partly_sparse(graph: SpikingGraph, seed: int) -> SpikingGraph:
         kept = weights * (rng.random(weights.shape) < rng.choice([0.0, 0.05, 0.3, 0.9]))
         ordered = np.array(kept, np.int8, order=str(rng.choice(["C", "F"])))  # type: ignore[call-overload]
         packed = graph.weight_bits == 4
-        return replace(q, weights=SparseWeights.of(ordered, packed))  # type: ignore[arg-type]
+        return replace(q, weights=SparseWeights.of(ordered, packed))
 
     return replace(graph, projections=tuple(map(some, graph.projections)))
