@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 
 PROGRAM = "spikegpt-neuro"
-OPTION = re.compile(r"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|\d+(?:\.\d+)?|\.\.\.)(?![\w.])")
+OPTION = re.compile(r"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?|nan|inf|\.\.\.)(?![\w.])")
 """An option with its value, as Python spells it in the errors of the library."""
 
 
