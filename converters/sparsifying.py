@@ -187,7 +187,7 @@ class _Search:
         )
         if self.request.budget is not None:
             raise UnsupportedInput(
-                f"{found}: sparsity_budget means nothing there; "
+                f"{found}: sparsity_budget=... means nothing there; "
                 "calibrate on the model's own kind of text, or give sparsity=..."
             )
         self.remarks.append(f"{found}: what sparsity costs cannot be told from it")

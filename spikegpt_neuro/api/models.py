@@ -21,12 +21,12 @@ from spikegpt_neuro.graph import artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import Compat, LIFOrigin, ModelShape, SpikeGPT
-from spikegpt_neuro.neurons.program import IntArray
 from spikegpt_neuro.quantization.calibration import calibration_windows
 from spikegpt_neuro.remarks import remark
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.sparsity.request import SparsityRequest
+from spikegpt_neuro.sparsity.shown import Thresholds, thresholds_of
 from spikegpt_neuro.text import ids_of_file
 from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
 
@@ -240,27 +240,6 @@ SPARSE_ONLY = GRAPH_ONLY[-4:]
 
 
 @dataclass(frozen=True, repr=False)
-class Thresholds(Result):
-    """Dead zones of one population: an event needs a payload beyond its neuron's threshold.
-
-    ``median``, ``largest``  over its neurons, in units of the payload, which reaches ``payload``.
-    ``silent``               share of its neurons that can never send.
-    """
-
-    median: float
-    largest: int
-    payload: int
-    silent: float
-
-    HEADLINE: ClassVar[tuple[str, ...]] = ("median", "largest", "payload", "silent")
-
-    @classmethod
-    def of(cls, zones: IntArray, payload: int) -> Thresholds:
-        never = float(np.mean(zones >= payload))
-        return cls(float(np.median(zones)), int(zones.max()), payload, never)
-
-
-@dataclass(frozen=True, repr=False)
 class Described(Result):
     """What an artifact or a checkpoint holds; what a kind does not have is None.
 
@@ -367,12 +346,6 @@ def _of_graph(graph: SpikingGraph) -> Described:
         thresholds=thresholds_of(graph) or None,
         **_of_sparsity(origin.get("sparsity")),
     )
-
-
-def thresholds_of(graph: SpikingGraph) -> dict[str, Thresholds]:
-    """Population -> its dead zones, for those that have any."""
-    zones = {p.name: (p.program.dead_zone, p.events.high) for p in graph.populations}
-    return {n: Thresholds.of(zone, high) for n, (zone, high) in zones.items() if zone is not None}
 
 
 def _of_sparsity(found: object) -> dict[str, Any]:

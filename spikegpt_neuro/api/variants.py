@@ -24,10 +24,10 @@ from spikegpt_neuro.backends.cycle.timing.names import Timing, check_timing, tim
 from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.energy.accounting import Priced, counts_of, price
 from spikegpt_neuro.energy.accounting.registry import choose
-from spikegpt_neuro.energy.counts import arrivals_of
+from spikegpt_neuro.energy.counts import Arrivals, arrivals_of
 from spikegpt_neuro.energy.estimators import AS_ARRIVES, Timed, under_accounting
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.tables import figures
+from spikegpt_neuro.energy.tables import figures, synops_over_dense
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
@@ -175,7 +175,8 @@ class Bench:
             record, constants = under_accounting(record, priced), list(priced.constants)
         arrivals = arrivals_of(self.graph, self._measured[variant.backend].activity)
         where = {"embedding": site.placement.embedding, "head": site.placement.head}
-        return TokenCost(figures(record, arrivals, constants) | where, record)
+        sparse = self._sparse(arrivals)
+        return TokenCost(figures(record, arrivals, constants) | sparse | where, record)
 
     def _probed(self, variant: Variant, progress: Progress | None) -> TokenCost:
         """What the probes of the hardware said, and whether its integers were the reference's."""
@@ -184,14 +185,26 @@ class Bench:
         activity = self._measured[variant.backend].activity
         found = run_and_probe(backend, self.graph, self.tokens, variant.profile, progress)
         rows = [asdict(row) | {"ratio": row.ratio} for row in found.rows]
-        said = figures(found.record, arrivals_of(self.graph, activity), []) | {
-            "embedding": "host",
-            "head": found.head,
-            "matches_reference": found.first_mismatch is None,
-            "first_mismatch": found.first_mismatch,
-            "comparison": rows,
-        }
+        arrivals = arrivals_of(self.graph, activity)
+        said = (
+            figures(found.record, arrivals, [])
+            | self._sparse(arrivals)
+            | {
+                "embedding": "host",
+                "head": found.head,
+                "matches_reference": found.first_mismatch is None,
+                "first_mismatch": found.first_mismatch,
+                "comparison": rows,
+            }
+        )
         return TokenCost(said, found.record)
+
+    def _sparse(self, arrivals: Sequence[Arrivals]) -> dict[str, float]:
+        """Which shares of the dense operations happen, and of the dense synapses exist."""
+        return {
+            "synops_over_dense": synops_over_dense(arrivals),
+            "weight_density": self.graph.weight_density,
+        }
 
     def _site(self, variant: Variant) -> Site:
         if variant.site not in self._sites:

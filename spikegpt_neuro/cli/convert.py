@@ -113,7 +113,7 @@ def convert(
             "seconds": time.perf_counter() - begin,
             "peak_rss_bytes": peak_rss_bytes(),
             "weight_density": found["weight_density"],
-            **{name: found[name] for name in SPARSE if name in found},
+            **{name: found.get(name) for name in SPARSE},
             "remarks": (),
         }
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from spikegpt_neuro.cli.common import Output, lif_options, verb
@@ -16,4 +18,17 @@ def info(out: Output, path: str, vocab: str | None, **lif: float | None) -> None
     """Show what DIR_OR_CKPT is; an artifact's checksums are verified."""
     from spikegpt_neuro import api
 
-    out.result(api.describe(path, vocab=vocab, **lif).to_dict())
+    found = api.describe(path, vocab=vocab, **lif).to_dict()
+    out.result(found if out.as_json else _lines(found))
+
+
+def _lines(found: dict[str, Any]) -> dict[str, Any]:
+    """The figures with a line for the thresholds of each population."""
+    thresholds = found.pop("thresholds", None) or {}
+    return found | {
+        f"threshold of {name}": (
+            f"{each['median']:g} of {each['payload']} (median), {each['largest']} (largest); "
+            f"{each['silent']:.1%} of its neurons never send"
+        )
+        for name, each in thresholds.items()
+    }

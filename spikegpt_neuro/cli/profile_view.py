@@ -92,6 +92,8 @@ def _summary(figures: Figures) -> Table:
     table.add_row("rests on assumed constants", f"{figures['share_assumed']:.1%}")
     table.add_section()
     table.add_row("synaptic operations", f"{figures['synops_per_token']:,.0f}")
+    table.add_row("over dense", f"{figures['synops_over_dense']:.1%}")
+    table.add_row("weights that exist", f"{figures['weight_density']:.1%}")
     table.add_row("of these spike-driven", f"{figures['share_spike_driven']:.2%}")
     for name in ("Effective_ACs", "Effective_MACs", "Dense"):
         table.add_row(name, f"{figures[f'{name.lower()}_per_token']:,.0f}")

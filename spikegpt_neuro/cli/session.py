@@ -6,7 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 
 PROGRAM = "spikegpt-neuro"
-OPTION = re.compile(r"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|\d+(?:\.\d+)?|\.\.\.)(?![\w.])")
+NUMBER = r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?|nan|inf"
+OPTION = re.compile(rf"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|{NUMBER}|\.\.\.)(?![\w.])")
 """An option with its value, as Python spells it in the errors of the library."""
 
 

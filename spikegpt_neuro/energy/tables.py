@@ -82,6 +82,13 @@ def synaptic_figures(arrivals: Sequence[Arrivals], tokens: int) -> dict[str, flo
     }
 
 
+def synops_over_dense(arrivals: Sequence[Arrivals]) -> float:
+    """Synaptic operations of the matrices over those if every weight were read for every token."""
+    linear = [a for a in arrivals if a.is_linear]
+    dense = sum(a.dense for a in linear)
+    return sum(a.synaptic_operations for a in linear) / dense if dense else 0.0
+
+
 def by_arrival(arrivals: Sequence[Arrivals], tokens: int) -> dict[str, dict[str, float]]:
     """Kind of event -> events, synaptic operations and payload bits per token.
 

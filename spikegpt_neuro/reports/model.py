@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from spikegpt_neuro.reports.charts import Bar, columns, stacked
 from spikegpt_neuro.reports.content import Material, Picture, Section, Table, parts_of
 from spikegpt_neuro.reports.numbers import percent, scaled
 from spikegpt_neuro.reports.raster import Train, raster
+from spikegpt_neuro.sparsity.shown import thresholds_of
 
 RASTER_TOKENS, RASTER_ROWS = 96, 240
 ARRIVED = ("binary spike", "graded event", "nothing")
@@ -139,6 +140,8 @@ def operations(material: Material) -> Section:
         f"{percent(graded / dense)} with a graded event (a multiply-accumulate). "
         f"{percent(nothing / dense)} meet nothing and cost nothing."
     )
+    if material.graph.weight_density < 1:
+        said += f" {percent(material.graph.weight_density)} of the weights exist."
     why = (
         "A projection accumulates only if spikes reach it. In SpikeGPT as it was released, "
         "LayerNorm, the token mix and the squared ReLU send real values into the projections."
@@ -157,8 +160,23 @@ def operations(material: Material) -> Section:
         "operations",
         "Operations by what arrived",
         (said, why),
-        (Picture(chart, caption), _operations_table(parts, tokens)),
+        (Picture(chart, caption), _operations_table(parts, tokens), *_thresholds(material.graph)),
     )
+
+
+def _thresholds(graph: SpikingGraph) -> Iterator[Table]:
+    """The dead zones of every population, if there are any."""
+    found = thresholds_of(graph)
+    if found:
+        yield Table(
+            ("population", "median threshold", "largest", "largest payload", "never send"),
+            tuple(
+                (name, f"{t.median:g}", str(t.largest), str(t.payload), percent(t.silent))
+                for name, t in found.items()
+            ),
+            "Payloads at or below the threshold of their neuron are no events.",
+            numbers=(1, 2, 3, 4),
+        )
 
 
 def _by_part(graph: SpikingGraph, arrivals: Iterable[Arrivals]) -> dict[str, list[Arrivals]]:

@@ -109,8 +109,11 @@ def test_convert_reports_what_it_wrote(converted: tuple[Path, Done]) -> None:
         *("artifact", "layers", "width", "vocab_size"),
         *("parameters", "vocabulary", "vocabulary_file"),
         *("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from"),
-        *("lif_reset", "lif_reset_from", "bytes", "seconds", "peak_rss_bytes", "remarks"),
+        *("lif_reset", "lif_reset_from", "bytes", "seconds", "peak_rss_bytes"),
+        *("weight_density", "synops_over_dense", "calibration_delta_bits"),
+        *("calibration_predicted_delta_bits", "remarks"),
     ]
+    assert (report["weight_density"], report["synops_over_dense"]) == (1.0, None)
     assert (report["layers"], report["width"], report["vocab_size"]) == (4, 128, 96)
     assert report["parameters"] == 882_688
     assert report["artifact"] == str(path)
@@ -118,6 +121,46 @@ def test_convert_reports_what_it_wrote(converted: tuple[Path, Done]) -> None:
     assert report["peak_rss_bytes"] > EXAMPLE.stat().st_size
     assert report["remarks"] == []
     assert all(line.startswith("converting: ") for line in done.err.splitlines())
+
+
+def test_a_sparse_artifact_says_what_it_lost(cli: Cli, small: Path, tmp_path: Path) -> None:
+    command = ("convert", small / "model.pth", "--vocab", small / "vocab.json", "--calibrate")
+    done = cli(*command, small / "text.txt", "-o", tmp_path / "s.sgn", "--sparsity", 0.5, "--json")
+    keys = ("synops_over_dense", "calibration_delta_bits", "calibration_predicted_delta_bits")
+    assert done.code == 0, done.err
+    assert all(isinstance(done.json[key], float) for key in keys)
+    described = cli("info", tmp_path / "s.sgn", "--json").json
+    assert {key: described[key] for key in keys} == {key: done.json[key] for key in keys}
+    assert described["thresholds"]["head.input"]["payload"] == 127
+    assert "threshold of head.input" in cli("info", tmp_path / "s.sgn").out
+    found = cli("evaluate", tmp_path / "s.sgn", small / "text.txt", "--json").json
+    assert found["synops_over_dense"] == pytest.approx(0.5, abs=0.05)
+    assert found["weight_density"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--sparsity", 1), "--sparsity 1: expected a share"),
+        (("--sparsity", -0.5), "--sparsity -0.5: expected a share"),
+        (("--prune", 1.5), "--prune 1.5: expected a share"),
+        (("--sparsity-budget", 0), "--sparsity-budget 0: expected a loss above 0"),
+    ],
+)
+def test_a_share_or_a_budget_out_of_range_is_a_usage_error(
+    cli: Cli, small: Path, tmp_path: Path, options: tuple[str, float], said: str
+) -> None:
+    done = cli("convert", small / "model.pth", "-o", tmp_path / "never.sgn", *options)
+    assert said in one_error_line(done, code=2)
+    assert not (tmp_path / "never.sgn").exists()
+
+
+def test_a_budget_of_a_model_without_a_clue_is_refused(
+    cli: Cli, small: Path, tmp_path: Path
+) -> None:
+    command = ("convert", small / "model.pth", "--vocab", small / "vocab.json", "--calibrate")
+    done = cli(*command, small / "text.txt", "-o", tmp_path / "n", "--sparsity-budget", 0.02, "-q")
+    assert "--sparsity-budget means nothing" in one_error_line(done, code=3)
 
 
 def test_info_of_an_artifact_and_of_its_checkpoint(cli: Cli, converted: tuple[Path, Done]) -> None:

@@ -151,7 +151,7 @@ def lower_example() -> SpikingGraph:
 
 def test_the_example_within_a_budget(documentation: NDArray[np.int64], tmp_path: Path) -> None:
     """On a little text: what was promised of it holds, and what was found is told."""
-    text = documentation[:6_000]
+    text = documentation[:3_000]
     graph = sgn.convert(
         CHECKPOINT, vocab=VOCABULARY, calibration=text, sparsity=0.42, sparsity_budget=0.3
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
@@ -124,6 +124,7 @@ def curve(share: float, cost: float, power: float) -> Curve:
     return Curve(share, cost, [Level(none, float(d), float((1 - d) ** power)) for d in densities])
 
 
+@settings(max_examples=20)
 @given(st.floats(0.05, 0.95))
 def test_an_allocation_keeps_to_its_target_and_costs_least(target: float) -> None:
     curves = {"a": curve(0.5, 1.0, 2.0), "b": curve(0.3, 0.2, 3.0), "c": curve(0.2, 3.0, 2.0)}
