@@ -20,7 +20,7 @@ from spikegpt_neuro.sparsity.thresholds import Payloads, column_norms, dead_zone
 SIGNED = EventFormat(8, signed=True)
 
 
-def values(tokens: int, width: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def values(tokens: int, width: int, seed: int = 0) -> np.ndarray:
     """Correlated values (T, n), as a layer's activities are."""
     rng = np.random.default_rng(seed)
     mixed = rng.standard_normal((tokens, 3)) @ rng.standard_normal((3, width))
