@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import os
 import select
 import sys
@@ -130,6 +129,8 @@ def say(text: str = "", *, end: str = "\n", err: bool = False) -> None:
 
 def json_text(content: object) -> str:
     """One line of JSON that standard output can carry without losing a character."""
+    import json
+
     text = json.dumps(content, ensure_ascii=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
