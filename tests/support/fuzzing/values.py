@@ -29,6 +29,8 @@ TEXTS = (
     *(".", "..", "../x", "/", "/dev/zero", "/dev/stdin", "/proc/self/mem", "/etc/passwd", "~"),
     *("x" * 300, "x" * 100_000, "1e999", "NaN", "%s", "{}", "__proto__", "__class__", "0", "-1"),
 )
+FLOAT_LIMIT = 10**300
+"""Integers beyond it are no floats."""
 OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [{}], {"": None}, DEEP, HUGE)
 
 
@@ -84,7 +86,8 @@ def _nudge(_: Any, holder: Any, key: Any, rng: Random) -> None:
     if isinstance(old, bool):
         holder[key] = rng.choice((not old, int(old), str(old).lower()))
     elif isinstance(old, int):
-        near = (old + 1, old - 1, -old, 2 * old, old ^ 1 << rng.randrange(40), float(old), str(old))
+        real = float(old) if abs(old) < FLOAT_LIMIT else old
+        near = (old + 1, old - 1, -old, 2 * old, old ^ 1 << rng.randrange(40), real, str(old))
         holder[key] = rng.choice(near)
     elif isinstance(old, float):
         with_limits = (-old, old * 1e300, old * 1e-300, old * (1 + 1e-12), 2 * old, str(old))
