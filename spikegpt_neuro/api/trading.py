@@ -127,10 +127,10 @@ def tradeoff(
 
     Examples
     --------
-    >>> found = sgn.tradeoff("model.pth", "text.txt", "curve", sparsity=[0, 0.5], prune=[0],
-    ...                      weight_bits=[8], limit=128)
-    >>> [point.sparsity for point in found.points]
-    [0.0, 0.5]
+    >>> found = sgn.tradeoff("model.pth", "text.txt", "curve", sparsity=[0], prune=[0],
+    ...                      weight_bits=[8, 4], limit=128)
+    >>> sorted(point.weight_bits for point in found.points)
+    [4, 8]
     """
     settings = grid(sparsity, prune, weight_bits)
     model = read_model(checkpoint, vocab=vocab, lif=GivenLIF(lif_tau, lif_threshold, lif_reset))

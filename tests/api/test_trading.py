@@ -15,10 +15,10 @@ from spikegpt_neuro.api import trading
 from spikegpt_neuro.cli import run as cli
 from spikegpt_neuro.evaluation.trade import load_tradeoff
 
-from places import CHECKPOINT
+from random_models import random_model, save_upstream, write_vocabulary
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="torch reads the example's checkpoint"
+    importlib.util.find_spec("torch") is None, reason="torch writes the checkpoint"
 )
 TEXT = "The return value is a new object. If the argument is None, the default is used. " * 60
 SMALL: dict[str, Any] = {"sparsity": [0.0, 0.6], "prune": [0.0], "weight_bits": [8], "limit": 300}
@@ -32,12 +32,24 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def curve(text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, sgn.Tradeoff]:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model of 96 characters."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    write_vocabulary(folder / "vocab.json")
+    return save_upstream(folder / "model.pth", random_model(1, 32, 96))
+
+
+@pytest.fixture(scope="module")
+def curve(
+    checkpoint: Path, text: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, sgn.Tradeoff]:
     output = tmp_path_factory.mktemp("curve") / "curve"
-    return output, sgn.tradeoff(CHECKPOINT, text, output, hw="loihi2", **SMALL)
+    return output, sgn.tradeoff(checkpoint, text, output, hw="loihi2", **SMALL)
 
 
-def test_points_say_what_their_artifacts_say(curve: tuple[Path, sgn.Tradeoff], text: Path) -> None:
+def test_points_say_what_their_artifacts_say(
+    checkpoint: Path, curve: tuple[Path, sgn.Tradeoff], text: Path
+) -> None:
     output, found = curve
     assert found.points[0].synops_over_dense > found.points[1].synops_over_dense
     for point in found.front:
@@ -45,7 +57,7 @@ def test_points_say_what_their_artifacts_say(curve: tuple[Path, sgn.Tradeoff], t
         graph = sgn.load(output / point.artifact)
         assert graph.vocabulary is not None
         ids = graph.vocabulary.encode(TEXT)
-        score = sgn.evaluate(graph, ids[len(ids) * 9 // 10 :][:300], against=CHECKPOINT)
+        score = sgn.evaluate(graph, ids[len(ids) * 9 // 10 :][:300], against=checkpoint)
         assert score.bits_per_token == point.bits_per_token
         assert score.delta_bits_per_token == pytest.approx(point.delta_bits_per_token, abs=1e-12)
         assert score.synops_over_dense == point.synops_over_dense
@@ -64,16 +76,20 @@ def test_what_is_written_is_what_is_returned(curve: tuple[Path, sgn.Tradeoff]) -
 
 
 def test_the_same_call_computes_nothing_again(
-    curve: tuple[Path, sgn.Tradeoff], text: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, curve: tuple[Path, sgn.Tradeoff], text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, found = curve
     monkeypatch.setattr(trading, "convert", None)
-    again = sgn.tradeoff(CHECKPOINT, text, output, hw="loihi2", **SMALL)
+    again = sgn.tradeoff(checkpoint, text, output, hw="loihi2", **SMALL)
     assert again == found
 
 
 def test_it_goes_on_after_an_interruption(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    checkpoint: Path,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     keep, stopped = trading._Folder.keep, []
 
@@ -85,23 +101,23 @@ def test_it_goes_on_after_an_interruption(
     with monkeypatch.context() as patched:
         patched.setattr(trading._Folder, "keep", stop_after_one)
         with pytest.raises(KeyboardInterrupt):
-            sgn.tradeoff(CHECKPOINT, text, tmp_path / "curve", **SMALL)
+            sgn.tradeoff(checkpoint, text, tmp_path / "curve", **SMALL)
     assert "1 of 2 points are left" in caplog.text
-    found = sgn.tradeoff(CHECKPOINT, text, tmp_path / "curve", **SMALL)
+    found = sgn.tradeoff(checkpoint, text, tmp_path / "curve", **SMALL)
     assert len(found.points) == 2
     first = next(p for p in found.points if p.setting == stopped[0].setting)
     assert first.generation_tokens_per_second == stopped[0].generation_tokens_per_second
 
 
 def test_another_curve_is_not_mixed_in(
-    curve: tuple[Path, sgn.Tradeoff], text: Path, tmp_path: Path
+    checkpoint: Path, curve: tuple[Path, sgn.Tradeoff], text: Path, tmp_path: Path
 ) -> None:
     output, _ = curve
     with pytest.raises(sgn.CannotWrite, match=r"curve of another limit; choose another output"):
-        sgn.tradeoff(CHECKPOINT, text, output, hw="loihi2", **(SMALL | {"limit": 200}))
+        sgn.tradeoff(checkpoint, text, output, hw="loihi2", **(SMALL | {"limit": 200}))
     (tmp_path / "note.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(sgn.CannotWrite, match="holds something else than a curve"):
-        sgn.tradeoff(CHECKPOINT, text, tmp_path, **SMALL)
+        sgn.tradeoff(checkpoint, text, tmp_path, **SMALL)
     assert (tmp_path / "note.txt").read_text(encoding="utf-8") == "mine"
 
 
@@ -115,10 +131,13 @@ def test_the_report_shows_it(curve: tuple[Path, sgn.Tradeoff], tmp_path: Path) -
 
 
 def test_the_command_line(
-    curve: tuple[Path, sgn.Tradeoff], text: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path,
+    curve: tuple[Path, sgn.Tradeoff],
+    text: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     output, found = curve
-    command = ["tradeoff", str(CHECKPOINT), "--text", str(text), "-o", str(output)]
+    command = ["tradeoff", str(checkpoint), "--text", str(text), "-o", str(output)]
     command += ["--sparsity", "0,0.6", "--prune", "0", "--weight-bits", "8", "--limit", "300"]
     assert cli([*command, "--hw", "loihi2", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -138,9 +157,9 @@ def test_the_command_line(
     ],
 )
 def test_bad_input_is_one_line(
-    text: Path, tmp_path: Path, options: list[str], message: str, capsys: Any
+    checkpoint: Path, text: Path, tmp_path: Path, options: list[str], message: str, capsys: Any
 ) -> None:
-    command = ["tradeoff", str(CHECKPOINT), "--text", str(text), "-o", str(tmp_path / "c")]
+    command = ["tradeoff", str(checkpoint), "--text", str(text), "-o", str(tmp_path / "c")]
     assert cli([*command, *options]) == 2
     error = capsys.readouterr().err
     assert message in error
