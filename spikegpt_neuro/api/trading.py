@@ -26,6 +26,7 @@ from spikegpt_neuro.converters.lowering import check_request
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput
+from spikegpt_neuro.evaluation.corpus import python_documentation
 from spikegpt_neuro.evaluation.trade import (
     FORMAT,
     SCHEMA_VERSION,
@@ -39,6 +40,7 @@ from spikegpt_neuro.evaluation.trade import (
 from spikegpt_neuro.files import check_output_directory, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
+from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.reports.tradeoff import draw, table
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.version import __version__
@@ -72,7 +74,7 @@ class Basis:
 
 def tradeoff(
     checkpoint: PathLike,
-    text: PathLike,
+    text: PathLike | None,
     output: PathLike,
     *,
     vocab: PathLike | None = None,
@@ -100,7 +102,8 @@ def tradeoff(
     Parameters
     ----------
     text
-        A UTF-8 text of the kind that the model was trained on.
+        A UTF-8 text of the kind that the model was trained on; None: the documentation of the
+        running Python, whose last tenth the example never saw.
     sparsity
         Shares of the dense synaptic operations that shall not happen, 0 <= S < 1.
     prune
@@ -136,7 +139,7 @@ def tradeoff(
     model = read_model(checkpoint, vocab=vocab, lif=GivenLIF(lif_tau, lif_threshold, lif_reset))
     for bits in weight_bits:
         check_request(model, bits, activation_bits)
-    tokens = calibration_tokens(model, text, unknown)
+    tokens = _tokens(model, text, unknown)
     hardware = load_profile(hw) if isinstance(hw, (str, Path)) else hw
     basis = Basis(
         model.provenance.sha256,
@@ -172,6 +175,12 @@ def tradeoff(
                 graph, point = measuring.point(setting, f"point {number} of {len(settings)}")
                 folder.keep(graph, point)
     return folder.close(len(measuring.tokens) - 1, basis.hardware)
+
+
+def _tokens(model: SpikeGPT, text: PathLike | None, unknown: Unknown) -> NDArray[np.int64]:
+    if text is None and model.vocabulary is not None:
+        return model.vocabulary.encode(python_documentation(), unknown="replace")
+    return calibration_tokens(model, text, unknown)
 
 
 def _split(tokens: NDArray[np.int64]) -> int:

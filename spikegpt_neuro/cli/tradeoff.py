@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spikegpt_neuro.cli.common import Output, lif_options, unknown_option, verb
+from spikegpt_neuro.cli.common import (
+    Output,
+    exactly_one,
+    lif_options,
+    unknown_option,
+    verb,
+)
 from spikegpt_neuro.cli.streams import say
 
 if TYPE_CHECKING:
@@ -34,7 +40,12 @@ class Several(click.ParamType):  # type: ignore[type-arg]
 
 @click.command()
 @click.argument("checkpoint", metavar="CKPT")
-@click.option("--text", required=True, metavar="FILE", help="UTF-8 text like the model's training.")
+@click.option("--text", metavar="FILE", help="UTF-8 text like the model's training.")
+@click.option(
+    "--corpus",
+    type=click.Choice(CORPORA),
+    help="A built-in text: the running Python's own documentation.",
+)
 @click.option("-o", "--output", required=True, metavar="DIR", help="Where points are kept.")
 @click.option("--vocab", metavar="FILE", help="vocab.json or tokenizer.json of the model.")
 @click.option(
@@ -73,7 +84,8 @@ class Several(click.ParamType):  # type: ignore[type-arg]
 def tradeoff(
     out: Output,
     checkpoint: str,
-    text: str,
+    text: str | None,
+    corpus: str | None,
     output: str,
     vocab: str | None,
     sparsity: tuple[float, ...],
@@ -94,6 +106,7 @@ def tradeoff(
     """
     from spikegpt_neuro import api
 
+    exactly_one(**{"--text": text, "--corpus": corpus})
     found = api.tradeoff(
         checkpoint,
         text,
