@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spikegpt_neuro.cli.common import (
+    CORPORA,
     Output,
     exactly_one,
     lif_options,
