@@ -177,7 +177,7 @@ def test_job_directory_round_trip(tmp_path: Path) -> None:
     )
     job = Job(tmp_path)
     assert job.settings == written.settings
-    assert job.settings.artifact == "elsewhere.sgn"
+    assert job.settings.artifact == str(Path("elsewhere.sgn").absolute())
     np.testing.assert_array_equal(job.tokens, [1, 2, 3])
     lif = [p.name for p in graph.populations].index("blocks.0.lif")
     events = job.events(lif)
