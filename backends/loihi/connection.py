@@ -109,6 +109,8 @@ def _sources(
     yield "environment", {key: environment.get(PREFIX + key.upper()) for key in KEYS}
     yield "Lava's environment", _of_lava(environment)
     named = file or environment.get(PREFIX + "CONFIG")
+    if named == os.devnull:  # the usual way of saying that there is none
+        return
     path = Path(named or DEFAULT_FILE).expanduser()
     if named or path.exists():
         yield str(path), _read(path)
