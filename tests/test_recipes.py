@@ -335,8 +335,9 @@ LINES = {
 """,
     "a reader of checkpoints": """--- a/converters/reader.py
 +++ b/converters/reader.py
--from spikegpt_neuro.converters import myelin, onnx_reader, safetensors_directory, upstream
-+from spikegpt_neuro.converters import myelin, npz, onnx_reader, safetensors_directory, upstream
+-from spikegpt_neuro.converters import hub, myelin, onnx_reader, safetensors_directory, upstream
++from spikegpt_neuro.converters import hub, myelin, npz, onnx_reader, safetensors_directory
++from spikegpt_neuro.converters import upstream
 --- a/converters/reader.py
 +++ b/converters/reader.py
      onnx_reader.READER,

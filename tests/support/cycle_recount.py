@@ -42,7 +42,11 @@ def synapses_met(graph: SpikingGraph, name: str, core_of: Mapping[str, Array], c
         if q.source != name or (targets == HOST).all():
             continue
         size = graph.by_name[q.target].size
-        reaches = np.eye(size, dtype=int) if q.weights is None else np.ones((len(met), size), int)
+        reaches = np.ones((len(met), size), int)
+        if q.weights is None:
+            reaches = np.eye(size, dtype=int)
+        elif q.is_sparse:
+            reaches = (q.weights.T != 0).astype(int)
         for j, core in enumerate(targets):
             met[:, core] += reaches[:, j]
     return met
