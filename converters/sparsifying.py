@@ -50,7 +50,7 @@ from spikegpt_neuro.sparsity.request import SparsityRequest
 from spikegpt_neuro.sparsity.survey import Survey, survey
 from spikegpt_neuro.sparsity.thresholds import Payloads
 
-FIT_WINDOWS = 32
+FIT_WINDOWS = 64
 LEVEL_TOKENS = 4096  # of which errors at every level are taken
 PROBE_TOKENS = 2048  # on which populations are silenced one by one
 PROBE_LOGITS = 1 << 26  # and at most so many predictions
