@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import spikegpt_neuro as sgn
 from spikegpt_neuro.api import read_model
 from spikegpt_neuro.converters.lowering import lower
-from spikegpt_neuro.converters.sparsifying import sparsify
+from spikegpt_neuro.converters.sparsifying import next_prediction, sparsify
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.evaluation import evaluate
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
@@ -135,6 +137,22 @@ def test_every_variant_of_the_model_can_be_sparse(variant: dict[str, int]) -> No
     asked = 0.5 * operations(lower(model, TEXT), TEXT[:600])
     graph = sparse(model, sparsity=1 - asked)
     assert operations(graph, random_tokens(model, 3000, seed=9)) == pytest.approx(asked, abs=0.02)
+
+
+@given(st.floats(0.2, 20), st.floats(0.3, 3), st.floats(0.0, 0.3))
+def test_a_budget_that_can_be_met_is_nearly_used(scale: float, power: float, grain: float) -> None:
+    """Whatever the law between predicted and measured losses, predictions being discrete or not."""
+
+    def used(bits: float) -> float:
+        grains = bits if grain < 0.01 else float(np.exp(grain * np.floor(np.log(bits) / grain)))
+        return scale * grains**power
+
+    low, high, bits = 0.0, float("inf"), 1.0
+    for _ in range(30):
+        low, high = (bits, high) if used(bits) <= 1 else (low, bits)
+        bits = next_prediction(bits, used(bits), low, high)
+        assert low < bits < high
+    assert used(low) > 0.5**power
 
 
 @pytest.fixture(scope="module")
