@@ -50,7 +50,7 @@ from spikegpt_neuro.sparsity.request import SparsityRequest
 from spikegpt_neuro.sparsity.survey import Survey, survey
 from spikegpt_neuro.sparsity.thresholds import Payloads
 
-FIT_WINDOWS = 32
+FIT_WINDOWS = 64
 LEVEL_TOKENS = 4096  # of which errors at every level are taken
 PROBE_TOKENS = 2048  # on which populations are silenced one by one
 PROBE_LOGITS = 1 << 26  # and at most so many predictions
@@ -60,7 +60,8 @@ LEAST_COST = 0.1  # of the median: no population is thought to cost less
 ATTEMPTS = 5
 CLOSE = 0.002  # operations over dense
 OPTIMISM = 1.5  # what is predicted from populations one by one exceeds what they cost together
-LARGEST_STEP = 2.0
+LARGEST_STEP, SMALLEST_STEP = 2.0, 1.1  # factors from one prediction to the next
+WANTED = 0.95  # of the budget
 NARROW = 1.15
 
 NOTHING = Allocation({}, 1.0, 0.0)
@@ -232,14 +233,15 @@ class _Search:
     def within_budget(self, asked: float, budget: float) -> _Attempt:
         """The sparsest attempt found whose loss hardly exceeds ``budget``.
 
-        Each attempt spends what the last ones suggest: predicted losses are proportional to
+        Each attempt spends what the last one suggests: predicted losses are proportional to
         measured ones, more or less, so the next prediction follows from the ratio of the two,
-        between the largest that held and the smallest that did not.
+        between the largest that held and the smallest that did not. Where none of ``ATTEMPTS``
+        held, it is halved until one does or next to nothing is silenced.
         """
         low, high, bits = 0.0, float("inf"), OPTIMISM * budget
         best: _Attempt | None = None
         mildest: _Attempt | None = None
-        for _ in range(ATTEMPTS):
+        for count in range(2 * ATTEMPTS):
             attempt = self.attempt(allocate(self.curves, asked / self.request.kept, bits))
             if attempt.lost.at_most <= budget:
                 best, low = attempt, bits
@@ -247,9 +249,12 @@ class _Search:
                     break  # nothing is left to silence
             else:
                 mildest, high = attempt, bits
-            if high < NARROW * low:
+            if best is not None and (high < NARROW * low or count + 1 >= ATTEMPTS):
                 break
-            bits = _next(bits, budget / max(attempt.lost.at_most, budget / 8), low, high)
+            if count + 1 >= ATTEMPTS:
+                bits /= LARGEST_STEP
+            else:
+                bits = next_prediction(bits, attempt.lost.at_most / budget, low, high)
         if best is not None:
             return best
         assert mildest is not None
@@ -374,11 +379,15 @@ class _Search:
         return predictions(self.plain.graph, self.probe_windows)
 
 
-def _next(bits: float, ratio: float, low: float, high: float) -> float:
-    """The prediction to try after ``bits``, of which the measured loss allows ``ratio``."""
-    wanted = bits * min(LARGEST_STEP, max(1 / LARGEST_STEP, ratio))
-    if low < wanted < high:
-        return wanted
+def next_prediction(bits: float, used: float, low: float, high: float) -> float:
+    """The prediction to try after ``bits``, which ``used`` this share of the budget.
+
+    A step of at least ``SMALLEST_STEP``, since levels are discrete, and inside (low, high).
+    """
+    factor = min(LARGEST_STEP, max(1 / LARGEST_STEP, WANTED / max(used, 1e-9)))
+    step = max(factor, SMALLEST_STEP) if used <= 1 else min(factor, 1 / SMALLEST_STEP)
+    if low < bits * step < high:
+        return bits * step
     return float(np.sqrt(low * high)) if low > 0 else high / LARGEST_STEP
 
 

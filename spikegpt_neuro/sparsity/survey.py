@@ -15,15 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.model.spikegpt import FloatArray
+from spikegpt_neuro.neurons.program import IntArray
 from spikegpt_neuro.sparsity.allocation import Level
 from spikegpt_neuro.sparsity.compensation import Moments
 from spikegpt_neuro.sparsity.thresholds import Payloads, column_norms, dead_zones
 
 SILENT_SHARES = np.linspace(0.05, 0.95, 19)
 PROBED_SHARES = (0.4, 0.7)
-COMPENSATED_SHARE = 0.5
+REFITTED_SHARES = (0.25, 0.55, 0.85)
+LEAST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -37,35 +40,64 @@ class Survey:
 def survey(values: FloatArray, weights: Sequence[FloatArray], payloads: Payloads) -> Survey:
     """Levels for ``values`` (T, n), which the matrices ``weights`` (m, n) read.
 
-    How much refitting helps is measured at one level, and held to be the same at others.
+    How much refitting helps is measured at ``REFITTED_SHARES`` and interpolated between them.
     """
-    norms = column_norms(weights)
-    meant = sum(_square(values, w) for w in weights) or 1.0
-    worth = np.abs(values) * norms.astype(np.float32)
-    present = np.sort(worth[payloads.of(values) != 0])
+    view = _View.of(values, weights, payloads)
+    nothing = Level(np.zeros(values.shape[1], np.int32), len(view.worth) / values.size, 0.0)
+    helped = np.log([view.helped(share) for share in REFITTED_SHARES])
+    factors = np.exp(np.interp(SILENT_SHARES, REFITTED_SHARES, helped))
+    plain = [view.level(share) for share in SILENT_SHARES]
+    refitted = [
+        replace(level, error=level.error * float(factor))
+        for level, factor in zip(plain, factors, strict=True)
+    ]
+    return Survey([nothing, *refitted], [view.level(share) for share in PROBED_SHARES])
 
-    def level(silent: float) -> Level:
-        tau = float(present[int(silent * (len(present) - 1))]) if len(present) else 0.0
-        zones = dead_zones(tau, norms, payloads)
-        sent = payloads.sent(values, zones)
-        error = sum(_square(values - sent, w) for w in weights) / meant
+
+@dataclass(frozen=True)
+class _View:
+    """Values, and what their events are worth: ``worth`` of those that are sent, ascending."""
+
+    values: FloatArray
+    weights: Sequence[FloatArray]
+    payloads: Payloads
+    norms: NDArray[np.float64]
+    worth: FloatArray
+    meant: float
+
+    @classmethod
+    def of(cls, values: FloatArray, weights: Sequence[FloatArray], payloads: Payloads) -> _View:
+        norms = column_norms(weights)
+        worth = np.abs(values) * norms.astype(np.float32)
+        sent = np.sort(worth[payloads.of(values) != 0])
+        return cls(values, weights, payloads, norms, sent, _arriving(values, weights) or 1.0)
+
+    def zones(self, silent: float) -> IntArray:
+        """Dead zones that silence this share of the events."""
+        tau = float(self.worth[int(silent * (len(self.worth) - 1))]) if len(self.worth) else 0.0
+        return dead_zones(tau, self.norms, self.payloads)
+
+    def level(self, silent: float) -> Level:
+        """The level with the weights as they are."""
+        zones = self.zones(silent)
+        sent = self.payloads.sent(self.values, zones)
+        error = _arriving(self.values - sent, self.weights) / self.meant
         return Level(zones, np.count_nonzero(sent) / sent.size, error)
 
-    middle = level(COMPENSATED_SHARE)
-    sent = payloads.sent(values, middle.zones)
-    remaining = values - sent @ Moments.of(values, sent).mixing.T
-    tokens, width = values.shape
-    unseen = (tokens + width) / max(tokens - width, width)  # of errors on text that did not fit
-    left = unseen * sum(_square(remaining, w) for w in weights) / meant
-    ratio = min(1.0, left / middle.error) if middle.error > 0 else 1.0
-    none = np.zeros(values.shape[1], np.int32)
-    start = Level(none, len(present) / values.size, 0.0)
-    levels = [start, *(level(float(share)) for share in SILENT_SHARES)]
-    refitted = [replace(each, error=each.error * ratio) for each in levels]
-    return Survey(refitted, [level(share) for share in PROBED_SHARES])
+    def helped(self, silent: float) -> float:
+        """The error with refitted weights over that with plain ones."""
+        sent = self.payloads.sent(self.values, self.zones(silent))
+        plain = _arriving(self.values - sent, self.weights)
+        left = _arriving(self.values - sent @ Moments.of(self.values, sent).mixing.T, self.weights)
+        tokens, width = self.values.shape
+        unseen = (tokens + width) / max(tokens - width, width)
+        return min(1.0, max(unseen * left / plain, LEAST)) if plain > 0 else 1.0
 
 
-def _square(values: FloatArray, weights: FloatArray) -> float:
+def _arriving(values: FloatArray, weights: Sequence[FloatArray]) -> float:
     """Mean over tokens of the squared length of what ``values`` (T, n) bring about."""
-    arriving = values @ weights.T
-    return float(np.vdot(arriving, arriving)) / len(values)
+    total = 0.0
+    for matrix in weights:
+        arriving = values @ matrix.T
+        total += float(np.vdot(arriving, arriving))
+    return total / len(values)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import spikegpt_neuro as sgn
 from spikegpt_neuro.api import read_model
+from spikegpt_neuro.converters import sparsifying
 from spikegpt_neuro.converters.lowering import lower
-from spikegpt_neuro.converters.sparsifying import sparsify
+from spikegpt_neuro.converters.sparsifying import next_prediction, sparsify
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.evaluation import evaluate
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.sparsity.allocation import Allocation, Curve, Level
+from spikegpt_neuro.sparsity.measuring import Lost
 from spikegpt_neuro.sparsity.request import SparsityRequest
 
 from places import CHECKPOINT, EXAMPLES
@@ -135,6 +142,57 @@ def test_every_variant_of_the_model_can_be_sparse(variant: dict[str, int]) -> No
     asked = 0.5 * operations(lower(model, TEXT), TEXT[:600])
     graph = sparse(model, sparsity=1 - asked)
     assert operations(graph, random_tokens(model, 3000, seed=9)) == pytest.approx(asked, abs=0.02)
+
+
+@given(st.floats(0.2, 20), st.floats(0.3, 3), st.floats(0.0, 0.3))
+def test_a_budget_that_can_be_met_is_nearly_used(scale: float, power: float, grain: float) -> None:
+    """Whatever the law between predicted and measured losses, predictions being discrete or not."""
+
+    def used(bits: float) -> float:
+        grains = bits if grain < 0.01 else float(np.exp(grain * np.floor(np.log(bits) / grain)))
+        return scale * grains**power
+
+    low, high, bits = 0.0, float("inf"), 1.0
+    for _ in range(30):
+        low, high = (bits, high) if used(bits) <= 1 else (low, bits)
+        bits = next_prediction(bits, used(bits), low, high)
+        assert low < bits < high
+    assert used(low) > 0.5**power
+
+
+def tried(budget: float, factor: float, prune: float | None = None) -> tuple[float, int]:
+    """Bits lost by what the search settles on, and attempts, where ``factor`` of each prediction
+    is lost, and 0.01 bits whatever is silenced if weights are pruned.
+    """
+    none = np.zeros(1, np.int32)
+    levels = [Level(none, 1 - x, x * x) for x in np.linspace(0, 0.95, 20)]
+    curves = {str(share): Curve(share, 1.0, levels) for share in (0.5, 0.3, 0.2)}
+    attempts = []
+
+    def attempt(allocation: Allocation) -> SimpleNamespace:
+        lost = Lost(factor * allocation.bits + (0.01 if prune else 0.0), 0.001)
+        attempts.append(allocation)
+        measured = SimpleNamespace(operations=allocation.operations)
+        return SimpleNamespace(allocation=allocation, lost=lost, measured=measured)
+
+    request = SparsityRequest(budget=budget, prune=prune)
+    search: Any = SimpleNamespace(attempt=attempt, curves=curves, request=request)
+    found = sparsifying._Search.within_budget(search, 0.0, budget)
+    return found.lost.bits, len(attempts)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 0.79, 0.81, 1.0, 2.0, 7.0, 40.0])
+@pytest.mark.parametrize("budget", [0.02, 0.3])
+def test_the_search_stays_within_its_budget_and_uses_it(budget: float, factor: float) -> None:
+    bits, attempts = tried(budget, factor)
+    assert bits + 0.001 <= budget
+    assert bits > 0.4 * budget or factor * 0.05**2 > 0.3 * budget
+    assert attempts <= 10
+
+
+def test_a_budget_that_cannot_be_met_says_what_could_be() -> None:
+    with pytest.raises(UnsupportedInput, match=r"=0.005 cannot be met: .*0.01.*or prune less"):
+        tried(0.005, 0.5, prune=0.5)
 
 
 @pytest.fixture(scope="module")
