@@ -150,7 +150,7 @@ def test_a_budget_that_can_be_met_is_nearly_used(scale: float, power: float, gra
 
     def used(bits: float) -> float:
         grains = bits if grain < 0.01 else float(np.exp(grain * np.floor(np.log(bits) / grain)))
-        return scale * grains**power
+        return scale * float(grains**power)
 
     low, high, bits = 0.0, float("inf"), 1.0
     for _ in range(30):
