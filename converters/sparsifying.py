@@ -166,7 +166,7 @@ class _Search:
         synapses = model.shape.parameters
         tokens = int(np.clip(MEASURED_OPERATIONS / synapses, *MEASURED_TOKENS))
         parts = split(calibration, FIT_WINDOWS, tokens // WINDOW)
-        step = _Steps(progress, planned=16 * model.shape.layers + ATTEMPTS + 6)
+        step = _Steps(progress, planned=21 * model.shape.layers + ATTEMPTS + 8)
         formats = calibrated(model, calibration, *bits)
         plain = lower_calibrated(model, formats)
         formats = replace(formats, units=plain.units)
