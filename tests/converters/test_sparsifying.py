@@ -225,7 +225,7 @@ def test_the_example_within_a_budget(documentation: NDArray[np.int64], tmp_path:
 def test_the_example_keeps_its_text_at_less_than_half(
     documentation: NDArray[np.int64], prune: float | None, most: float
 ) -> None:
-    """The bar is 0.55 of dense at +0.02 bits per character, the aim 0.45: pruning a little helps."""
+    """The bar is 0.55 of dense at +0.02 bits per character, the aim 0.45."""
     plain = evaluate(lower_example(), documentation)
     graph = sgn.convert(CHECKPOINT, vocab=VOCABULARY, sparsity=0.55, prune=prune)
     sparser = evaluate(graph, documentation)
