@@ -305,7 +305,7 @@ def _projection_refusals(
 def _neuron_refusals(demand: Demand, profile: Profile) -> Iterator[tuple[str, str]]:
     """What does not fit an empty core: one neuron, or all where the program needs them together."""
     limits, n = profile.limits, demand.size if demand.whole else 1
-    axons = sum((i.sources if n > 1 else i.fan_in) if i.dense else n for i in demand.inputs)
+    axons = sum(i.sources if i.dense else n for i in demand.inputs)  # as the partition counts them
     memory = demand.shared_bytes + n * demand.neuron_bytes
     needs = {
         "neurons": (n, limits.neurons, "neurons"),

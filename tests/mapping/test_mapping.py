@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import spikegpt_neuro as sgn
@@ -104,7 +104,25 @@ small_profiles = st.builds(
 places = st.sampled_from(["chip", "host"])
 
 
+FEW_AXONS = {
+    "core__neurons": 37,
+    "core__synaptic_memory": 400,
+    "core__neuron_memory": 3200,
+    "core__input_axons": 60,
+    "core__output_axons": 20,
+    "core__fan_in": 40,
+    "encoding__list_header": 0,
+    "encoding__list_word": 1,
+    "chip__tile_columns": 1,
+    "chip__tile_rows": 1,
+    "chip__cores_per_tile": 4,
+    "chip__usable_cores": 1,
+    "system__chip_rows": 1,
+}
+
+
 @settings(max_examples=150)
+@example(110, with_constants(LOIHI2, **FEW_AXONS), "chip", "chip")  # lists of many axons
 @given(st.integers(0, 10_000), small_profiles, places, places)
 def test_any_graph_on_any_profile(
     tmp_path_factory: pytest.TempPathFactory, seed: int, profile: Profile, embedding: Any, head: Any
