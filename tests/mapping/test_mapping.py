@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example as also
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spikegpt_neuro as sgn
@@ -122,7 +123,7 @@ FEW_AXONS = {
 
 
 @settings(max_examples=150)
-@example(110, with_constants(LOIHI2, **FEW_AXONS), "chip", "chip")  # lists of many axons
+@also(110, with_constants(LOIHI2, **FEW_AXONS), "chip", "chip")  # lists of many axons
 @given(st.integers(0, 10_000), small_profiles, places, places)
 def test_any_graph_on_any_profile(
     tmp_path_factory: pytest.TempPathFactory, seed: int, profile: Profile, embedding: Any, head: Any
