@@ -26,7 +26,12 @@ from spikegpt_neuro.converters.lowering import check_request
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput
-from spikegpt_neuro.evaluation.corpus import python_documentation
+from spikegpt_neuro.evaluation.corpus import (
+    HELD_OUT_SHARE,
+    held_out,
+    python_documentation,
+    training_part,
+)
 from spikegpt_neuro.evaluation.trade import (
     FORMAT,
     SCHEMA_VERSION,
@@ -50,7 +55,6 @@ SPARSITIES = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8)
 PRUNES = (0.0, 0.5)
 WEIGHT_BITS = (8, 4)
 LIMIT = 8192
-HELD_OUT = 10  # one token in so many is scored, the last ones
 HARDWARE_TOKENS = 256
 SPEED_ROUNDS, SPEED_SECONDS = 3, 0.2
 BASIS, POINTS, ARTIFACTS = "basis.json", "points", "artifacts"
@@ -157,7 +161,7 @@ def tradeoff(
         return convert(
             checkpoint,
             vocab=vocab,
-            calibration=tokens[: _split(tokens)],
+            calibration=training_part(tokens),
             weight_bits=setting.weight_bits,
             activation_bits=activation_bits,
             sparsity=setting.sparsity or None,
@@ -168,7 +172,7 @@ def tradeoff(
             progress=shown,
         )
 
-    measuring = _Measuring(checkpoint, _held_out(tokens, limit), hardware, converted, progress)
+    measuring = _Measuring(checkpoint, _scored(tokens, limit), hardware, converted, progress)
     with _told_what_is_left(folder, settings):
         for number, setting in enumerate(settings, 1):
             if not folder.has(setting):
@@ -183,17 +187,13 @@ def _tokens(model: SpikeGPT, text: PathLike | None, unknown: Unknown) -> NDArray
     return calibration_tokens(model, text, unknown)
 
 
-def _split(tokens: NDArray[np.int64]) -> int:
-    return len(tokens) * (HELD_OUT - 1) // HELD_OUT
-
-
-def _held_out(tokens: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+def _scored(tokens: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     """The last tenth, at most ``limit`` tokens of it."""
-    found = tokens[_split(tokens) :][:limit]
+    found = held_out(tokens)[:limit]
     if len(found) < 2:
         raise UnsupportedInput(
-            f"the text has {len(tokens):,} tokens; {2 * HELD_OUT} or more are needed, of which "
-            "the last tenth is scored"
+            f"the text has {len(tokens):,} tokens; {2 * HELD_OUT_SHARE} or more are needed, of "
+            "which the last tenth is scored"
         )
     return found
 

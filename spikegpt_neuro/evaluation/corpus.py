@@ -12,7 +12,14 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Text = TypeVar("Text", str, "NDArray[np.int64]")
+"""Characters, or token ids (T,)."""
 HELD_OUT_SHARE = 10  # the last tenth
 SHORTEST_DOCSTRING = 81
 TEST_FOLDERS = frozenset({"test", "tests"})
@@ -47,17 +54,17 @@ def python_documentation() -> str:
     return _plain("\n\n".join(parts))
 
 
-def training_part(text: str) -> str:
+def training_part(text: Text) -> Text:
     """The first nine tenths: what the example model was trained on."""
     return text[: _split(text)]
 
 
-def held_out(text: str) -> str:
+def held_out(text: Text) -> Text:
     """The last tenth."""
     return text[_split(text) :]
 
 
-def _split(text: str) -> int:
+def _split(text: str | NDArray[np.int64]) -> int:
     return len(text) * (HELD_OUT_SHARE - 1) // HELD_OUT_SHARE
 
 
