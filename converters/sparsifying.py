@@ -32,7 +32,7 @@ from spikegpt_neuro.converters.lowering import (
 )
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph.graph import SpikingGraph
-from spikegpt_neuro.model.float_forward import FloatModel
+from spikegpt_neuro.model.float_forward import FloatModel, tap_of
 from spikegpt_neuro.model.spikegpt import FloatArray, SpikeGPT
 from spikegpt_neuro.neurons.program import IntArray
 from spikegpt_neuro.running import Progress
@@ -406,7 +406,7 @@ def _sources(plain: Lowered) -> dict[str, _Source]:
         readers = [q for q in dense if q.source == population.name]
         if readers:
             found[population.name] = _Source(
-                tap="ln_out" if population.name == "head.input" else population.name,
+                tap=tap_of(population.name),
                 tensors=tuple(f"{q.name}.weight" for q in readers),
                 payloads=Payloads(plain.units[population.name], population.events),
                 share=sum(q.possible_synapses for q in readers) / total,
