@@ -18,14 +18,18 @@ from safetensors.numpy import load_file, save_file
 import spikegpt_neuro as sgn
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.backends.reference.stepper import Stepper
+from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.converters.lowering import calibrated, lower, lower_calibrated
 from spikegpt_neuro.converters.reader import read_checkpoint
+from spikegpt_neuro.converters.sparsifying import sparsify
 from spikegpt_neuro.converters.writer import write_checkpoint
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.neurons.program import EventFormat
+from spikegpt_neuro.sparsity.request import SparsityRequest
+from spikegpt_neuro.sparsity.shown import thresholds_of
 from spikegpt_neuro.sparsity.thresholds import whole
 
 from dead_zones import pruned, with_real_dead_zones
@@ -178,6 +182,97 @@ def test_without_the_word_zeros_are_weights(folder: Path) -> None:
         model = read_checkpoint(folder)
         assert not model.pruned
         assert lower(model, TOKENS).weight_density == 1
+
+
+# What people are shown, and what is refused
+
+
+def test_a_checkpoint_says_what_is_sparse_in_it(folder: Path) -> None:
+    found = sgn.describe(folder)
+    zones = np.concatenate(list(MODEL.dead_zones.values()))
+    assert found.weight_density == MODEL.weight_density
+    assert found.dead_zones is not None
+    assert found.dead_zones.to_dict() == {
+        "populations": 15,
+        "neurons": 2 * (6 * 16 + 64) + 16,
+        "median": float(np.median(zones)),
+        "largest": float(zones.max()),
+    }
+    assert found.thresholds is None
+    said = found.to_dict()
+    plain = sgn.describe(PLAIN).to_dict()
+    assert said.keys() - plain.keys() == {"weight_density", "dead_zones"}
+    assert sgn.describe(replace(MODEL, pruned=False)).weight_density is None
+
+
+def test_neurons_without_a_threshold_do_not_count() -> None:
+    zones = {"head.input": np.array([0.5, *[0.0] * 14, 1.5]), "blocks.0.att.wkv": np.zeros(16)}
+    found = sgn.describe(replace(PLAIN, dead_zones=zones)).dead_zones
+    assert found is not None
+    assert (found.populations, found.neurons, found.median, found.largest) == (1, 2, 1.0, 1.5)
+
+
+def test_from_the_command_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abcdefgh " * 60)
+    (folder / "vocab.json").write_text(json.dumps({str(i): chr(97 + i) for i in range(39)}
+                                                  | {"39": " "}))  # fmt: skip
+    assert run_cli(["info", str(folder)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "336 neurons of 15 populations; thresholds 0.2" in out
+    command = ["convert", str(folder), "--calibrate", str(text), "-o", str(tmp_path / "m.sgn")]
+    assert run_cli([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["weight_density"] == pytest.approx(MODEL.weight_density, abs=0.02)
+    assert "dead_zones" not in report
+    assert run_cli(["info", str(tmp_path / "m.sgn"), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert list(described["thresholds"]) == list(MODEL.dead_zones)
+    assert described["thresholds"]["head.input"]["median"] > 0
+    for asked in (["--sparsity", "0.5"], ["--sparsity-budget", "0.1"], ["--prune", "0.5"]):
+        assert run_cli([*command, "--force", *asked]) == 3
+        error = capsys.readouterr().err
+        assert error == (
+            "error: model: has dead zones and pruned weights already; convert it as it is, or "
+            "sparsify the checkpoint that it was made from\n"
+        )
+    assert run_cli(["tradeoff", str(folder), "--text", str(text), "-o", str(tmp_path / "c")]) == 3
+    assert "model: has dead zones and pruned weights already" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (replace(MODEL, pruned=False), "has dead zones already"),
+        (replace(MODEL, dead_zones={}), "has pruned weights already"),
+    ],
+)
+def test_sparsity_is_not_put_on_sparsity(model: SpikeGPT, said: str) -> None:
+    with pytest.raises(UnsupportedInput, match=said):
+        sparsify(model, TOKENS, SparsityRequest(sparsity=0.5))
+    assert sparsify(model, TOKENS, SparsityRequest()).weight_density <= 1
+
+
+# Other formats
+
+
+def test_nir_names_what_it_cannot_carry(tmp_path: Path) -> None:
+    pytest.importorskip("nir")
+    left_out = sgn.export(MODEL, "nir", tmp_path / "a.nir").unexported
+    assert set(MODEL.dead_zones) <= set(left_out)
+    assert set(left_out) - set(sgn.export(PLAIN, "nir", tmp_path / "b.nir").unexported) == {
+        "head.input"
+    }
+
+
+def test_netx_leaves_dead_zones_to_the_artifact_beside(graph: SpikingGraph, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    sgn.export(graph, "netx", tmp_path / "net")
+    (rest,) = (file.parent for file in (tmp_path / "net").rglob("config.json"))
+    assert thresholds_of(sgn.load(rest)) == thresholds_of(graph)
 
 
 # Lowering
