@@ -31,6 +31,7 @@ from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.spikegpt import (
+    DEAD_ZONE,
     FloatArray,
     ModelShape,
     Provenance,
@@ -159,24 +160,44 @@ def build(
     """
     files = (weights_file,) if isinstance(weights_file, Path) else tuple(weights_file)
     statements = (*stated, *_inside(raw, path), *statements_beside(path))
-    tensors, remarks = _selected(raw, statements, path)
+    found, remarks = _selected(raw, statements, path)
+    tensors = {name: tensor for name, tensor in found.items() if not name.endswith(DEAD_ZONE)}
     options = settle(options, statements)
     shape = _infer_shape(tensors, options, path)
     for statement in statements:
         check_sizes(statement, shape)
-    _check_shapes(tensors, shape, path)
-    _check_size(tensors, files, path)
-    _check_finite(tensors, path)
-    found = find_vocabulary(path, shape.vocab_size, vocab, stored_vocabulary)
+    _check_shapes(found, shape, path)
+    _check_size(found, files, path)
+    _check_finite(found, path)
+    chosen = find_vocabulary(path, shape.vocab_size, vocab, stored_vocabulary)
     return SpikeGPT(
         shape=shape,
         tensors=LazyTensors(tensors, shape.tensor_shapes()),
-        provenance=Provenance(path.name, format_name, sha256_of(*files), found.file),
-        vocabulary=found.vocabulary,
-        remarks=(*remarks, *found.remarks),
-        refused_vocabularies=found.refused,
+        provenance=Provenance(path.name, format_name, sha256_of(*files), chosen.file),
+        vocabulary=chosen.vocabulary,
+        remarks=(*remarks, *chosen.remarks),
+        refused_vocabularies=chosen.refused,
         lif_origin=options.origin,
+        dead_zones=dict(_dead_zones(found, shape, path)),
+        pruned=options.pruned,
     )
+
+
+def _dead_zones(
+    found: Mapping[str, RawTensor], shape: ModelShape, path: Path
+) -> Iterator[tuple[str, FloatArray]]:
+    """Thresholds (n,) by population: small, so that they are kept."""
+    for population, size in shape.dead_zone_sizes().items():
+        name = population + DEAD_ZONE
+        if name not in found:
+            continue
+        zone = found[name].to_float().reshape(size).copy()
+        if below := int(np.count_nonzero(zone < 0)):
+            raise UnsupportedInput(
+                f"{path}: {name} holds {below} negative values, expected thresholds of 0 or more"
+            )
+        zone.flags.writeable = False
+        yield population, zone
 
 
 def _inside(raw: Mapping[str, RawTensor], path: Path) -> Iterator[Statement]:
@@ -277,7 +298,9 @@ def _infer_shape(tensors: Mapping[str, RawTensor], options: Options, path: Path)
 
 
 def _check_shapes(tensors: Mapping[str, RawTensor], shape: ModelShape, path: Path) -> None:
-    for name, expected in shape.tensor_shapes().items():
+    zones = {name + DEAD_ZONE: (size,) for name, size in shape.dead_zone_sizes().items()}
+    stored = {name: size for name, size in zones.items() if name in tensors}
+    for name, expected in (shape.tensor_shapes() | stored).items():
         found = tensors[name].array.shape
         if found == expected or _is_vector(name, found, expected):
             continue

@@ -11,6 +11,7 @@ weights                ``weight_bits`` signed, scale per output channel
 LIF current            18 bits, real threshold = 64 vth + 1 units of the membrane,
                        vth per population
 logits                 fraction 12 in 24 bits
+dead zones             units of the payload
 =====================  =========================================================
 """
 
@@ -34,13 +35,13 @@ from spikegpt_neuro.converters.ranges import DIFFERS, EXPONENT_LIMIT, Ranges, me
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.files import readable
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
-from spikegpt_neuro.model.spikegpt import FloatArray, LIFParameters, SpikeGPT
+from spikegpt_neuro.model.spikegpt import HEAD_INPUT, FloatArray, LIFParameters, SpikeGPT
 from spikegpt_neuro.neurons.embedding import Embedding
 from spikegpt_neuro.neurons.gate import Gate
 from spikegpt_neuro.neurons.layer_norm import WEIGHT_BITS as NORM_WEIGHT_BITS
 from spikegpt_neuro.neurons.layer_norm import WEIGHT_FRACTION_MIN, LayerNorm
 from spikegpt_neuro.neurons.lif import CURRENT_SHIFT, DECAY_ONE, LIF, MEMBRANE_LIMIT
-from spikegpt_neuro.neurons.program import STATE_BITS_MAX, EventFormat, Program
+from spikegpt_neuro.neurons.program import STATE_BITS_MAX, EventFormat, IntArray, Program
 from spikegpt_neuro.neurons.requantize import Requantize
 from spikegpt_neuro.neurons.residual import Residual
 from spikegpt_neuro.neurons.squared_relu import KEY_BITS, SquaredReLU
@@ -48,6 +49,7 @@ from spikegpt_neuro.neurons.token_mix import COEFFICIENT_BITS, COEFFICIENT_FRACT
 from spikegpt_neuro.neurons.wkv import VALUE_BITS, WKV
 from spikegpt_neuro.quantization.calibration import Statistics, calibrate, calibration_windows
 from spikegpt_neuro.quantization.scales import event_scale, quantize_weights
+from spikegpt_neuro.sparsity.thresholds import whole
 from spikegpt_neuro.version import __version__
 
 STREAM_FRACTION = 12
@@ -243,7 +245,7 @@ class _Lowering:
             progress(layer + 1)
         self.head(stream)
         progress(self.model.shape.layers + 1)
-        return SpikingGraph(
+        graph = SpikingGraph(
             shape=self.model.shape,
             populations=tuple(self.populations),
             projections=tuple(self.projections),
@@ -262,6 +264,21 @@ class _Lowering:
             lif_origin=self.model.lif_origin,
             remarks=merged(self.ranges.remarks),
         ).validate()
+        return self.sparse(graph)
+
+    def sparse(self, graph: SpikingGraph) -> SpikingGraph:
+        """The graph with the checkpoint's dead zones, and without the synapses that it lacks."""
+        zones = {
+            name: self.dead_zone(name, graph.by_name[name].events) for name in self.model.dead_zones
+        }
+        graph = graph.with_dead_zones(zones) if zones else graph
+        return graph.with_sparse_weights() if self.model.pruned else graph
+
+    def dead_zone(self, population: str, events: EventFormat) -> IntArray:
+        """Real thresholds in units of the payload, which is rounded."""
+        thresholds = np.asarray(self.model.dead_zones[population], np.float64)
+        with np.errstate(over="ignore"):  # beyond every payload
+            return whole(thresholds / self.unit[population], events)
 
     # The model, in the order data flows.
 
@@ -341,18 +358,18 @@ class _Lowering:
     def head(self, stream: str) -> str:
         """LN_out, its quantizer, the head's projection, the logits."""
         norm = self.norm("ln_out", "ln_out", _Source(stream, 0))
-        unit = self.choose("head.input", "ln_out", self.payload)
-        self.one_to_one(norm, "head.input", "input")
+        unit = self.choose(HEAD_INPUT, "ln_out", self.payload)
+        self.one_to_one(norm, HEAD_INPUT, "input")
         factor = np.full(self.width, 1 / (unit * STREAM_ONE))
         self.requantize(
-            "head.input",
+            HEAD_INPUT,
             factor,
             self.formats.activation_bits,
             "ln_out.weight",
             TOO_SMALL,
             quantizer=True,
         )
-        accumulated = self.dense("head", "head.input", "logits", "input", tap="ln_out")
+        accumulated = self.dense("head", HEAD_INPUT, "logits", "input", tap="ln_out")
         factor = accumulated * 2.0**LOGIT_FRACTION
         return self.requantize("logits", factor, STATE_BITS_MAX, "head.weight")
 

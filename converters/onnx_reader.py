@@ -1,9 +1,9 @@
 """A float ONNX file whose initializers carry a checkpoint's tensor names.
 
 What ``export --to onnx-float`` writes says in its metadata which LIF, which spike placement and
-which vocabulary the model has; a file of another exporter is read with upstream's. Nothing of the
-file is executed: the nodes are not looked at. Tensors stored beside the file must lie in its
-directory.
+which vocabulary the model has, and whether it is pruned; a file of another exporter is read with
+upstream's. Nothing of the file is executed: the nodes are not looked at. Tensors stored beside the
+file must lie in its directory.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from spikegpt_neuro.converters.checkpoint import (
     check_readable,
 )
 from spikegpt_neuro.converters.selection import canonical_name
+from spikegpt_neuro.converters.settings import FLAGS
 from spikegpt_neuro.converters.vocabularies import VocabularyOf
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
 from spikegpt_neuro.graph.layers import block_of
@@ -74,7 +75,7 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
         raw,
         options=Options(),
         vocab=vocab,
-        stated=(_statement(shape, path),),
+        stated=(_statement(shape, metadata, path),),
         stored_vocabulary=_stored_vocabulary(metadata, path),
     )
     every = shape.get("rescale_every", 0)
@@ -205,10 +206,11 @@ def _weights_file(model: Any, path: Path) -> Path:
     return _external_file(outside[0], path) if outside else path
 
 
-def _statement(shape: Mapping[str, Any], path: Path) -> Statement:
-    """What the exporter said of the LIF and of where spikes are."""
+def _statement(shape: Mapping[str, Any], metadata: Mapping[str, Any], path: Path) -> Statement:
+    """What the exporter said of the LIF, of where spikes are and of weights."""
     lif = _mapping(shape, "lif", path)
-    flags = {key: shape[key] for key in ("spike_embedding", "spike_input") if key in shape}
+    said = {**metadata, **shape}
+    flags = {key: said[key] for key in FLAGS if key in said}
     return Statement(f"{path}: metadata", {**flags, "lif": lif}, path.name)
 
 

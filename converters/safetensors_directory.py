@@ -5,8 +5,8 @@ validated by the ``safetensors`` package; the data is then read through a memory
 numpy has no bfloat16 for the package to give.
 
 ``config.json`` may hold ``lif_tau``, ``lif_threshold``, ``lif_reset``, ``decay_input``,
-``spike_embedding``, ``spike_input``, ``n_layer``, ``n_embd`` and ``vocab_size``, and so may the
-files' own metadata; absent keys mean upstream's values.
+``spike_embedding``, ``spike_input``, ``pruned``, ``n_layer``, ``n_embd`` and ``vocab_size``, and so
+may the files' own metadata; absent keys mean upstream's values.
 """
 
 from __future__ import annotations

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.model.spikegpt import ModelShape
+from spikegpt_neuro.model.spikegpt import DEAD_ZONE, HEAD_INPUT, ModelShape
 
 BLOCKS = "blocks"
 BEFORE_BLOCKS = re.compile(r"(?:.*?[./])??(?=blocks[./](?:[^./]*mod(?:ule)?[./])*\d)")
 OUTER = ("emb", "ln_out", "head")
 HEAD = "head.weight"
 EMBEDDING = "emb.weight"
-OUTER_TENSORS = (EMBEDDING, "ln_out.weight", "ln_out.bias", HEAD)
+OUTER_TENSORS = (EMBEDDING, "ln_out.weight", "ln_out.bias", HEAD, HEAD_INPUT + DEAD_ZONE)
 SPELLINGS = {"embedding": "emb", "ffn_pre": "ffnPre"}
 NAMES_SHOWN = 3
 GROUPS_SHOWN = 8
@@ -42,6 +42,11 @@ EXTRA_STATE = re.compile(r"(^|\.)(_extra_state|num_batches_tracked)$")
 REASONS = tuple(
     (re.compile(pattern), why)
     for pattern, why in (
+        (
+            rf"{re.escape(DEAD_ZONE)}$",
+            "a dead zone of no population that may have one in this model (those that feed a "
+            "matrix: blocks.0.att.mix_k, ..., blocks.0.ffn.squared_relu, ..., head.input)",
+        ),
         (
             r"(^|[._])(d?lora|loha|lokr|ia3|adapters?)([._]|$)",
             "a LoRA (or another adapter) that is not merged into the weights; merge it first "
@@ -140,13 +145,28 @@ class _Candidate:
 
     @property
     def layers(self) -> set[int]:
-        return {int(n.split(".")[1]) for n in self.names if n.startswith(f"{BLOCKS}.")}
+        return {int(n.split(".")[1]) for n in self.weights if n.startswith(f"{BLOCKS}.")}
+
+    @property
+    def weights(self) -> Iterator[str]:
+        """Its names without those of dead zones, which say nothing of its shape."""
+        return (name for name in self.names if not name.endswith(DEAD_ZONE))
 
     @cached_property
     def expected(self) -> tuple[str, ...]:
         """The names that a SpikeGPT of as many layers has; asked once all are added."""
-        ffn_pre = any(name.startswith(f"{BLOCKS}.0.ffnPre.") for name in self.names)
-        return tuple(ModelShape(len(self.layers), 1, 1, ffn_pre=ffn_pre).tensor_shapes())
+        return tuple(self._shape.tensor_shapes())
+
+    @cached_property
+    def known(self) -> tuple[str, ...]:
+        """Those, and the names of what it may have."""
+        return (*self.expected, *(f"{name}{DEAD_ZONE}" for name in self._shape.dead_zone_sizes()))
+
+    @property
+    def _shape(self) -> ModelShape:
+        """A narrow model with as many layers."""
+        ffn_pre = any(name.startswith(f"{BLOCKS}.0.ffnPre.") for name in self.weights)
+        return ModelShape(len(self.layers), 1, 1, ffn_pre=ffn_pre)
 
     @property
     def missing(self) -> list[str]:
@@ -203,10 +223,10 @@ def select(
     _check_others(model, others, path)
     _check_whole(model, loose, path)
     rest = [stored for c in candidates if c is not model for stored in c.names.values()]
-    extra = [stored for name, stored in model.names.items() if name not in model.expected]
+    extra = [stored for name, stored in model.names.items() if name not in model.known]
     used = set(model.names.values())
     left = [name for name in (*extra, *rest, *loose, *others) if name in extra or name not in used]
-    names = {name: model.names[name] for name in model.expected if name in model.names}
+    names = {name: model.names[name] for name in model.known if name in model.names}
     return Selection(names, _remarks(model, left, path))
 
 
@@ -214,9 +234,10 @@ def _candidates(tensors: Iterable[str]) -> tuple[list[_Candidate], list[str]]:
     """What may be a model, and the names that belong to none."""
     found: dict[tuple[str, ...], _Candidate] = {}
     outside: list[str] = []
-    for name in tensors:
+    for name in sorted(tensors, key=_is_dead_zone):
         steps = steps_of(name)
-        if (at := _block_at(steps)) is None:
+        at = _block_at(steps)
+        if at is None or (_is_dead_zone(name) and steps[:at] not in found):
             outside.append(name)
             continue
         head = BEFORE_BLOCKS.match(name)
@@ -227,6 +248,11 @@ def _candidates(tensors: Iterable[str]) -> tuple[list[_Candidate], list[str]]:
         )
     loose = [name for name in outside if not _taken_by_its_own(name, found)]
     return list(found.values()), [name for name in loose if not _taken_by_those_below(name, found)]
+
+
+def _is_dead_zone(name: str) -> bool:
+    """Whether it names thresholds, which alone make no model."""
+    return f".{canonical_name(name)}".endswith(DEAD_ZONE)
 
 
 def _block_at(steps: Sequence[str]) -> int | None:
@@ -322,7 +348,7 @@ def _check_others(model: _Candidate, others: Mapping[str, str], path: object) ->
 
 def _check_whole(model: _Candidate, loose: Iterable[str], path: object) -> None:
     """Nothing of the model is missing, and nothing would have to take part in it."""
-    inside = {n: stored for n, stored in model.names.items() if n not in model.expected}
+    inside = {n: stored for n, stored in model.names.items() if n not in model.known}
     beside = {_within(model, name): name for name in loose if _is_beside(model, name)}
     _check_reasons({**inside, **beside}, path)
     gaps = set(range(len(model.layers))) - model.layers

@@ -1,4 +1,4 @@
-"""What files state about a model beside its tensors: the LIF, and where spikes are.
+"""What files state about a model beside its tensors: the LIF, where spikes are, if it is pruned.
 
 A statement is a dictionary that came with a checkpoint: a ``config.json`` beside it, the
 hyper-parameters inside it, a file's metadata. All of them are heard. What two of them say
@@ -26,7 +26,7 @@ CONFIG_LIMIT = 16 * MEGABYTE
 DEPTH_MAX = 8
 BY_OPTION = "stated: option"
 BY_FORMAT = "stated: format"
-FLAGS = ("spike_embedding", "spike_input")
+FLAGS = ("spike_embedding", "spike_input", "pruned")
 SIZES = {
     "layers": ("n_layer", "n_layers", "num_layers", "num_hidden_layers"),
     "width": ("n_embd", "n_embed", "d_model"),
@@ -58,7 +58,8 @@ class Statement:
         """What it says at its top and in the parts that speak of the model, by key."""
         found: dict[str, Any] = {}
         for parents, key, value in _entries(self.settings):
-            if context_of(parents) == "model" and not isinstance(value, Mapping):
+            plain = key in FLAGS or not isinstance(value, Mapping)  # a flag is no part
+            if context_of(parents) == "model" and plain:
                 found.setdefault(key, value)
         return found
 
@@ -72,6 +73,7 @@ class Options:
 
     spike_embedding: bool = True
     spike_input: bool = False
+    pruned: bool = False
     lif: LIFParameters = field(default_factory=LIFParameters)
     origin: LIFOrigin = field(default_factory=LIFOrigin)
 

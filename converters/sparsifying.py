@@ -32,7 +32,7 @@ from spikegpt_neuro.converters.lowering import (
 )
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.graph.graph import SpikingGraph
-from spikegpt_neuro.model.float_forward import FloatModel
+from spikegpt_neuro.model.float_forward import FloatModel, tap_of
 from spikegpt_neuro.model.spikegpt import FloatArray, SpikeGPT
 from spikegpt_neuro.neurons.program import IntArray
 from spikegpt_neuro.running import Progress
@@ -83,7 +83,7 @@ def sparsify(
 
     Raises :class:`UnsupportedInput` where the calibration text is too short to hold anything out,
     where a budget is asked of a model that predicts no better than chance, and where the budget
-    cannot be met; the text says what could be.
+    cannot be met; the text says what could be. Likewise for a checkpoint that is sparse already.
     """
     check_request(model, weight_bits, activation_bits)
     if request.is_empty:
@@ -94,8 +94,18 @@ def sparsify(
             activation_bits=activation_bits,
             progress=progress,
         )
+    check_not_sparse(model)
     search = _Search.prepare(model, calibration, request, (weight_bits, activation_bits), progress)
     return search.finished(search.found())
+
+
+def check_not_sparse(model: SpikeGPT) -> None:
+    """Refuse a checkpoint that has dead zones or pruned weights: it was trained with those."""
+    if model.sparsities:
+        raise UnsupportedInput(
+            f"{model.provenance.file}: has {' and '.join(model.sparsities)} already; convert it as "
+            "it is, or sparsify the checkpoint that it was made from"
+        )
 
 
 @dataclass(frozen=True)
@@ -406,7 +416,7 @@ def _sources(plain: Lowered) -> dict[str, _Source]:
         readers = [q for q in dense if q.source == population.name]
         if readers:
             found[population.name] = _Source(
-                tap="ln_out" if population.name == "head.input" else population.name,
+                tap=tap_of(population.name),
                 tensors=tuple(f"{q.name}.weight" for q in readers),
                 payloads=Payloads(plain.units[population.name], population.events),
                 share=sum(q.possible_synapses for q in readers) / total,

@@ -34,7 +34,8 @@ REMEDIES = {
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-SAFETENSORS_TYPES = {"i1": "I8", "u1": "U8", "i2": "I16", "i4": "I32"}  # all little-endian
+SAFETENSORS_TYPES = {"i1": "I8", "u1": "U8", "i2": "I16", "i4": "I32", "f4": "F32"}
+"""All little-endian."""
 
 
 def sha256_of(*paths: Path) -> str:
@@ -293,12 +294,21 @@ def _umask() -> int:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a safetensors file, one tensor after the other.
+    """Write a safetensors file, one tensor after the other."""
+    with path.open("wb") as file:
+        for block in tensor_blocks(tensors):
+            file.write(block)  # tofile would not say why it failed
+
+
+def tensor_blocks(
+    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | memoryview]:
+    """The bytes of a safetensors file, piece by piece.
 
     The format (a length, a JSON header, the bytes) is the library's; its writer would hold a
     second copy of all tensors in memory.
     """
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, tensor in tensors.items():
         begin, end = end, end + tensor.nbytes
@@ -306,7 +316,6 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
         header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": [begin, end]}
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
-    with path.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for name in tensors:  # tofile would not say why it failed
-            file.write(np.ascontiguousarray(tensors[name]).data)
+    yield len(encoded).to_bytes(8, "little") + encoded
+    for name in tensors:
+        yield np.ascontiguousarray(tensors[name]).data

@@ -112,9 +112,7 @@ def _lif_node(nir: Any, size: int, lif: LIFParameters) -> nir.LIF:
 def _of_model(model: SpikeGPT) -> _Content:
     shape, every = model.shape, model.shape.rescale_every
     linears = {
-        name.removesuffix(".weight"): np.asarray(model.tensors[name])
-        for name, size in shape.tensor_shapes().items()
-        if len(size) == 2 and name != "emb.weight"
+        name.removesuffix(".weight"): np.asarray(model.tensors[name]) for name in shape.matrices
     }
     pairs: dict[str, str] = {}
     for layer in range(shape.layers):
@@ -134,7 +132,8 @@ def _of_model(model: SpikeGPT) -> _Content:
         "source_file": model.provenance.file,
         "source_sha256": model.provenance.sha256,
     }
-    return _Content(linears, lifs, pairs, tuple(_unexported(shape)), metadata)
+    unexported = {**dict.fromkeys(_unexported(shape)), **dict.fromkeys(model.dead_zones)}
+    return _Content(linears, lifs, pairs, tuple(unexported), metadata)
 
 
 def _unexported(shape: ModelShape) -> Iterator[str]:

@@ -4,7 +4,7 @@ Inputs ``token`` (1,) int64 and ``state_in.<layer>.<name>`` (d,) float32, output
 and ``state_out.<layer>.<name>``; per layer the names are ``previous1``, ``previous2`` (what the
 mixings received for the token before), ``a``, ``b``, ``p`` (WKV; absent where ``ffnPre`` stands in
 its place) and ``membrane1``, ``membrane2``. The equations are those of
-:mod:`spikegpt_neuro.model.float_forward`.
+:mod:`spikegpt_neuro.model.float_forward`. Dead zones are initializers ``<population>.dead_zone``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from spikegpt_neuro.converters.exporters.onnx_file import (
     write_step_model,
 )
 from spikegpt_neuro.model.float_forward import EXPONENT_START, LAYER_NORM_EPSILON
-from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.model.spikegpt import DEAD_ZONE, HEAD_INPUT, SpikeGPT
 
 KIND = "float-step"
 FLOAT = Domain("spikegpt_neuro.float")
@@ -118,18 +118,18 @@ def export(model: SpikeGPT, path: Path) -> Exported:
     """Write the float step model of a checkpoint."""
     writing = _Writing(model)
     writing.model_step()
-    tensors = model.tensors
     step = StepModel(
         kind=KIND,
         body=writing.body,
         domain=FLOAT,
-        tensors=tensors,
+        tensors=model.stored,
         states=writing.states,
         logits=model.shape.vocab_size,
         element_type=TensorProto.FLOAT,
         metadata={
             **describe(model.shape, model.vocabulary),
             "provenance": asdict(model.provenance),
+            **({"pruned": True} if model.pruned else {}),
         },
     )
     write_step_model(step, path)
@@ -156,7 +156,7 @@ class _Writing:
             x = self.half(layer, 2, x)
             if shape.rescale_every and (layer + 1) % shape.rescale_every == 0:
                 x = x * 0.5
-        self.product("head", self.norm("ln_out", x), result=LOGITS)
+        self.product("head", self.sent(HEAD_INPUT, self.norm("ln_out", x)), result=LOGITS)
 
     def half(self, layer: int, half: int, x: Value) -> Value:
         """One residual branch; see ``FloatModel``."""
@@ -189,13 +189,15 @@ class _Writing:
         constants = [self.tensor(f"{name}.time_decay"), self.tensor(f"{name}.time_first")]
         results = [f"{name}.wkv", *(f"state_out.{key}" for key in wkv)]
         gated, *_ = self.body.call("WKV", [*inputs, *sums, *constants], results, FLOAT.name)
-        return self.product(f"{name}.output", gated, self.halvings(layer))
+        sent = self.sent(f"{name}.wkv", gated)
+        return self.product(f"{name}.output", sent, self.halvings(layer))
 
     def channel_mix(self, layer: int, half: int, part: str, y: Value, halvings: int) -> Value:
         name = f"blocks.{layer}.{part}"
         mixed = self.token_mix(layer, half, name, "kr", y)
         hidden = FLOAT.call("SquaredReLU", self.product(f"{name}.key", mixed["k"]))
-        value = self.product(f"{name}.value", hidden, halvings)
+        sent = self.sent(f"{name}.squared_relu", hidden)
+        value = self.product(f"{name}.value", sent, halvings)
         return FLOAT.call("Gate", value, self.product(f"{name}.receptance", mixed["r"]))
 
     def token_mix(
@@ -204,10 +206,18 @@ class _Writing:
         key = f"{layer}.previous{half}"
         previous = self.state(key)
         self.body.op("Identity", y, name=f"state_out.{key}")
-        return {
+        mixed = {
             letter: FLOAT.call("TokenMix", y, previous, self.tensor(f"{name}.time_mix_{letter}"))
             for letter in letters
         }
+        return {letter: self.sent(f"{name}.mix_{letter}", x) for letter, x in mixed.items()}
+
+    def sent(self, population: str, x: Value) -> Value:
+        """``x`` behind the population's dead zone, if it has one."""
+        if population not in self.model.dead_zones:
+            return x
+        threshold = self.tensor(population + DEAD_ZONE)
+        return self.body.op("Abs", x).exceeds(threshold).where(x, 0.0)
 
     def lif(self, layer: int, half: int, z: Value) -> Value:
         lif, key = self.model.shape.lif, f"{layer}.membrane{half}"
@@ -239,7 +249,7 @@ class _Writing:
     def tensor(self, name: str) -> Value:
         """A tensor of the checkpoint, brought to float32."""
         value = self.body.value(name)
-        if self.model.tensors[name].dtype == np.float32:
+        if self.model.stored[name].dtype == np.float32:
             return value
         return value.cast(TensorProto.FLOAT)
 

@@ -26,7 +26,7 @@ from spikegpt_neuro.remarks import remark
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.sparsity.request import SparsityRequest
-from spikegpt_neuro.sparsity.shown import Thresholds, thresholds_of
+from spikegpt_neuro.sparsity.shown import RealThresholds, Thresholds, thresholds_of
 from spikegpt_neuro.text import ids_of_file
 from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
 
@@ -87,8 +87,8 @@ def convert(
     Raises
     ------
     UnsupportedInput
-        The checkpoint, vocabulary or text cannot be used, or the budget cannot be met; the
-        message says why.
+        The checkpoint, vocabulary or text cannot be used, the budget cannot be met, or sparsity is
+        asked of a checkpoint that has it already; the message says why.
     UsageError
         Another bit width or compat, a LIF out of range, a share outside [0, 1), or a budget of 0
         or less.
@@ -230,13 +230,15 @@ GRAPH_ONLY = (
     "neurons",
     "synapses",
     "tool_version",
+)
+SPARSE_ONLY = (
     "weight_density",
     "synops_over_dense",
     "calibration_delta_bits",
     "calibration_predicted_delta_bits",
     "thresholds",
+    "dead_zones",
 )
-SPARSE_ONLY = GRAPH_ONLY[-4:]
 
 
 @dataclass(frozen=True, repr=False)
@@ -248,12 +250,14 @@ class Described(Result):
     ``vocabulary_file``  the name of the file that the vocabulary was read from; None for none,
                          and for bytes that were assumed because of 256 token ids.
     ``remarks``          what a person should know of how it was read and converted.
-    ``weight_density``   synapses that exist, of those of dense matrices.
+    ``weight_density``   synapses that exist, of those of dense matrices; of a checkpoint, weights
+                         that are not 0 in its matrices, if it is pruned.
     ``synops_over_dense``  what the conversion measured on held-out calibration text, if it made the
                          graph sparse; likewise ``calibration_delta_bits``, what that lost in bits
                          per token, and ``calibration_predicted_delta_bits``, what it lost on the
                          part of the text on which it was chosen.
-    ``thresholds``       population -> its dead zones; None where there is none.
+    ``thresholds``       of an artifact, population -> its dead zones; None where there is none.
+    ``dead_zones``       those of a checkpoint, in real units; None where there is none.
     ``lif_tau_from``     and its like: ``"assumed"``, ``"stated: config.json"`` or another place, or
                          ``"unknown"`` where an artifact is older than this record.
     """
@@ -287,14 +291,14 @@ class Described(Result):
     calibration_delta_bits: float | None = None
     calibration_predicted_delta_bits: float | None = None
     thresholds: Mapping[str, Thresholds] | None = None
+    dead_zones: RealThresholds | None = None
 
     HEADLINE: ClassVar[tuple[str, ...]] = ("kind", "layers", "width", "vocab_size", "parameters")
 
     def to_dict(self) -> dict[str, object]:
         """The figures that its kind has."""
-        found = super().to_dict()
-        if self.kind == "checkpoint":
-            return {k: v for k, v in found.items() if k not in GRAPH_ONLY}
+        other = GRAPH_ONLY if self.kind == "checkpoint" else ()
+        found = {k: v for k, v in super().to_dict().items() if k not in other}
         return {k: v for k, v in found.items() if k not in SPARSE_ONLY or v is not None}
 
 
@@ -370,6 +374,8 @@ def _of_checkpoint(model: SpikeGPT) -> Described:
         source_format=origin.format,
         vocabulary_file=origin.vocabulary_file,
         remarks=model.remarks,
+        weight_density=model.weight_density if model.pruned else None,
+        dead_zones=RealThresholds.of(model),
     )
 
 

@@ -24,6 +24,7 @@ from spikegpt_neuro.benchmark.rounds import take_turns
 from spikegpt_neuro.benchmark.speed import sessions
 from spikegpt_neuro.converters.lowering import check_request
 from spikegpt_neuro.converters.settings import GivenLIF
+from spikegpt_neuro.converters.sparsifying import check_not_sparse
 from spikegpt_neuro.documents import MEGABYTE, read_json
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput
 from spikegpt_neuro.evaluation.corpus import (
@@ -128,7 +129,8 @@ def tradeoff(
     UsageError
         A share or a bit width out of range.
     UnsupportedInput
-        The checkpoint or text cannot be used, or the text is too short to score a part of it.
+        The checkpoint or text cannot be used, the checkpoint is sparse already, or the text is too
+        short to score a part of it.
     CannotWrite
         ``output`` holds something else, or a curve of another checkpoint, text or version.
 
@@ -141,6 +143,7 @@ def tradeoff(
     """
     settings = grid(sparsity, prune, weight_bits)
     model = read_model(checkpoint, vocab=vocab, lif=GivenLIF(lif_tau, lif_threshold, lif_reset))
+    check_not_sparse(model)
     for bits in weight_bits:
         check_request(model, bits, activation_bits)
     tokens = _tokens(model, text, unknown)

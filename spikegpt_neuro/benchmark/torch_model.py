@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.float_forward import EXPONENT_START, LAYER_NORM_EPSILON
-from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.model.spikegpt import HEAD_INPUT, SpikeGPT
 
 
 def use_threads(threads: int) -> None:
@@ -51,6 +51,10 @@ class TorchModel:
         for name in model.shape.tensor_shapes():
             array = np.require(model.tensors[name], requirements=["C", "W"])
             self._weights[name] = torch.from_numpy(array).to(dtype)
+        self._zones = {
+            name: torch.from_numpy(np.array(zone)).to(dtype)
+            for name, zone in model.dead_zones.items()
+        }
         self._prepare()
         self.reset()
 
@@ -95,7 +99,7 @@ class TorchModel:
             x = self._block(layer, x, state)
             if every and (layer + 1) % every == 0:
                 x = x / 2
-        return self._product("head", self._layer_norm("ln_out", x))
+        return self._product("head", self._sent(HEAD_INPUT, self._layer_norm("ln_out", x)))
 
     def _block(self, layer: int, x: Tensor, state: _BlockState) -> Tensor:
         name = f"blocks.{layer}"
@@ -116,17 +120,18 @@ class TorchModel:
         return x + (z if before else self._lif2(z, state))
 
     def _time_mix(self, name: str, y: Tensor, shifted: Tensor, state: _BlockState) -> Tensor:
-        k = self._product(f"{name}.key", self._mix(f"{name}.time_mix_k", y, shifted))
-        v = self._product(f"{name}.value", self._mix(f"{name}.time_mix_v", y, shifted))
-        r = self._product(f"{name}.receptance", self._mix(f"{name}.time_mix_r", y, shifted))
+        k = self._product(f"{name}.key", self._mix(name, "k", y, shifted))
+        v = self._product(f"{name}.value", self._mix(name, "v", y, shifted))
+        r = self._product(f"{name}.receptance", self._mix(name, "r", y, shifted))
         w, u = self._weights[f"{name}.time_decay"], self._weights[f"{name}.time_first"]
         wkv = _each_token(lambda k, v: _wkv(k, v, w, u, state), k, v)
-        return self._product(f"{name}.output", torch.sigmoid(r) * wkv)
+        return self._product(f"{name}.output", self._sent(f"{name}.wkv", torch.sigmoid(r) * wkv))
 
     def _channel_mix(self, name: str, y: Tensor, shifted: Tensor) -> Tensor:
-        k = self._product(f"{name}.key", self._mix(f"{name}.time_mix_k", y, shifted))
-        r = self._product(f"{name}.receptance", self._mix(f"{name}.time_mix_r", y, shifted))
-        value = self._product(f"{name}.value", torch.square(torch.relu(k)))
+        k = self._product(f"{name}.key", self._mix(name, "k", y, shifted))
+        r = self._product(f"{name}.receptance", self._mix(name, "r", y, shifted))
+        hidden = self._sent(f"{name}.squared_relu", torch.square(torch.relu(k)))
+        value = self._product(f"{name}.value", hidden)
         return torch.sigmoid(r) * value
 
     def _lif1(self, z: Tensor, state: _BlockState) -> Tensor:
@@ -150,9 +155,14 @@ class TorchModel:
 
         return _each_token(fire, z), v
 
-    def _mix(self, name: str, y: Tensor, shifted: Tensor) -> Tensor:
-        m = self._weights[name]
-        return y * m + shifted * (1 - m)
+    def _mix(self, name: str, letter: str, y: Tensor, shifted: Tensor) -> Tensor:
+        m = self._weights[f"{name}.time_mix_{letter}"]
+        return self._sent(f"{name}.mix_{letter}", y * m + shifted * (1 - m))
+
+    def _sent(self, population: str, x: Tensor) -> Tensor:
+        """``x`` behind the population's dead zone, if it has one."""
+        zone = self._zones.get(population)
+        return x if zone is None else x.masked_fill(x.abs() <= zone, 0)
 
     def _layer_norm(self, name: str, x: Tensor) -> Tensor:
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]

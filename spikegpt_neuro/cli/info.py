@@ -23,8 +23,13 @@ def info(out: Output, path: str, vocab: str | None, **lif: float | None) -> None
 
 
 def _lines(found: dict[str, Any]) -> dict[str, Any]:
-    """The figures with a line for the thresholds of each population."""
+    """The figures with a line for the thresholds of each population, or of a checkpoint's."""
     thresholds = found.pop("thresholds", None) or {}
+    if zones := found.get("dead_zones"):
+        found["dead_zones"] = (
+            f"{zones['neurons']:,} neurons of {zones['populations']} populations; thresholds "
+            f"{zones['median']:.3g} (median), {zones['largest']:.3g} (largest)"
+        )
     return found | {
         f"threshold of {name}": (
             f"{each['median']:g} of {each['payload']} (median), {each['largest']} (largest); "

@@ -22,6 +22,13 @@ with :math:`w = -e^{time\_decay}`, :math:`u = time\_first`. a and b carry a shar
 (the numbers meant are :math:`a e^p, b e^p`), so every argument of exp is <= 0. The LIF is
 that of :class:`~spikegpt_neuro.model.spikegpt.LIFParameters`; one token is one LIF step.
 
+Every x that a matrix is multiplied by (the mixes, :math:`r \odot wkv`, :math:`relu(k)^2`,
+:math:`LN_{out}`) may pass a dead zone with thresholds :math:`\theta \ge 0`, after which it is
+
+.. math:: x_i \leftarrow x_i \, [|x_i| > \theta_i]
+
+Nothing that is carried from token to token is silenced.
+
 A whole sequence passes layer by layer: BLAS does the matrix products of all tokens at
 once, compiled loops do the recurrences. The state may be carried, so a text may be fed in
 pieces. Source: Zhu, Zhao, Li, Eshraghian, arXiv 2302.13939, and its code.
@@ -30,7 +37,7 @@ pieces. Source: Zhu, Zhao, Li, Eshraghian, arXiv 2302.13939, and its code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -39,7 +46,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from spikegpt_neuro.arithmetic.jit import compiled
 from spikegpt_neuro.errors import UsageError
-from spikegpt_neuro.model.spikegpt import FloatArray, LIFParameters, SpikeGPT
+from spikegpt_neuro.model.spikegpt import HEAD_INPUT, FloatArray, LIFParameters, SpikeGPT
 from spikegpt_neuro.vocabulary import check_token_ids
 
 LAYER_NORM_EPSILON = 1e-5
@@ -140,12 +147,13 @@ class FloatModel:
         ``observe`` receives every intermediate value under its name (``"ln0"``,
         ``"blocks.0.att.mix_k"``, ``"blocks.0.lif1"``, ...), in the order of computation;
         ``interpose`` may put another real value in its place first. A tensor of the checkpoint is
-        read after the value that it multiplies was shown.
+        read after the value that it multiplies was shown. Both are given what is sent, behind
+        the dead zone.
         Raises :class:`UnsupportedInput` for ids outside the vocabulary. Memory beside the
         logits is about 12 T d numbers.
         """
         ids = check_token_ids(tokens, self.model.shape.vocab_size)
-        recorder = _Recorder(observe, interpose, {})
+        recorder = _Recorder(observe, interpose, self._dead_zones(), {})
         x = self._embed(ids, recorder)
         before = self.initial_state() if state is None else state
         after: list[BlockState] = []
@@ -155,6 +163,10 @@ class FloatModel:
         y = recorder.real("ln_out", self._layer_norm("ln_out", x))
         result = recorder.real("logits", self._product("head", y)) if logits else None
         return FloatRun(result, recorder.spikes, tuple(after))
+
+    def _dead_zones(self) -> dict[str, FloatArray]:
+        zones = self.model.dead_zones
+        return {tap_of(name): np.asarray(zone, self.dtype) for name, zone in zones.items()}
 
     def _embed(self, ids: NDArray[np.int64], recorder: _Recorder) -> FloatArray:
         x = self.model.tensors["emb.weight"][ids].astype(self.dtype)
@@ -273,13 +285,19 @@ class FloatModel:
 
 @dataclass(frozen=True)
 class _Recorder:
-    """Hands intermediate values to whoever looks on or interposes, and keeps the spikes."""
+    """Silences values, hands them to whoever looks on or interposes, and keeps the spikes.
+
+    ``zones``  dead zones by the names of the values.
+    """
 
     observe: Observer | None
     interpose: Interposer | None
+    zones: Mapping[str, FloatArray]
     spikes: dict[str, Spikes]
 
     def real(self, name: str, value: FloatArray) -> FloatArray:
+        if (zone := self.zones.get(name)) is not None:
+            value = np.where(np.abs(value) <= zone, value.dtype.type(0), value)
         if self.interpose is not None:
             value = self.interpose(name, value)
         if self.observe is not None:
@@ -292,6 +310,11 @@ class _Recorder:
         if self.observe is not None:
             self.observe(name, value)
         return value
+
+
+def tap_of(population: str) -> str:
+    """The name under which :class:`FloatModel` shows the values that a population sends."""
+    return "ln_out" if population == HEAD_INPUT else population
 
 
 def _scaled(product: FloatArray, halvings: int) -> FloatArray:

@@ -6,7 +6,9 @@ arXiv 2302.13939); see :mod:`spikegpt_neuro.model.float_forward`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,6 +20,9 @@ from spikegpt_neuro.vocabulary import Vocabulary
 FloatArray = NDArray[np.floating]
 Compat = Literal["training", "upstream-run"]
 
+DEAD_ZONE = ".dead_zone"
+"""Ends the name of a tensor of thresholds; the name of its population stands before it."""
+HEAD_INPUT = "head.input"
 UPSTREAM_RESCALE_EVERY = 6
 UPSTREAM_BINARIZED_VOCABULARY = 77
 
@@ -120,6 +125,32 @@ class ModelShape:
         return shapes
 
     @property
+    def matrices(self) -> tuple[str, ...]:
+        """Names of the tensors whose entries are synapses: all matrices but the embedding."""
+        shapes = self.tensor_shapes()
+        return tuple(name for name in shapes if len(shapes[name]) == 2 and name != "emb.weight")
+
+    def dead_zone_sizes(self) -> dict[str, int]:
+        """Population -> neurons of every one that may have a dead zone, in the order data flows."""
+        sizes: dict[str, int] = {}
+        for layer in range(self.layers):
+            block, first = f"blocks.{layer}", layer == 0 and self.ffn_pre
+            if first:
+                sizes |= self._channel_mix_sizes(f"{block}.ffnPre")
+            else:
+                parts = ("mix_k", "mix_v", "mix_r", "wkv")
+                sizes |= {f"{block}.att.{part}": self.width for part in parts}
+            sizes |= self._channel_mix_sizes(f"{block}.ffn")
+        return sizes | {HEAD_INPUT: self.width}
+
+    def _channel_mix_sizes(self, prefix: str) -> dict[str, int]:
+        return {
+            f"{prefix}.mix_k": self.width,
+            f"{prefix}.squared_relu": self.hidden,
+            f"{prefix}.mix_r": self.width,
+        }
+
+    @property
     def parameters(self) -> int:
         """Number of trained parameters, 2 V d + L (13 d^2 + 11 d) + 4 d for the plain variant."""
         return sum(int(np.prod(shape)) for shape in self.tensor_shapes().values())
@@ -166,6 +197,9 @@ class SpikeGPT:
     ``remarks``: what a person should know of how it was read.
     ``refused_vocabularies``: vocabulary files beside it that do not fit, and why.
     ``lif_origin``: what of ``shape.lif`` its files state.
+    ``dead_zones``: population of :meth:`ModelShape.dead_zone_sizes` -> thresholds (n,) of at least
+    0; a value whose magnitude does not exceed its neuron's is not sent: it is 0. Others have none.
+    ``pruned``: weights that are 0 in the matrices are synapses that do not exist.
     """
 
     shape: ModelShape
@@ -175,6 +209,8 @@ class SpikeGPT:
     remarks: tuple[str, ...] = ()
     refused_vocabularies: tuple[str, ...] = ()
     lif_origin: LIFOrigin = field(default_factory=LIFOrigin)
+    dead_zones: Mapping[str, FloatArray] = field(default_factory=dict)
+    pruned: bool = False
 
     def __repr__(self) -> str:
         shape = self.shape
@@ -182,6 +218,30 @@ class SpikeGPT:
             f"SpikeGPT({shape.layers} layer{'s' * (shape.layers != 1)}, width {shape.width}, "
             f"{shape.vocab_size} token ids, from {self.provenance.file})"
         )
+
+    @property
+    def stored(self) -> Mapping[str, FloatArray]:
+        """All that a file holds of it, by name: the tensors, and the dead zones."""
+        zones = {population + DEAD_ZONE: zone for population, zone in self.dead_zones.items()}
+        return ChainMap(zones, self.tensors)  # type: ignore[arg-type]  # which is only read
+
+    @property
+    def sparsities(self) -> tuple[str, ...]:
+        """What makes it sparse already, in words; nothing where it is not."""
+        return tuple(self._sparsities())
+
+    def _sparsities(self) -> Iterator[str]:
+        if any(zone.any() for zone in self.dead_zones.values()):
+            yield "dead zones"
+        if self.pruned:
+            yield "pruned weights"
+
+    @property
+    def weight_density(self) -> float:
+        """Share of the weights in the matrices that are not 0."""
+        names, shapes = self.shape.matrices, self.shape.tensor_shapes()
+        left = sum(int(np.count_nonzero(self.tensors[name])) for name in names)
+        return left / sum(math.prod(shapes[name]) for name in names)
 
     def with_compat(self, compat: Compat) -> SpikeGPT:
         """The same checkpoint read under other inference semantics."""

@@ -53,5 +53,9 @@ def column_norms(matrices: Sequence[FloatArray]) -> NDArray[np.float64]:
 
 def dead_zones(tau: float, norms: NDArray[np.float64], payloads: Payloads) -> IntArray:
     """Thresholds (n,) in payload units for events that are worth ``tau`` or less."""
-    zones = np.round(tau / (norms * payloads.unit) - 0.5)
-    return np.clip(zones, 0, payloads.events.high).astype(np.int32)
+    return whole(tau / (norms * payloads.unit), payloads.events)
+
+
+def whole(thresholds: NDArray[np.float64], events: EventFormat) -> IntArray:
+    """The dead zones (n,) nearest to real ``thresholds`` (n,), both in units of the payload."""
+    return np.clip(np.round(thresholds - 0.5), 0, events.high).astype(np.int32)

@@ -31,6 +31,7 @@ from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.running import get_backend
 
+from dead_zones import with_real_dead_zones
 from places import ROOT
 from random_models import save_upstream
 
@@ -144,8 +145,7 @@ def test_torch_step_and_sequence_equal_the_float_reference(variant: dict[str, An
 
     model = random_model(layers=7, width=16, vocab_size=40, **variant)
     tokens = random_tokens(model, 48)
-    for compat in ("training", "upstream-run"):
-        same = model.with_compat(compat)
+    for same in (model, model.with_compat("upstream-run"), with_real_dead_zones(model)):
         expected = FloatModel(same, dtype=np.float64).logits(tokens)
         opponent = TorchModel(same, dtype=torch.float64)
         sequence = opponent.forward(tokens.tolist()).numpy()

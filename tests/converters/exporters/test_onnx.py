@@ -39,6 +39,7 @@ from spikegpt_neuro.neurons import (
 from spikegpt_neuro.neurons.program import IntArray
 from spikegpt_neuro.vocabulary import CharacterVocabulary
 
+from dead_zones import pruned, with_real_dead_zones
 from random_models import EVERY_PRINTABLE, random_model, random_tokens, save_safetensors
 from toy_graph import toy_graph
 
@@ -81,6 +82,8 @@ VARIANTS: dict[str, Callable[[], SpikeGPT]] = {
         lif=LIFParameters(tau=4.0, threshold=0.7, decay_input=False), seed=5
     ),
     "upstream-run": lambda: random_model(layers=7, seed=6).with_compat("upstream-run"),
+    "sparse": lambda: pruned(with_real_dead_zones(random_model(layers=2, seed=8))),
+    "sparse ffn-pre": lambda: pruned(with_real_dead_zones(random_model(ffn_pre=True, seed=9))),
 }
 
 
@@ -262,7 +265,9 @@ def test_dense_sums_of_wide_and_extreme_events_are_exact(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("to", ["onnx", "onnx-float"])
-@pytest.mark.parametrize("variant", ["3 layers", "ffn-pre", "spike input", "graded embedding"])
+@pytest.mark.parametrize(
+    "variant", ["3 layers", "ffn-pre", "spike input", "graded embedding", "sparse"]
+)
 def test_the_checker_passes_and_every_operator_of_ours_has_a_body(
     to: str, variant: str, tmp_path: Path
 ) -> None:
@@ -326,6 +331,38 @@ def test_initializers_have_the_names_and_shapes_of_the_checkpoint(tmp_path: Path
     export(model, "onnx-float", path)
     found = {t.name: tuple(t.dims) for t in onnx.load(str(path)).graph.initializer}
     assert found == model.shape.tensor_shapes()
+
+
+@pytest.mark.parametrize("variant", ["sparse", "sparse ffn-pre"])
+def test_dead_zones_and_pruning_are_read_back(variant: str, tmp_path: Path) -> None:
+    model, path = VARIANTS[variant](), tmp_path / "model.onnx"
+    export(model, "onnx-float", path)
+    again = read_checkpoint(path)
+    assert (again.shape, again.pruned) == (model.shape, True)
+    assert list(again.stored) == list(model.stored)
+    for name, tensor in model.stored.items():
+        np.testing.assert_array_equal(again.stored[name], tensor, err_msg=name)
+    export(VARIANTS["3 layers"](), "onnx-float", path, force=True)
+    assert "pruned" not in metadata(path)
+    assert read_checkpoint(path).sparsities == ()
+
+
+def test_thresholds_of_double_precision_are_those_of_the_reference(tmp_path: Path) -> None:
+    model = VARIANTS["sparse"]()
+    wide = {name: zone.astype(np.float64) / 3 for name, zone in model.dead_zones.items()}
+    model = replace(model, dead_zones=wide)
+    assert largest_difference(model, tmp_path / "model.onnx", random_tokens(model, 64)) < 1e-4
+
+
+def test_a_word_that_is_no_flag_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export(VARIANTS["sparse"](), "onnx-float", path)
+    model = onnx.load(str(path))
+    (entry,) = (e for e in model.metadata_props if e.key == "spikegpt_neuro.pruned")
+    entry.value = '"half"'
+    onnx.save(model, str(path))
+    with pytest.raises(UnsupportedInput, match=r"metadata: pruned is 'half', expected true or"):
+        read_checkpoint(path)
 
 
 # External data

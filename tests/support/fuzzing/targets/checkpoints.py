@@ -21,13 +21,13 @@ ONE_LOWERED_OF = 16  # it takes ten times as long as reading
 
 
 Meaning = tuple[ModelShape, frozenset[tuple[str, bytes]]]
-"""A model's shape, and the digest of every tensor by name."""
+"""A model's shape, and the digest of every tensor by name, dead zones included."""
 
 
 def read(path: Path) -> tuple[SpikeGPT, Meaning]:
     """The model in ``path``, and what it means."""
     model = read_checkpoint(path)
-    arrays = {name: digest(model.tensors[name]) for name in model.tensors}
+    arrays = {name: digest(model.stored[name]) for name in model.stored}
     return model, (model.shape, frozenset(arrays.items()))
 
 

@@ -18,7 +18,9 @@ from fuzzing.octets import damaged
 from fuzzing.parts import Files, contents, lost, special, tiny_model
 from fuzzing.targets import checkpoints
 from fuzzing.values import changed, to_json
+from spikegpt_neuro.converters.writer import checkpoint_files
 
+from dead_zones import pruned, with_real_dead_zones
 from random_models import save_safetensors
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -26,11 +28,12 @@ STORED_AS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
 class Safetensors:
-    """Float32, float16 and bfloat16."""
+    """Float32, float16 and bfloat16, and one with dead zones and pruned weights."""
 
     def __init__(self) -> None:
         checkpoints.prepare()
         self._bases = [_saved(kind) for kind in ("float32", "float16", "bfloat16")]
+        self._bases.append(dict(checkpoint_files(pruned(with_real_dead_zones(tiny_model())))))
 
     def bases(self) -> list[Case]:
         return [Case(files) for files in self._bases]
