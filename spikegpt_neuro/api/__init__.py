@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.api.doctoring import Environment, doctor
     from spikegpt_neuro.api.evaluating import evaluate
     from spikegpt_neuro.api.exporting import Export, export
+    from spikegpt_neuro.api.finetuning import FineTuned, Underway, finetune
     from spikegpt_neuro.api.fitting import Fitted, fit
     from spikegpt_neuro.api.generating import Generated, generate
     from spikegpt_neuro.api.hardware import ProfileList, ProfileTable, profiles
@@ -47,6 +48,7 @@ HOME = {
     "Described": "models",
     "Environment": "doctoring",
     "Export": "exporting",
+    "FineTuned": "finetuning",
     "Fitted": "fitting",
     "Generated": "generating",
     "NotFitting": "profiling",
@@ -58,6 +60,7 @@ HOME = {
     "Simulated": "running",
     "TokenCost": "profiling",
     "Tradeoff": "trading",
+    "Underway": "finetuning",
     "bench": "benchmarking",
     "calibration_tokens": "models",
     "compare": "profiling",
@@ -66,6 +69,7 @@ HOME = {
     "doctor": "doctoring",
     "evaluate": "evaluating",
     "export": "exporting",
+    "finetune": "finetuning",
     "fit": "fitting",
     "float_model": "models",
     "generate": "generating",
@@ -89,6 +93,7 @@ __all__ = [
     "Described",
     "Environment",
     "Export",
+    "FineTuned",
     "Fitted",
     "Generated",
     "NotFitting",
@@ -100,6 +105,7 @@ __all__ = [
     "Simulated",
     "TokenCost",
     "Tradeoff",
+    "Underway",
     "bench",
     "calibration_tokens",
     "compare",
@@ -108,6 +114,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "finetune",
     "fit",
     "float_model",
     "generate",

@@ -33,6 +33,7 @@ VERBS = {
     "profile": "Joules, seconds and synaptic operations per token.",
     "profiles": "List hardware profiles, or show one with its sources.",
     "fit": "A hardware profile from measured runs.",
+    "finetune": "Train a checkpoint on, to be sparse (needs torch).",
     "tradeoff": "Bits lost against synaptic operations, point by point.",
     "report": "One HTML file: fidelity, spikes, operations, energy, comparisons.",
     "export": "Write an artifact or a checkpoint for other tools.",

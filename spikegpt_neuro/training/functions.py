@@ -1,0 +1,164 @@
+"""The operations of training: compiled kernels on the CPU, torch's own operations elsewhere.
+
+Each has the meaning of its namesake in :mod:`spikegpt_neuro.training.plain`; the gradients are
+those of :mod:`spikegpt_neuro.training.kernels`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spikegpt_neuro.model.spikegpt import LIFParameters
+from spikegpt_neuro.training import kernels, plain
+from spikegpt_neuro.training.formats import Events
+
+spike = plain.spike
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """A tensor's memory as an array."""
+    return tensor.detach().contiguous().numpy()
+
+
+class _Send(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, threshold, events):  # type: ignore[no-untyped-def]
+        out, opened = torch.empty_like(x), torch.zeros_like(threshold)
+        shares = torch.zeros_like(threshold)
+        ctx.save_for_backward(x, threshold)
+        ctx.events = (events.unit, events.low, events.high)
+        kernels.send(
+            _array(x), _array(threshold), *ctx.events, _array(out), _array(opened), _array(shares)
+        )
+        ctx.mark_non_differentiable(opened)
+        return out, opened, shares
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, grad, _, grad_shares):  # type: ignore[no-untyped-def]
+        x, threshold = ctx.saved_tensors
+        dx, da = torch.empty_like(x), torch.zeros_like(threshold)
+        kernels.send_backward(
+            _array(x),
+            _array(threshold),
+            *ctx.events,
+            _array(grad),
+            _array(grad_shares),
+            _array(dx),
+            _array(da),
+        )
+        return dx, da, None
+
+
+class _Blend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y, mix):  # type: ignore[no-untyped-def]
+        out = torch.empty_like(y)
+        ctx.save_for_backward(y, mix)
+        kernels.blend(_array(y), _array(mix), _array(out))
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        y, mix = ctx.saved_tensors
+        dy, dm = torch.zeros_like(y), torch.zeros_like(mix)
+        kernels.blend_backward(_array(y), _array(mix), _array(grad), _array(dy), _array(dm))
+        return dy, dm
+
+
+class _SquaredReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, key):  # type: ignore[no-untyped-def]
+        out = torch.empty_like(key)
+        ctx.save_for_backward(key)
+        kernels.square(_array(key), _array(out))
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        (key,) = ctx.saved_tensors
+        dk = grad.clone(memory_format=torch.contiguous_format)
+        kernels.square_backward(_array(key), _array(dk))
+        return dk
+
+
+class _WKV(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, k, v, w, u):  # type: ignore[no-untyped-def]
+        out, *state = (torch.empty_like(k) for _ in range(4))
+        ctx.save_for_backward(k, v, w, u, out, *state)
+        kernels.wkv(*(_array(each) for each in (k, v, w, u, out, *state)))
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        k, v, w, u, *_ = saved = ctx.saved_tensors
+        dk, dv = torch.empty_like(k), torch.empty_like(v)
+        dw, du = torch.zeros_like(w), torch.zeros_like(u)
+        kernels.wkv_backward(*(_array(each) for each in (*saved, grad, dk, dv, dw, du)))
+        return dk, dv, dw, du
+
+
+class _LIF(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, z, neuron):  # type: ignore[no-untyped-def]
+        spikes, membrane = torch.empty_like(z), torch.empty_like(z)
+        ctx.save_for_backward(membrane)
+        ctx.constants = (neuron.decay, neuron.gain, neuron.threshold, neuron.reset)
+        kernels.lif(_array(z), *ctx.constants, _array(spikes), _array(membrane))
+        return spikes
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        (membrane,) = ctx.saved_tensors
+        dz = torch.empty_like(membrane)
+        kernels.lif_backward(_array(membrane), *ctx.constants, _array(grad), _array(dz))
+        return dz, None
+
+
+def send(x: Tensor, threshold: Tensor, events: Events) -> tuple[Tensor, Tensor, Tensor]:
+    """See :func:`spikegpt_neuro.training.plain.send`."""
+    if not _compiled(x):
+        return plain.send(x, threshold, events)
+    return cast("tuple[Tensor, Tensor, Tensor]", _Send.apply(x.contiguous(), threshold, events))  # type: ignore[no-untyped-call]
+
+
+def blend(y: Tensor, mix: Tensor) -> Tensor:
+    """See :func:`spikegpt_neuro.training.plain.blend`."""
+    return _Blend.apply(y, mix) if _compiled(y) else plain.blend(y, mix)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def squared_relu(key: Tensor) -> Tensor:
+    """See :func:`spikegpt_neuro.training.plain.squared_relu`."""
+    return _SquaredReLU.apply(key) if _compiled(key) else plain.squared_relu(key)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
+    """See :func:`spikegpt_neuro.training.plain.wkv`."""
+    if k.device.type == "cuda":
+        from spikegpt_neuro.training import gpu
+
+        return gpu.WKV.apply(k, v, w, u)  # type: ignore[no-any-return, no-untyped-call]
+    return _WKV.apply(k, v, w, u) if _compiled(k) else plain.wkv(k, v, w, u)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def lif(z: Tensor, neuron: LIFParameters) -> Tensor:
+    """See :func:`spikegpt_neuro.training.plain.lif`."""
+    if z.device.type == "cuda":
+        from spikegpt_neuro.training import gpu
+
+        return gpu.LIF.apply(z, neuron)  # type: ignore[no-any-return, no-untyped-call]
+    return _LIF.apply(z, neuron) if _compiled(z) else plain.lif(z, neuron)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _compiled(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"

@@ -1,0 +1,86 @@
+r"""What is asked of a fine-tuning, and how its dials move from the first step to the last.
+
+With progress :math:`s \in [0, 1]` over the run:
+
+- learning rate: up over the first hundredth, then a cosine down to a twentieth;
+- events: from where they are straight down to S / (1 - P) at ``settled``, then held, so that with
+  the weights that are kept S of the dense operations are left;
+- weights kept: :math:`1 - P (1 - (1 - s/s_0)^3)` up to :math:`s_0` = ``settled`` (Zhu and Gupta,
+  arXiv 1710.01878), then held.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from spikegpt_neuro.errors import UsageError
+
+LAST_RATE = 0.05
+WARM_UP = 0.01
+BITS = (4, 6, 8)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a fine-tuning gives, on a given machine.
+
+    ``synops``         operations over dense to end with, in (0, 1]; None: thresholds stay at 0.
+    ``prune``          share of the weights that go, in [0, 1).
+    ``weight_bits``, ``activation_bits``  what ``convert`` will be asked for: 4, 6 or 8.
+    ``distill``        weight of the divergence from the unchanged model in the loss, 0 to 1.
+    ``batch``, ``window``  windows per step, and tokens of each.
+    ``learning_rate``  of Adam; thresholds learn ``threshold_rate`` times as fast, as logarithms.
+    ``settled``        share of the run after which targets stand still.
+    """
+
+    steps: int = 2000
+    synops: float | None = None
+    prune: float = 0.0
+    weight_bits: int = 8
+    activation_bits: int = 8
+    distill: float = 0.5
+    batch: int = 8
+    window: int = 256
+    learning_rate: float = 1e-3
+    threshold_rate: float = 5.0
+    settled: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.synops is not None and not 0 < self.synops <= 1:
+            raise UsageError(f"synops={self.synops:g}: expected a share above 0 and at most 1")
+        if not 0 <= self.prune < 1:
+            raise UsageError(
+                f"prune={self.prune:g}: expected a share of at least 0 and less than 1"
+            )
+        if not 0 <= self.distill <= 1:
+            raise UsageError(f"distill={self.distill:g}: expected 0 to 1")
+        for name in ("weight_bits", "activation_bits"):
+            if getattr(self, name) not in BITS:
+                raise UsageError(f"{name}={getattr(self, name)}: choose 4, 6 or 8")
+        for name in ("steps", "batch", "window"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}: expected at least 1")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        s = (step + 1) / self.steps
+        if s < WARM_UP:
+            return self.learning_rate * s / WARM_UP
+        cosine = (1 + math.cos(math.pi * (s - WARM_UP) / (1 - WARM_UP))) / 2
+        return self.learning_rate * (LAST_RATE + (1 - LAST_RATE) * cosine)
+
+    def target(self, step: int, start: float) -> float:
+        """Operations over dense that a step steers to; ``start``: those of the unchanged model."""
+        sent = 1.0 if self.synops is None else self.synops / (1 - self.prune)
+        end = min(start, sent)
+        return (start + (end - start) * self._way(step)) * self.kept(step)
+
+    def kept(self, step: int) -> float:
+        """Share of the weights that are there at a step."""
+        return 1 - self.prune * (1 - (1 - self._way(step)) ** 3)
+
+    def _way(self, step: int) -> float:
+        """0 at the first step, 1 when targets stand still."""
+        return min(1.0, step / max(1.0, self.settled * self.steps))

@@ -1,0 +1,202 @@
+"""Fine-tuning, step by step: learn the silence, without losing the text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikegpt_neuro.model.float_forward import tap_of
+from spikegpt_neuro.model.spikegpt import DEAD_ZONE, SpikeGPT
+from spikegpt_neuro.quantization.calibration import calibrate
+from spikegpt_neuro.training import pruning
+from spikegpt_neuro.training.gradients import Objective, Point, Sums, Threads, measured
+from spikegpt_neuro.training.imitation import Scales, choose
+from spikegpt_neuro.training.recipe import Recipe
+from spikegpt_neuro.training.steering import Steering
+from spikegpt_neuro.training.student import Student
+
+BETAS = (0.9, 0.99)
+LARGEST_GRADIENT = 1.0  # norm of that of all weights together
+SCALES_EVERY = 250  # steps for which scales are kept
+MASKS_EVERY = 20
+LOG2 = math.log(2)
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """One step: bits per token on its windows, and what the model is like."""
+
+    step: int
+    bits_per_token: float
+    divergence: float
+    synops_over_dense: float
+    weight_density: float
+    price: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of a model as it will be converted, and of the float model before, on the same windows."""
+
+    bits_per_token: float
+    bits_per_token_before: float
+    synops_over_dense: float
+
+
+@dataclass
+class Trainer:
+    """A fine-tuning in the middle of its run.
+
+    ``tokens``    the training text.
+    ``first``     operations over dense of the unchanged model.
+    ``is_whole``  False for the moment in which a step changes it.
+    """
+
+    recipe: Recipe
+    tokens: NDArray[np.int64]
+    student: Student
+    teacher: Mapping[str, Tensor]
+    optimizer: torch.optim.Adam
+    scales: Scales
+    steering: Steering = field(default_factory=Steering)
+    first: float | None = None
+    step: int = 0
+    is_whole: bool = True
+
+    @classmethod
+    def begin(
+        cls, model: SpikeGPT, tokens: NDArray[np.int64], recipe: Recipe, device: str = "cpu"
+    ) -> Trainer:
+        """Before the first step."""
+        student = Student.of(model, device)
+        teacher = {name: tensor.clone() for name, tensor in student.weights.items()}
+        if recipe.synops is not None or model.dead_zones:
+            statistics = calibrate(model, tokens)
+            student.begin_thresholds(
+                {name: statistics[tap_of(name)].second_moment for name in student.readers}
+            )
+        return cls(
+            recipe,
+            tokens,
+            student,
+            teacher,
+            _optimizer(student),
+            choose(student.checkpoint(), tokens, recipe.weight_bits, recipe.activation_bits),
+        )
+
+    def advance(self, threads: Threads) -> Progressed:
+        """One step."""
+        recipe, student = self.recipe, self.student
+        self.prepare()
+        steering, price = self.steering.toward(self.target())
+        price = price if student.logs else 0.0
+        point = student.point(self.scales, recipe.weight_bits)
+        objective = Objective(
+            student.base.shape, self.teacher if recipe.distill else None, recipe.distill
+        )
+        sums = threads.sums(objective, point, self.windows(), price)
+        synops = synops_of(sums, point.fans, recipe.batch * recipe.window)
+        self.is_whole = False
+        self.first = synops if self.first is None else self.first
+        self.steering = steering.measured(synops)
+        self.learn(sums.gradients)
+        self.step += 1
+        self.is_whole = True
+        tokens = recipe.batch * recipe.window
+        return Progressed(
+            self.step,
+            sums.surprisal / tokens / LOG2,
+            sums.divergence / tokens / LOG2,
+            synops,
+            student.weight_density,
+            price,
+            recipe.rate(self.step - 1),
+        )
+
+    def scored(self, tokens: NDArray[np.int64]) -> Score:
+        """What the model is worth on ``tokens``, in windows from the initial state."""
+        recipe, student = self.recipe, self.student
+        scales = choose(
+            student.checkpoint(), self.tokens, recipe.weight_bits, recipe.activation_bits
+        )
+        point = student.point(scales, recipe.weight_bits)
+        size = min(recipe.window, len(tokens) - 1)
+        starts = np.arange(0, len(tokens) - size, size)
+        windows = np.stack([tokens[start : start + size + 1] for start in starts])
+        total, surprisal, before, synops = 0, 0.0, 0.0, 0.0
+        for chunk in np.array_split(windows, -(-len(windows) // recipe.batch)):
+            ids = torch.from_numpy(chunk).to(student.device)
+            sums = measured(student.base.shape, point, ids)
+            surprisal += sums.surprisal
+            synops += synops_of(sums, point.fans, 1)
+            unchanged = Point(self.teacher, {}, {}, {})
+            before += measured(student.base.shape, unchanged, ids).surprisal
+            total += chunk[:, 1:].size
+        return Score(surprisal / total / LOG2, before / total / LOG2, synops / total)
+
+    def target(self) -> float:
+        """Operations over dense that this step steers to."""
+        if self.first is None or self.recipe.synops is None:
+            return 1.0
+        return self.recipe.target(self.step, self.first)
+
+    def prepare(self) -> None:
+        """Choose masks and scales anew where it is time to."""
+        recipe, student = self.recipe, self.student
+        if recipe.prune and self.step % MASKS_EVERY == 0 and 0 < self.step <= self.mask_steps:
+            matrices = {name: student.weights[name] for name in student.matrices}
+            squares = {n: self.optimizer.state[w]["exp_avg_sq"] for n, w in matrices.items()}
+            student.masks = pruning.masks(matrices, squares, recipe.kept(self.step))
+        if self.step % SCALES_EVERY == 0:
+            self.scales = choose(
+                student.checkpoint(), self.tokens, recipe.weight_bits, recipe.activation_bits
+            )
+
+    @property
+    def mask_steps(self) -> int:
+        """The last step at which masks change."""
+        settled = math.ceil(self.recipe.settled * self.recipe.steps)
+        return -(-settled // MASKS_EVERY) * MASKS_EVERY
+
+    def windows(self) -> Tensor:
+        """The windows (B, T + 1) of this step, which seed and step alone decide."""
+        size = self.recipe.window + 1
+        random = np.random.default_rng((self.recipe.seed, self.step))
+        starts = random.integers(0, len(self.tokens) - size + 1, self.recipe.batch)
+        found = np.stack([self.tokens[start : start + size] for start in starts])
+        return torch.from_numpy(found).to(self.student.device)
+
+    def learn(self, gradients: Mapping[str, Tensor]) -> None:
+        """Move every parameter; ``gradients`` are those where the network was (straight through)."""
+        student = self.student
+        frozen = not self.recipe.prune or self.step >= self.mask_steps
+        for name, weight in student.weights.items():
+            masked = frozen and name in student.masks
+            weight.grad = gradients[name] * student.masks[name] if masked else gradients[name]
+        for name, log in student.logs.items():
+            log.grad = gradients[name + DEAD_ZONE] * torch.exp(log)
+        torch.nn.utils.clip_grad_norm_(list(student.weights.values()), LARGEST_GRADIENT)
+        rates = (1.0, self.recipe.threshold_rate)
+        for group, factor in zip(self.optimizer.param_groups, rates, strict=False):
+            group["lr"] = self.recipe.rate(self.step) * factor
+        self.optimizer.step()
+
+
+def _optimizer(student: Student) -> torch.optim.Adam:
+    groups = [{"params": list(student.weights.values())}]
+    if student.logs:
+        groups.append({"params": list(student.logs.values())})
+    return torch.optim.Adam(groups, betas=BETAS)
+
+
+def synops_of(sums: Sums, fans: Mapping[str, Tensor], tokens: int) -> float:
+    """Operations over dense that the events of ``sums`` were."""
+    per_token = [(sums.events[name] * fans[name]).sum(dtype=torch.float64) for name in sums.events]
+    return float(sum(map(float, per_token))) / tokens
