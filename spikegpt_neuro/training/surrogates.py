@@ -22,7 +22,7 @@ import math
 from spikegpt_neuro.arithmetic.jit import compiled
 
 ALPHA = 2.0
-HALF_WIDTH = 2 / 3
+HALF_WIDTH = 1.0
 
 
 def _inlined(function):  # type: ignore[no-untyped-def]
