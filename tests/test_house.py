@@ -136,18 +136,31 @@ def _loaded(wanted: str, files: dict[str, Path]) -> str:
     return wanted if wanted in files else wanted.rpartition(".")[0]
 
 
-def test_torch_is_imported_only_to_unpickle_and_to_race_against() -> None:
-    torch_users = {"converters/torch_file.py", "spikegpt_neuro/benchmark/torch_model.py"}
+def test_torch_is_imported_only_to_unpickle_to_race_against_and_to_train() -> None:
+    torch_users = {
+        "converters/torch_file.py",
+        "spikegpt_neuro/api/finetuning.py",
+        "spikegpt_neuro/benchmark/torch_model.py",
+    }
     for file in _package_files():
         roots = {name.split(".")[0] for name in _imports(file)}
-        assert "torch" not in roots or file.relative_to(ROOT).as_posix() in torch_users, file
+        if file.parent != CORE / "training":
+            named = file.relative_to(ROOT).as_posix() in torch_users
+            assert "torch" not in roots or named, file
 
 
-def test_the_torch_opponent_is_loaded_by_nothing_at_import_time() -> None:
+def test_what_needs_torch_or_triton_is_loaded_by_nothing_at_import_time() -> None:
+    without = {"recipe", "steering", "formats", "surrogates", "kernels"}
     for file in _package_files():
         tree = ast.parse(file.read_text(encoding="utf-8"))
         early = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
         assert "spikegpt_neuro.benchmark.torch_model" not in early, file
+        assert "spikegpt_neuro.training.gpu" not in early, file
+        names = {name for name in early if name and name.startswith("spikegpt_neuro.training.")}
+        if file.parent != CORE / "training" or file.stem in without:
+            assert {name.rpartition(".")[2] for name in names} <= without, file
+        if file.parent == CORE / "training" and file.stem in without:
+            assert "torch" not in {name.split(".")[0] for name in _imports(file)}, file
 
 
 @pytest.mark.parametrize(

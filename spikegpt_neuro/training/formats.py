@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Events:
-    """Payloads of a population: real value of one ``unit`` (0: not rounded), ``low`` to ``high``."""
+    """Payloads of a population: ``low`` to ``high``, one worth ``unit`` (0: not rounded)."""
 
     unit: float = 0.0
     low: int = 0

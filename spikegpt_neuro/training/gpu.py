@@ -1,7 +1,7 @@
 """WKV and LIF on a CUDA device: one program walks through the tokens of a window, with Triton.
 
-Equations: :mod:`spikegpt_neuro.training.kernels`. Imported only where torch finds such a device, whose
-build of torch brings Triton.
+Equations: :mod:`spikegpt_neuro.training.kernels`. Imported only where torch finds such a device,
+whose build of torch brings Triton. The kernels have no types: to Triton annotations mean something.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton  # type: ignore[import-not-found,import-untyped,unused-ignore]
-import triton.language as tl  # type: ignore[import-not-found,import-untyped,unused-ignore]
+import triton
+import triton.language as tl
 from torch import Tensor
 
+from spikegpt_neuro.model.spikegpt import LIFParameters
 from spikegpt_neuro.training.surrogates import ALPHA
 
 LANES = 32
@@ -26,8 +27,10 @@ def _launched(kernel: Any, like: Tensor, *arguments: Any) -> None:
     kernel[grid](*arguments, tokens, width, LANES, num_warps=1)
 
 
-@triton.jit
-def _forward_wkv(k, v, w, u, out, numerator, denominator, exponent, tokens, n, LANES: tl.constexpr):
+@triton.jit  # type: ignore[untyped-decorator]
+def _forward_wkv(  # type: ignore[no-untyped-def]
+    k, v, w, u, out, numerator, denominator, exponent, tokens, n, LANES: tl.constexpr
+):
     i = tl.program_id(1) * LANES + tl.arange(0, LANES)
     there = i < n
     decay, bonus = tl.load(w + i, there, 0.0), tl.load(u + i, there, 0.0)
@@ -47,8 +50,8 @@ def _forward_wkv(k, v, w, u, out, numerator, denominator, exponent, tokens, n, L
         at += n
 
 
-@triton.jit
-def _backward_wkv(
+@triton.jit  # type: ignore[untyped-decorator]
+def _backward_wkv(  # type: ignore[no-untyped-def]
     k, v, w, u, out, numerator, denominator, exponent, grad, dk, dv, dw, du, tokens, n,
     LANES: tl.constexpr,
 ):  # fmt: skip
@@ -81,8 +84,8 @@ def _backward_wkv(
     tl.store(du + tl.program_id(0) * n + i, of_u, there)
 
 
-@triton.jit
-def _forward_lif(
+@triton.jit  # type: ignore[untyped-decorator]
+def _forward_lif(  # type: ignore[no-untyped-def]
     z, spikes, membrane, decay, gain, threshold, reset, tokens, n, LANES: tl.constexpr
 ):
     i = tl.program_id(1) * LANES + tl.arange(0, LANES)
@@ -97,8 +100,8 @@ def _forward_lif(
         at += n
 
 
-@triton.jit
-def _backward_lif(
+@triton.jit  # type: ignore[untyped-decorator]
+def _backward_lif(  # type: ignore[no-untyped-def]
     membrane, grad, dz, decay, gain, threshold, reset, alpha, half_pi, tokens, n,
     LANES: tl.constexpr,
 ):  # fmt: skip
@@ -117,11 +120,9 @@ def _backward_lif(
         at -= n
 
 
-class WKV(torch.autograd.Function):
-    """See :func:`spikegpt_neuro.training.plain.wkv`."""
-
+class _WKV(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, k, v, w, u):  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
         inputs = [each.contiguous() for each in (k, v, w, u)]
         results = [torch.empty_like(inputs[0]) for _ in range(4)]
         _launched(_forward_wkv, k, *inputs, *results)
@@ -129,7 +130,7 @@ class WKV(torch.autograd.Function):
         return results[0]
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         saved = ctx.saved_tensors
         k, width = saved[0], saved[0].shape[-1]
         dk, dv = torch.empty_like(k), torch.empty_like(k)
@@ -138,11 +139,9 @@ class WKV(torch.autograd.Function):
         return dk, dv, dw.sum(0), du.sum(0)
 
 
-class LIF(torch.autograd.Function):
-    """See :func:`spikegpt_neuro.training.plain.lif`."""
-
+class _LIF(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, z, neuron):  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, z: Tensor, neuron: LIFParameters) -> Tensor:
         z = z.contiguous()
         spikes, membrane = torch.empty_like(z), torch.empty_like(z)
         ctx.constants = (neuron.decay, neuron.gain, neuron.threshold, neuron.reset)
@@ -151,10 +150,22 @@ class LIF(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (membrane,) = ctx.saved_tensors
         dz = torch.empty_like(membrane)
         _launched(
             _backward_lif, membrane, membrane, grad.contiguous(), dz, *ctx.constants, ALPHA, HALF_PI
         )
         return dz, None
+
+
+def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
+    """See :func:`spikegpt_neuro.training.plain.wkv`."""
+    found: Tensor = _WKV.apply(k, v, w, u)  # type: ignore[no-untyped-call]
+    return found
+
+
+def lif(z: Tensor, neuron: LIFParameters) -> Tensor:
+    """See :func:`spikegpt_neuro.training.plain.lif`."""
+    found: Tensor = _LIF.apply(z, neuron)  # type: ignore[no-untyped-call]
+    return found

@@ -45,7 +45,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spikegpt_neuro.arithmetic.jit import compiled
-from spikegpt_neuro.training.surrogates import HALF_WIDTH, sent_share, sent_slope, spike_slope
+from spikegpt_neuro.model.spikegpt import FloatArray
+from spikegpt_neuro.training.surrogates import (
+    HALF_WIDTH,
+    inlined,
+    sent_share,
+    sent_slope,
+    spike_slope,
+)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -55,15 +62,11 @@ def _kernel(function: _F) -> _F:
     return compiled(function, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 
 
-def _inlined(function: _F) -> _F:
-    return compiled(function, error_model="numpy", inline="always")
-
-
 # The dead zone.
 
 
-@_inlined
-def _sent(x, threshold, unit, low, high, one):  # type: ignore[no-untyped-def]
+@inlined
+def _sent(x: Any, threshold: Any, unit: Any, low: Any, high: Any, one: Any) -> Any:
     """What of the value x goes out."""
     if unit == 0:
         return x if abs(x) > threshold else one - one
@@ -73,15 +76,24 @@ def _sent(x, threshold, unit, low, high, one):  # type: ignore[no-untyped-def]
     return payload * unit if abs(payload) > zone else one - one
 
 
-@_inlined
-def _effective(threshold, unit, one):  # type: ignore[no-untyped-def]
+@inlined
+def _effective(threshold: Any, unit: Any, one: Any) -> Any:
     """The threshold that a payload really has: at least half a unit."""
     return max(threshold, unit / (one + one))
 
 
 @_kernel
-def send(x, threshold, unit, low, high, out, opened, shares):  # type: ignore[no-untyped-def]
-    """``out`` of ``x`` (B, T, n); events by channel in ``opened`` (n,), smooth ones in ``shares``."""
+def send(
+    x: FloatArray,
+    threshold: FloatArray,
+    unit: Any,
+    low: Any,
+    high: Any,
+    out: FloatArray,
+    opened: FloatArray,
+    shares: FloatArray,
+) -> None:
+    """``out`` of ``x`` (B, T, n); by channel: events in ``opened``, smooth ones in ``shares``."""
     one = x.dtype.type(1)
     unit, low, high = one * unit, one * low, one * high
     for b in range(x.shape[0]):
@@ -95,7 +107,17 @@ def send(x, threshold, unit, low, high, out, opened, shares):  # type: ignore[no
 
 
 @_kernel
-def send_backward(x, threshold, unit, low, high, grad, grad_share, dx, da):  # type: ignore[no-untyped-def]
+def send_backward(
+    x: FloatArray,
+    threshold: FloatArray,
+    unit: Any,
+    low: Any,
+    high: Any,
+    grad: FloatArray,
+    grad_share: FloatArray,
+    dx: FloatArray,
+    da: FloatArray,
+) -> None:
     """``dx`` (B, T, n) and ``da`` (n,) of ``grad`` of out and ``grad_share`` (n,) of the shares."""
     one = x.dtype.type(1)
     unit, low, high = one * unit, one * low, one * high
@@ -117,7 +139,7 @@ def send_backward(x, threshold, unit, low, high, grad, grad_share, dx, da):  # t
 
 
 @_kernel
-def blend(y, mix, out):  # type: ignore[no-untyped-def]
+def blend(y: FloatArray, mix: FloatArray, out: FloatArray) -> None:
     """M y[t] + (1 - m) y[t-1] into ``out`` (B, T, n); ``mix`` is (n,)."""
     one = y.dtype.type(1)
     for b in range(y.shape[0]):
@@ -129,7 +151,9 @@ def blend(y, mix, out):  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def blend_backward(y, mix, grad, dy, dm):  # type: ignore[no-untyped-def]
+def blend_backward(
+    y: FloatArray, mix: FloatArray, grad: FloatArray, dy: FloatArray, dm: FloatArray
+) -> None:
     """Add to ``dy`` (B, T, n) and ``dm`` (n,)."""
     one = y.dtype.type(1)
     last = y.shape[1] - 1
@@ -144,7 +168,7 @@ def blend_backward(y, mix, grad, dy, dm):  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def square(key, out):  # type: ignore[no-untyped-def]
+def square(key: FloatArray, out: FloatArray) -> None:
     """max(0, key)^2."""
     zero = key.dtype.type(0)
     for b in range(key.shape[0]):
@@ -155,7 +179,7 @@ def square(key, out):  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def square_backward(key, grad):  # type: ignore[no-untyped-def]
+def square_backward(key: FloatArray, grad: FloatArray) -> None:
     """Multiply ``grad`` by 2 max(0, key) in place."""
     one = key.dtype.type(1)
     for b in range(key.shape[0]):
@@ -168,7 +192,16 @@ def square_backward(key, grad):  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def wkv(k, v, w, u, out, numerator, denominator, exponent):  # type: ignore[no-untyped-def]
+def wkv(
+    k: FloatArray,
+    v: FloatArray,
+    w: FloatArray,
+    u: FloatArray,
+    out: FloatArray,
+    numerator: FloatArray,
+    denominator: FloatArray,
+    exponent: FloatArray,
+) -> None:
     """WKV of k, v (B, T, n) into ``out``; the state before each token into the other three."""
     one = k.dtype.type(1)
     a, b = np.empty_like(w), np.empty_like(w)
@@ -199,9 +232,21 @@ def wkv(k, v, w, u, out, numerator, denominator, exponent):  # type: ignore[no-u
 
 
 @_kernel
-def wkv_backward(  # type: ignore[no-untyped-def]
-    k, v, w, u, out, numerator, denominator, exponent, grad, dk, dv, dw, du
-):
+def wkv_backward(
+    k: FloatArray,
+    v: FloatArray,
+    w: FloatArray,
+    u: FloatArray,
+    out: FloatArray,
+    numerator: FloatArray,
+    denominator: FloatArray,
+    exponent: FloatArray,
+    grad: FloatArray,
+    dk: FloatArray,
+    dv: FloatArray,
+    dw: FloatArray,
+    du: FloatArray,
+) -> None:
     """Gradients of :func:`wkv`: ``dk``, ``dv`` (B, T, n) are set, ``dw``, ``du`` (n,) added to.
 
     ``alpha``, ``beta``: the adjoints A, B times e^reach; -``reach`` is their exponent.
@@ -244,7 +289,15 @@ def wkv_backward(  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def lif(z, decay, gain, threshold, reset, spikes, membrane):  # type: ignore[no-untyped-def]
+def lif(
+    z: FloatArray,
+    decay: Any,
+    gain: Any,
+    threshold: Any,
+    reset: Any,
+    spikes: FloatArray,
+    membrane: FloatArray,
+) -> None:
     """Spikes of the currents z (B, T, n), and the membranes h before they are reset."""
     one = z.dtype.type(1)
     decay, gain, threshold, reset = one * decay, one * gain, one * threshold, one * reset
@@ -261,7 +314,15 @@ def lif(z, decay, gain, threshold, reset, spikes, membrane):  # type: ignore[no-
 
 
 @_kernel
-def lif_backward(membrane, decay, gain, threshold, reset, grad, dz):  # type: ignore[no-untyped-def]
+def lif_backward(
+    membrane: FloatArray,
+    decay: Any,
+    gain: Any,
+    threshold: Any,
+    reset: Any,
+    grad: FloatArray,
+    dz: FloatArray,
+) -> None:
     """``dz`` (B, T, n) of ``grad`` of the spikes."""
     one = membrane.dtype.type(1)
     decay, gain, threshold, reset = one * decay, one * gain, one * threshold, one * reset

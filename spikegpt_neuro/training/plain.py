@@ -7,6 +7,7 @@ compare with these. Equations: :mod:`spikegpt_neuro.training.kernels`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,13 +21,13 @@ class Spike(torch.autograd.Function):
     """[x >= 0], whose slope is that of ATan."""
 
     @staticmethod
-    def forward(ctx, x):  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return (x >= 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        (x,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
         return grad * (ALPHA / 2) / (1 + (math.pi / 2 * ALPHA * x) ** 2)
 
 

@@ -1,7 +1,7 @@
 r"""A price for operations that makes a model arrive at the share of them that was asked for.
 
-The loss gets :math:`\lambda \, \rho`, where rho is the smooth stand-in for the operations over dense.
-A proportional-integral controller moves the logarithm of lambda: with the relative excess
+The loss gets :math:`\lambda \, \rho`, where rho is the smooth stand-in for the operations over
+dense. A proportional-integral controller moves the logarithm of lambda: with the relative excess
 :math:`\epsilon = \rho / target - 1` of a running mean,
 
 .. math::

@@ -18,33 +18,38 @@ It needs no exponential, and what lies far below the threshold is left alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from spikegpt_neuro.arithmetic.jit import compiled
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 ALPHA = 2.0
 HALF_WIDTH = 1.0
 
 
-def _inlined(function):  # type: ignore[no-untyped-def]
+def inlined(function: _F) -> _F:
+    """A function that kernels are compiled with, for one element."""
     return compiled(function, error_model="numpy", inline="always")
 
 
-@_inlined
-def spike_slope(x, one):  # type: ignore[no-untyped-def]
+@inlined
+def spike_slope(x: Any, one: Any) -> Any:
     """Slope of the firing step at x = h - theta; ``one`` is 1 in the type to compute in."""
     scaled = one * (math.pi / 2 * ALPHA) * x
     return one * (ALPHA / 2) / (one + scaled * scaled)
 
 
-@_inlined
-def sent_share(q, one):  # type: ignore[no-untyped-def]
+@inlined
+def sent_share(q: Any, one: Any) -> Any:
     """Smooth stand-in for the share of an event that is sent, 0 to 1."""
     half = one / (one + one)
     q = min(one, max(-one, q))
     return half + q - half * q * abs(q)
 
 
-@_inlined
-def sent_slope(q, one):  # type: ignore[no-untyped-def]
+@inlined
+def sent_slope(q: Any, one: Any) -> Any:
     """Its slope in q."""
     return max(one - one, one - abs(q))

@@ -174,7 +174,7 @@ class Trainer:
         return torch.from_numpy(found).to(self.student.device)
 
     def learn(self, gradients: Mapping[str, Tensor]) -> None:
-        """Move every parameter; ``gradients`` are those where the network was (straight through)."""
+        """Move every parameter by ``gradients``, those at the rounded point (straight through)."""
         student = self.student
         frozen = not self.recipe.prune or self.step >= self.mask_steps
         for name, weight in student.weights.items():
