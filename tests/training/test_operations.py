@@ -171,11 +171,12 @@ def test_what_is_rounded_and_what_is_silent() -> None:
     """Payloads of 1/2 from -2 to 2: a threshold of 0.7 silences payload 1, one of 9 everything."""
     x = torch.tensor([[[0.2, 0.3, -0.6, 0.74, 0.76, -0.9, 9.0, -9.0]]], dtype=torch.float64)
     events = Events(0.5, -2, 2)
-    for threshold, wanted in {
+    sent: dict[float, list[float]] = {
         0.0: [0, 0.5, -0.5, 0.5, 1, -1, 1, -1],
         0.7: [0, 0, 0, 0, 1, -1, 1, -1],
         9.0: [0] * 8,
-    }.items():
+    }
+    for threshold, wanted in sent.items():
         level = torch.full((8,), threshold, dtype=torch.float64)
         for operations in OPERATIONS:
             out, opened, _ = operations.send(x, level, events)
