@@ -238,6 +238,12 @@ def write_atomically(path: Path, text: str, *, force: bool = True) -> None:
         file.write(text)
 
 
+def append(path: Path, text: str) -> None:
+    """Add ``text`` to a file; what the system refuses may leave a part of it there."""
+    with _refusals(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
 @contextmanager
 def _refusals(path: Path) -> Iterator[None]:
     """What the system refuses, in one line; ``path`` as the user gave it."""

@@ -263,8 +263,13 @@ def _train(
                         seconds / steps * (recipe.steps - trainer.step),
                     )
                 )
+    except UnsupportedInput as error:  # it diverged
+        raise UnsupportedInput(
+            f"{error}; {folder.path} keeps the checkpoint of step {folder.kept()}"
+        ) from error
     except KeyboardInterrupt:
-        if trainer.is_whole and trainer.step > saved:
+        if trainer.is_whole and trainer.last is not None and trainer.step > saved:
+            folder.log_last(trainer.last)
             folder.save(trainer)
         log.warning("step %d of %d is kept; resume=True goes on there", folder.kept(), recipe.steps)
         raise

@@ -10,8 +10,10 @@ resumes from the older state and writes the newer one again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from spikegpt_neuro.documents import MEGABYTE, decode_json, read_json
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput, UsageError
 from spikegpt_neuro.files import (
+    append,
     atomic_directory,
     atomic_file,
     check_output_directory,
@@ -35,12 +38,8 @@ from spikegpt_neuro.training.recipe import Recipe
 from spikegpt_neuro.training.steering import Steering
 from spikegpt_neuro.training.trainer import Progressed, Trainer
 
-ASKED, LOG, STATE, WEIGHTS = (
-    "finetune.json",
-    "log.jsonl",
-    "optimizer.safetensors",
-    "model.safetensors",
-)
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+ASKED, LOG, STATE = "finetune.json", "log.jsonl", "optimizer.safetensors"
 BEGIN_ANEW = "begin anew with force=True"
 META = "state"
 
@@ -85,6 +84,11 @@ class Folder:
         if resume and (self.path / ASKED).is_file():
             self._check_same(asked)
             return True
+        if (self.path / ASKED).is_file() and not force:
+            raise CannotWrite(
+                f"{self.path} is a fine-tuning: go on with resume=True, {BEGIN_ANEW}, or choose "
+                "another output"
+            )
         check_output_directory(self.path, force, lambda found: (found / ASKED).is_file())
         with atomic_directory(self.path, force=force) as new:
             for name, content in self.files(model).items():
@@ -109,50 +113,76 @@ class Folder:
 
     def save(self, trainer: Trainer) -> None:
         """Keep the model and the state of ``trainer``."""
-        try:
-            weights = self.files(trainer.student.checkpoint())[WEIGHTS]
-            with atomic_file(self.path / WEIGHTS, force=True) as new:
-                new.write_bytes(weights)
+        files = self.files(trainer.student.checkpoint())
+        with self._refusals():
+            # a model whose weights are all there may be called pruned, not the other way round
+            for name in (CONFIG, WEIGHTS):
+                with atomic_file(self.path / name, force=True) as new:
+                    new.write_bytes(files[name])
             with atomic_file(self.path / STATE, force=True) as new, new.open("wb") as file:
                 for block in tensor_blocks(_tensors(trainer), {META: _meta(trainer)}):
                     file.write(block)
-        except (CannotWrite, OSError) as error:
-            kept = self.kept()
-            raise CannotWrite(
-                f"{error}; {self.path} keeps the checkpoint of step {kept}"
-            ) from error
 
     def kept(self) -> int:
         """The step that a resumed run would begin with; 0 where none was kept."""
         path = self.path / STATE
-        return self._read(path)[0].step if path.is_file() else 0
+        if not path.is_file():
+            return 0
+        with _opened(path) as file:
+            return _meta_of(file, path).step
 
     def restore(self, trainer: Trainer) -> None:
         """Bring ``trainer`` to the kept state, and the log to its step."""
         path = self.path / STATE
-        step = 0
         if path.is_file():
-            meta, tensors = self._read(path)
-            _restore(trainer, meta, tensors, path)
-            step = meta.step
-        lines = (self.path / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
-        write_atomically(self.path / LOG, "".join(lines[:step]))
-
-    def _read(self, path: Path) -> tuple[Meta, dict[str, NDArray[Any]]]:
-        try:
-            with safe_open(path, framework="numpy") as file:
-                text = (file.metadata() or {}).get(META, "{}")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UnsupportedInput(f"{path}: damaged: {reason}; {BEGIN_ANEW}") from error
-        meta = decode_json(text.encode(), Meta, where=f"{path}: {META}", remedy=BEGIN_ANEW)
-        return meta, tensors
+            with _opened(path) as file:
+                _restore(trainer, _meta_of(file, path), file, path)
+        self._cut_log(trainer.step)
 
     def log(self, done: Progressed) -> None:
         """Add a line to the log."""
-        with (self.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(done)) + "\n")
+        with self._refusals():
+            append(self.path / LOG, json.dumps(asdict(done)) + "\n")
+
+    def log_last(self, done: Progressed) -> None:
+        """The line of a step that was interrupted after it: there, missing, or half of it."""
+        self._cut_log(done.step - 1)
+        self.log(done)
+
+    def _cut_log(self, lines: int) -> None:
+        """Keep so many lines of the log."""
+        path = self.path / LOG
+        with self._refusals():
+            path.touch()
+            with path.open(encoding="utf-8", errors="replace") as file:
+                kept = "".join(islice(file, lines))
+            write_atomically(path, kept)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """What cannot be written, with what is there all the same."""
+        try:
+            yield
+        except (CannotWrite, OSError) as error:
+            raise CannotWrite(
+                f"{error}; {self.path} keeps the checkpoint of step {self.kept()}"
+            ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A state, open; what is wrong with it in one line."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UnsupportedInput(f"{path}: damaged: {reason}; {BEGIN_ANEW}") from error
+
+
+def _meta_of(file: Any, path: Path) -> Meta:
+    text = (file.metadata() or {}).get(META, "{}")
+    return decode_json(text.encode(), Meta, where=f"{path}: {META}", remedy=BEGIN_ANEW)
 
 
 def _meta(trainer: Trainer) -> str:
@@ -180,16 +210,22 @@ def _tensors(trainer: Trainer) -> dict[str, NDArray[Any]]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
 
 
-def _restore(trainer: Trainer, meta: Meta, tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
+def _restore(trainer: Trainer, meta: Meta, file: Any, path: Path) -> None:
     """The reverse of :func:`_tensors` and :func:`_meta`."""
-    student, device = trainer.student, trainer.student.device
+    student, names = trainer.student, set(file.keys())
 
     def of(name: str, like: torch.Tensor) -> torch.Tensor:
-        if name not in tensors or tensors[name].shape != like.shape:
+        about = file.get_slice(name) if name in names else None
+        if about is None or (about.get_shape(), about.get_dtype()) != (list(like.shape), "F32"):
             raise UnsupportedInput(f"{path}: {name} is missing or of another shape; {BEGIN_ANEW}")
-        return torch.from_numpy(tensors[name].copy()).to(device)
+        found = torch.from_numpy(file.get_tensor(name))
+        if not found.isfinite().all():
+            raise UnsupportedInput(f"{path}: {name} is not finite; {BEGIN_ANEW}")
+        return found.to(student.device)
 
-    if any(name.startswith("mask:") for name in tensors):
+    if not 0 <= meta.step <= trainer.recipe.steps or meta.events.keys() != student.readers.keys():
+        raise UnsupportedInput(f"{path}: {META} is that of another fine-tuning; {BEGIN_ANEW}")
+    if any(name.startswith("mask:") for name in names):
         student.masks = {m: of(f"mask:{m}", student.weights[m]) for m in student.matrices}
     for kind, kept in (("weight", student.weights), ("log", student.logs)):
         for name, tensor in kept.items():

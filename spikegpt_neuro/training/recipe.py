@@ -59,9 +59,13 @@ class Recipe:
         for name in ("weight_bits", "activation_bits"):
             if getattr(self, name) not in BITS:
                 raise UsageError(f"{name}={getattr(self, name)}: choose 4, 6 or 8")
-        for name in ("steps", "batch", "window"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)}: expected at least 1")
+        for name, least in {"steps": 1, "batch": 1, "window": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"{name}={getattr(self, name)}: expected at least {least}")
+        if not 0 < self.learning_rate < math.inf:
+            raise UsageError(f"learning_rate={self.learning_rate:g}: expected a number above 0")
+        if self.prune and self.steps < 2:
+            raise UsageError("prune: what goes is chosen after the first step; steps=2 or more")
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.model.float_forward import tap_of
 from spikegpt_neuro.model.spikegpt import DEAD_ZONE, SpikeGPT
 from spikegpt_neuro.quantization.calibration import calibrate
@@ -56,6 +57,7 @@ class Trainer:
 
     ``tokens``    the training text.
     ``first``     operations over dense of the unchanged model.
+    ``last``      what the last step found; None before any, and after a resumption.
     ``is_whole``  False for the moment in which a step changes it.
     """
 
@@ -68,6 +70,7 @@ class Trainer:
     steering: Steering = field(default_factory=Steering)
     first: float | None = None
     step: int = 0
+    last: Progressed | None = None
     is_whole: bool = True
 
     @classmethod
@@ -92,7 +95,7 @@ class Trainer:
         )
 
     def advance(self, threads: Threads) -> Progressed:
-        """One step."""
+        """One step; raises :class:`UnsupportedInput`, and changes nothing, where it diverges."""
         recipe, student = self.recipe, self.student
         self.prepare()
         steering, price = self.steering.toward(self.target())
@@ -102,15 +105,15 @@ class Trainer:
             student.base.shape, self.teacher if recipe.distill else None, recipe.distill
         )
         sums = threads.sums(objective, point, self.windows(), price)
+        self._check_finite(sums)
         synops = synops_of(sums, point.fans, recipe.batch * recipe.window)
         self.is_whole = False
         self.first = synops if self.first is None else self.first
         self.steering = steering.measured(synops)
         self.learn(sums.gradients)
         self.step += 1
-        self.is_whole = True
         tokens = recipe.batch * recipe.window
-        return Progressed(
+        self.last = Progressed(
             self.step,
             sums.surprisal / tokens / LOG2,
             sums.divergence / tokens / LOG2,
@@ -119,6 +122,16 @@ class Trainer:
             price,
             recipe.rate(self.step - 1),
         )
+        self.is_whole = True
+        return self.last
+
+    def _check_finite(self, sums: Sums) -> None:
+        norms = [float(gradient.norm()) for gradient in sums.gradients.values()]
+        if not all(map(math.isfinite, (sums.surprisal, sums.divergence, *norms))):
+            raise UnsupportedInput(
+                f"step {self.step + 1}: the loss or its slope is not finite; begin anew with "
+                f"learning_rate below {self.recipe.learning_rate:g}"
+            )
 
     def scored(self, tokens: NDArray[np.int64]) -> Score:
         """What the model is worth on ``tokens``, in windows from the initial state."""
@@ -150,7 +163,8 @@ class Trainer:
     def prepare(self) -> None:
         """Choose masks and scales anew where it is time to."""
         recipe, student = self.recipe, self.student
-        if recipe.prune and self.step % MASKS_EVERY == 0 and 0 < self.step <= self.mask_steps:
+        moves = self.step % self.masks_every == 0 and 0 < self.step <= self.mask_steps
+        if recipe.prune and moves:
             matrices = {name: student.weights[name] for name in student.matrices}
             squares = {n: self.optimizer.state[w]["exp_avg_sq"] for n, w in matrices.items()}
             student.masks = pruning.masks(matrices, squares, recipe.kept(self.step))
@@ -162,8 +176,16 @@ class Trainer:
     @property
     def mask_steps(self) -> int:
         """The last step at which masks change."""
-        settled = math.ceil(self.recipe.settled * self.recipe.steps)
-        return -(-settled // MASKS_EVERY) * MASKS_EVERY
+        return -(-self._settled // self.masks_every) * self.masks_every
+
+    @property
+    def masks_every(self) -> int:
+        """Steps for which masks are kept; a short run prunes, too."""
+        return min(MASKS_EVERY, self._settled)
+
+    @property
+    def _settled(self) -> int:
+        return math.ceil(self.recipe.settled * self.recipe.steps)
 
     def windows(self) -> Tensor:
         """The windows (B, T + 1) of this step, which seed and step alone decide."""

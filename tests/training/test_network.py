@@ -1,0 +1,182 @@
+"""The network of training is the float reference, in every variant, rounded as the graph is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from spikegpt_neuro.converters.lowering import calibrated, lower_calibrated  # noqa: E402
+from spikegpt_neuro.model.float_forward import FloatModel  # noqa: E402
+from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT  # noqa: E402
+from spikegpt_neuro.training.formats import Events  # noqa: E402
+from spikegpt_neuro.training.gradients import Objective, Point, pool  # noqa: E402
+from spikegpt_neuro.training.imitation import choose  # noqa: E402
+from spikegpt_neuro.training.network import COMPILED, EAGER, Network, readers  # noqa: E402
+from spikegpt_neuro.training.student import Student  # noqa: E402
+
+from dead_zones import pruned, with_real_dead_zones  # noqa: E402
+from random_models import random_model, random_tokens  # noqa: E402
+
+VARIANTS: dict[str, SpikeGPT] = {
+    "plain": random_model(2, 8, 11),
+    "ffnPre": random_model(2, 8, 11, ffn_pre=True),
+    "spike input": random_model(2, 8, 11, spike_input=True),
+    "spike input, ffnPre": random_model(1, 8, 11, spike_input=True, ffn_pre=True),
+    "real embedding": random_model(1, 8, 11, spike_embedding=False),
+    "another LIF": random_model(2, 8, 11, lif=LIFParameters(4.0, 0.7, 0.1, False)),
+    "dead zones": with_real_dead_zones(random_model(2, 8, 11)),
+    "pruned": pruned(random_model(2, 8, 11)),
+    "all of it": pruned(
+        with_real_dead_zones(
+            random_model(2, 8, 11, ffn_pre=True, lif=LIFParameters(3.0, 1.2, 0.0, False))
+        )
+    ),
+}
+
+
+def windows(model: SpikeGPT, batch: int = 2, tokens: int = 24) -> Any:
+    return random_tokens(model, batch * tokens).reshape(batch, tokens)
+
+
+def tensors_of(model: SpikeGPT, dtype: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors and thresholds as the network takes them."""
+    pairs = (model.tensors, model.dead_zones)
+    tensors, zones = (
+        {n: torch.tensor(np.array(a), dtype=dtype) for n, a in p.items()} for p in pairs
+    )
+    return tensors, zones
+
+
+@pytest.mark.parametrize("operations", [COMPILED, EAGER], ids=["compiled", "eager"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_is_the_float_reference(name: str, operations: Any) -> None:
+    model = VARIANTS[name]
+    ids = windows(model)
+    for dtype, limit in ((torch.float64, 1e-10), (torch.float32, 1e-3)):
+        tensors, zones = tensors_of(model, dtype)
+        found = Network(model.shape, tensors, zones, does=operations)(torch.from_numpy(ids))
+        floating = FloatModel(model, np.float64 if dtype == torch.float64 else np.float32)
+        wanted = np.stack([floating.logits(window) for window in ids])
+        assert found.logits.dtype == dtype
+        np.testing.assert_allclose(found.logits.numpy(), wanted, rtol=0, atol=limit)
+
+
+def test_events_are_counted_by_channel() -> None:
+    model = VARIANTS["dead zones"]
+    ids = windows(model)
+    tensors, zones = tensors_of(model, torch.float64)
+    found = Network(model.shape, tensors, zones)(torch.from_numpy(ids)).events
+    wanted: dict[str, Any] = {}
+
+    def count(name: str, value: Any) -> None:
+        wanted[name] = wanted.get(name, 0) + np.count_nonzero(value, axis=0)
+
+    for window in ids:
+        FloatModel(model, np.float64).forward(window, observe=count)
+    assert list(found) == list(model.dead_zones)
+    for name, events in found.items():
+        tap = "ln_out" if name == "head.input" else name
+        assert events.tolist() == wanted[tap].tolist(), name
+
+
+@pytest.mark.parametrize("name", ["plain", "ffnPre", "spike input"])
+def test_matrices_and_populations_are_those_of_the_shape(name: str) -> None:
+    shape = VARIANTS[name].shape
+    found = readers(shape)
+    assert list(found) == list(shape.dead_zone_sizes())
+    assert sorted(m for ms in found.values() for m in ms) == sorted(shape.matrices)
+    for population, matrices in found.items():
+        for matrix in matrices:
+            assert shape.tensor_shapes()[matrix][1] == shape.dead_zone_sizes()[population]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_compiled_gradients_are_those_of_torch(name: str) -> None:
+    """Of the whole loss, with a price for events and a teacher, in float64."""
+    model = VARIANTS[name]
+    tensors, zones = tensors_of(with_real_dead_zones(model), torch.float64)
+    formats = {p: Events(0.05, 0 if "relu" in p else -127, 127) for p in zones}
+    fans = {p: torch.full_like(zone, 0.01) for p, zone in zones.items()}
+    teacher = {n: t + 0.01 for n, t in tensors.items()}
+    ids = torch.from_numpy(windows(model, 3, 12))
+    sums = []
+    for operations in (COMPILED, EAGER):
+        objective = Objective(model.shape, teacher, 0.4, operations)
+        with pool(1) as one:
+            sums.append(one.sums(objective, Point(tensors, zones, formats, fans), ids, 3.0))
+    compiled, eager = sums
+    assert compiled.surprisal == pytest.approx(eager.surprisal, rel=1e-12)
+    assert compiled.divergence == pytest.approx(eager.divergence, rel=1e-12)
+    assert compiled.gradients.keys() == eager.gradients.keys()
+    for each, wanted in eager.gradients.items():
+        assert wanted.any(), each
+        assert (compiled.gradients[each] - wanted).norm() <= 1e-8 * wanted.norm(), each
+
+
+def test_windows_divided_among_threads_give_the_same_sums() -> None:
+    """Close, not equal: parts are added in another order."""
+    model = with_real_dead_zones(random_model(1, 8, 11))
+    tensors, zones = tensors_of(model, torch.float64)
+    point = Point(tensors, zones, {}, {p: zone * 0 + 0.01 for p, zone in zones.items()})
+    ids = torch.from_numpy(windows(model, 5, 9))
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 5):
+        with pool(threads) as many:
+            found.append(many.sums(Objective(model.shape, None, 0.0), point, ids, 1.0))
+    assert torch.get_num_threads() == before
+    for other in found[1:]:
+        assert other.surprisal == pytest.approx(found[0].surprisal, rel=1e-12)
+        for name, gradient in found[0].gradients.items():
+            torch.testing.assert_close(other.gradients[name], gradient, rtol=1e-9, atol=1e-12)
+        for name, events in found[0].events.items():
+            assert torch.equal(other.events[name], events)
+
+
+# Numbers as the graph has them
+
+
+@pytest.mark.parametrize("bits", [(8, 8), (4, 6)])
+def test_scales_and_weights_are_those_of_the_conversion(bits: tuple[int, int]) -> None:
+    model = pruned(with_real_dead_zones(random_model(2, 8, 11)), 0.3)
+    tokens = random_tokens(model, 400)
+    scales = choose(model, tokens, *bits)
+    lowered = lower_calibrated(model, calibrated(model, tokens, *bits))
+    matrices = {f"{q.name}.weight": q for q in lowered.graph.projections if q.is_dense}
+    assert scales.weights.keys() == matrices.keys() == set(model.shape.matrices)
+    for name, projection in matrices.items():
+        seen = scales.rounded(name, torch.tensor(np.array(model.tensors[name])), bits[0])
+        integers = (seen / scales.weights[name]).numpy()
+        np.testing.assert_array_equal(integers.round(), projection.weights, err_msg=name)
+    for population, events in scales.events.items():
+        assert events.unit == pytest.approx(lowered.units[population], rel=1e-6)
+        payloads = lowered.graph.by_name[population].events
+        assert (events.low, events.high) == (payloads.low, payloads.high)
+
+
+def test_the_fans_of_all_events_are_all_synapses() -> None:
+    """If every neuron sent all the time, the share of dense operations is the weights' density."""
+    for model in (VARIANTS["plain"], VARIANTS["ffnPre"], VARIANTS["pruned"]):
+        student = Student.of(model, "cpu")
+        share = sum(float(fan.sum()) for fan in student.fans.values())
+        assert share == pytest.approx(model.weight_density, rel=1e-6)
+        assert student.weight_density == pytest.approx(model.weight_density, rel=1e-6)
+
+
+def test_a_student_is_the_checkpoint_it_began_as() -> None:
+    for model in (VARIANTS["plain"], VARIANTS["pruned"]):
+        again = Student.of(model, "cpu").checkpoint()
+        assert (again.shape, again.pruned, again.dead_zones) == (model.shape, model.pruned, {})
+        for name in model.shape.tensor_shapes():
+            np.testing.assert_array_equal(again.tensors[name], model.tensors[name])
+    zones = with_real_dead_zones(VARIANTS["plain"])
+    student = Student.of(zones, "cpu")
+    student.begin_thresholds({p: np.full(len(z), 1e-6) for p, z in zones.dead_zones.items()})
+    for name, zone in student.checkpoint().dead_zones.items():
+        np.testing.assert_allclose(zone, np.maximum(zones.dead_zones[name], 1.5e-6), rtol=1e-5)
+    assert replace(zones, dead_zones={}).sparsities == ()
