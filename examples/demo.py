@@ -1,21 +1,27 @@
-"""The whole way in seven commands: convert, look, listen, measure, verify, price, report.
+"""The whole way: convert, look, listen, measure, verify, price, report; then the sparse model.
 
 Every command is printed before it runs, so that it can be typed again. The model is
-``examples/pydoc-4x128.pth``; the text is the documentation of the running Python.
+``examples/pydoc-4x128.pth``; ``finetune`` made ``examples/pydoc-4x128-sparse`` of it; the text
+is the documentation of the running Python.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACT = "build/demo.sgn"
 REPORT = "build/demo.html"
 CHECKPOINT = "examples/pydoc-4x128.pth"
+SPARSE = "build/demo-sparse.sgn"
+EVALUATE = "--corpus python-docs --limit 60000"
+PROFILE = "--hw loihi2 --compare schedule=pipelined,fall-through"
 
 STEPS = (
     (
@@ -29,7 +35,7 @@ STEPS = (
     ),
     (
         "Bits per character on text it has not seen, beside the float original",
-        f"evaluate {ARTIFACT} --corpus python-docs --limit 60000 --against {CHECKPOINT}",
+        f"evaluate {ARTIFACT} {EVALUATE} --against {CHECKPOINT}",
     ),
     (
         "The same integers on Lava: every event of every population, every logit",
@@ -37,13 +43,26 @@ STEPS = (
     ),
     (
         "What a token costs on Loihi 2, reading and writing",
-        f"profile {ARTIFACT} --hw loihi2 --compare schedule=pipelined,fall-through",
+        f"profile {ARTIFACT} {PROFILE}",
     ),
     (
         "All of it on one page, with pictures",
         f"report {ARTIFACT} --against {CHECKPOINT} -o {REPORT} --force",
     ),
+    (
+        "The same model after finetune, sparse",
+        f"convert examples/pydoc-4x128-sparse -o {SPARSE} --force",
+    ),
 )
+ROWS = {
+    "bits per character, unseen text": ("bits_per_token", "{:.4f}"),
+    "synaptic operations over dense": ("synops_over_dense", "{:.3f}"),
+    "synaptic operations per token": ("synops_per_token", "{:,.0f}"),
+    "reading: tokens/s": ("pipelined tokens_per_second", "{:,.0f}"),
+    "reading: uJ/token": ("pipelined joules_per_token", "{:.3g}"),
+    "writing: tokens/s": ("fall-through tokens_per_second", "{:,.0f}"),
+    "writing: uJ/token": ("fall-through joules_per_token", "{:.3g}"),
+}
 
 
 def main() -> int:
@@ -56,9 +75,36 @@ def main() -> int:
         code = subprocess.run([*program, *shlex.split(command)], cwd=ROOT).returncode
         if code:
             return code
+    print("\nDense beside sparse, on loihi2 (evaluate and profile of both):")
+    side_by_side(figures(ARTIFACT), figures(SPARSE))
     seconds = time.perf_counter() - begin
     print(f"\nDone in {seconds:.0f} s; the artifact stays in {ARTIFACT}, the page in {REPORT}.")
     return 0
+
+
+def figures(artifact: str) -> dict[str, float]:
+    """What ``evaluate`` and ``profile`` measure, with joules in microjoules."""
+    score = told(f"evaluate {artifact} {EVALUATE}")
+    found = {name: score[name] for name in ("bits_per_token", "synops_over_dense")}
+    for cost in told(f"profile {artifact} {PROFILE}"):
+        found["synops_per_token"] = cost["synops_per_token"]
+        found[f"{cost['schedule']} tokens_per_second"] = cost["tokens_per_second"]
+        found[f"{cost['schedule']} joules_per_token"] = 1e6 * cost["joules_per_token"]
+    return found
+
+
+def told(command: str) -> Any:
+    """What a command prints with --json."""
+    program = [sys.executable, "-m", "spikegpt_neuro", *shlex.split(command), "--json", "-q"]
+    done = subprocess.run(program, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
+
+
+def side_by_side(dense: dict[str, float], sparse: dict[str, float]) -> None:
+    """A row per figure."""
+    print(f"{'':34}{'dense':>10}{'sparse':>10}")
+    for title, (name, form) in ROWS.items():
+        print(f"{title:34}{form.format(dense[name]):>10}{form.format(sparse[name]):>10}")
 
 
 if __name__ == "__main__":
