@@ -130,7 +130,7 @@ class Trainer:
         if not all(map(math.isfinite, (sums.surprisal, sums.divergence, *norms))):
             raise UnsupportedInput(
                 f"step {self.step + 1}: the loss or its slope is not finite; begin anew with "
-                f"learning_rate below {self.recipe.learning_rate:g}"
+                f"force=True and a learning_rate=... below {self.recipe.learning_rate:g}"
             )
 
     def scored(self, tokens: NDArray[np.int64]) -> Score:
