@@ -8,6 +8,7 @@ wrong with the file.
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ __all__ += ["build", "check_dimensions", "check_exists", "check_readable", "join
 NAME_CHARACTERS = 200
 DIMENSIONS = 8
 """More than any tensor of a model has; numpy holds 64 at most."""
+VALUES = 1 << 48
+"""More than any memory holds; numpy counts bytes in 63 bits, empty dimensions left out."""
 SHARED_AT_MOST = 64
 SHARED_BYTES = 1 << 30
 """A model larger than this takes at most :data:`SHARED_AT_MOST` times what its file holds."""
@@ -251,9 +254,11 @@ def joined(parts: Mapping[Path, Entries], path: Path) -> Entries:
 
 
 def check_dimensions(shape: Sequence[int], where: str) -> None:
-    """Raise for a shape of more dimensions than a model has (numpy takes no more than 64)."""
+    """Raise for a shape that is no model's and that numpy may not take, be it an empty one."""
     if len(shape) > DIMENSIONS:
         raise UnsupportedInput(f"{where} has {len(shape)} dimensions, a model's have {DIMENSIONS}")
+    if math.prod(filter(None, shape)) > VALUES:
+        raise UnsupportedInput(f"{where} has shape {tuple(shape)}, more than any memory holds")
 
 
 def printable(name: str) -> str:

@@ -9,13 +9,15 @@ file must lie in its directory.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.converters.checkpoint import (
     Options,
@@ -23,7 +25,9 @@ from spikegpt_neuro.converters.checkpoint import (
     Reader,
     Statement,
     build,
+    check_dimensions,
     check_readable,
+    printable,
 )
 from spikegpt_neuro.converters.selection import canonical_name
 from spikegpt_neuro.converters.settings import FLAGS
@@ -33,14 +37,22 @@ from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.vocabulary import Vocabulary, vocabulary_from_files
 
+T = TypeVar("T")
+
 FORMAT = "onnx"
 SUFFIX = ".onnx"
 METADATA = "spikegpt_neuro."
 INSTALL = "pip install 'spikegpt-neuro[onnx]'"
 OUTER_NAMES = {"emb", "ln_out", "head"}
-# TensorProto.DataType -> how its raw bytes are stored, little-endian.
-STORED_AS = {1: "<f4", 10: "<f2", 11: "<f8", 16: "<u2"}
+# TensorProto.DataType -> how its raw bytes are stored, little-endian, and which field its numbers.
+STORED_AS = {
+    1: ("<f4", "float_data"),
+    10: ("<f2", "int32_data"),
+    11: ("<f8", "double_data"),
+    16: ("<u2", "int32_data"),
+}
 BFLOAT16 = 16
+EXTERNAL = 1  # TensorProto.DataLocation
 
 
 def matches(path: Path) -> bool:
@@ -57,11 +69,9 @@ def read(path: Path, vocab: Path | None = None) -> SpikeGPT:
             f"{path}: an ONNX model of kind {kind!r:.40}; only the float one holds a checkpoint "
             "(export with to='onnx-float')"
         )
-    raw = {
-        name: _raw_tensor(tensor, path)
-        for tensor in model.graph.initializer
-        if _is_of_checkpoint(name := _text(tensor.name, path))
-    }
+    named = ((_text(tensor.name, path), tensor) for tensor in model.graph.initializer)
+    of_checkpoint = _once((pair for pair in named if _is_of_checkpoint(pair[0])), str(path))
+    raw = {name: _raw_tensor(tensor, path) for name, tensor in of_checkpoint.items()}
     if not raw:
         raise UnsupportedInput(
             f"{path}: none of its {len(model.graph.initializer)} initializers is named like a "
@@ -104,11 +114,9 @@ def _load(path: Path) -> Any:
 
 def _metadata(model: Any, path: Path) -> Mapping[str, Any]:
     """What our exporter wrote; empty for a file of another one."""
-    entries = {
-        key.removeprefix(METADATA): _text(entry.value, path)
-        for entry in model.metadata_props
-        if (key := _text(entry.key, path)).startswith(METADATA)
-    }
+    said = ((_text(e.key, path), _text(e.value, path)) for e in model.metadata_props)
+    ours = _once((pair for pair in said if pair[0].startswith(METADATA)), str(path))
+    entries = {key.removeprefix(METADATA): value for key, value in ours.items()}
     try:
         return {key: json.loads(value) for key, value in entries.items()}
     except (ValueError, RecursionError) as error:
@@ -122,6 +130,16 @@ def _text(value: str | bytes, path: Path) -> str:
     return value
 
 
+def _once(pairs: Iterable[tuple[str, T]], where: str) -> dict[str, T]:
+    """Values by name; a name that stands twice is an error."""
+    found: dict[str, T] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UnsupportedInput(f"{where}: {printable(name)} is stored twice")
+        found[name] = value
+    return found
+
+
 def _is_of_checkpoint(name: str) -> bool:
     """Whether an initializer is named like a tensor of a checkpoint, not like a constant."""
     canonical = canonical_name(name)
@@ -129,23 +147,18 @@ def _is_of_checkpoint(name: str) -> bool:
 
 
 def _raw_tensor(tensor: Any, path: Path) -> RawTensor:
-    stored_as = STORED_AS.get(tensor.data_type)
-    if stored_as is None:
+    if tensor.data_type not in STORED_AS:
         raise UnsupportedInput(
             f"{path}: {tensor.name} is not a float tensor (ONNX type {tensor.data_type}); "
             "a quantized file is no checkpoint"
         )
     dims = tuple(tensor.dims)
-    dtype = np.dtype(stored_as)
-    expected = int(np.prod(dims, dtype=object)) * dtype.itemsize
+    check_dimensions(dims, f"{path}: {tensor.name}")
+    dtype = np.dtype(STORED_AS[tensor.data_type][0])
+    expected = math.prod(dims) * dtype.itemsize
     if min(dims, default=1) < 1:
         raise UnsupportedInput(f"{path}: {tensor.name} has shape {dims}")
-    if tensor.external_data:
-        data = _external_bytes(tensor, expected, path)
-    elif tensor.raw_data:
-        data = np.frombuffer(tensor.raw_data, np.uint8)
-    else:
-        data = _typed_bytes(tensor, dtype)
+    data = _bytes_of(tensor, expected, path)
     if data.size != expected:
         raise UnsupportedInput(
             f"{path}: {tensor.name} holds {data.size} bytes, shape {dims} needs {expected}"
@@ -153,19 +166,29 @@ def _raw_tensor(tensor: Any, path: Path) -> RawTensor:
     return RawTensor(data.view(dtype).reshape(dims), is_bfloat16=tensor.data_type == BFLOAT16)
 
 
-def _typed_bytes(tensor: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The bytes of a tensor that stores its numbers in a field of their type."""
-    if dtype.itemsize == 2:
-        values = np.array(tensor.int32_data, np.int64).astype("<u2")
-    else:
-        values = np.array(tensor.float_data or tensor.double_data, dtype)
-    return values.view(np.uint8)
+def _bytes_of(tensor: Any, expected: int, path: Path) -> NDArray[np.uint8]:
+    """The bytes of a tensor, from the place where onnx looks for them; others are not minded."""
+    if tensor.HasField("segment"):
+        raise UnsupportedInput(f"{path}: {tensor.name} is a segment of a tensor; save it whole")
+    if _is_outside(tensor):
+        return _external_bytes(tensor, expected, path)
+    if tensor.HasField("raw_data"):
+        return np.frombuffer(tensor.raw_data, np.uint8)
+    stored_as, field = STORED_AS[tensor.data_type]
+    numbers = getattr(tensor, field)
+    if field == "int32_data":  # the bits of 16-bit floats
+        return np.array(numbers, np.int64).astype("<u2").view(np.uint8)
+    return np.array(numbers, stored_as).view(np.uint8)
 
 
-def _external_bytes(tensor: Any, expected: int, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _is_outside(tensor: Any) -> bool:
+    return bool(tensor.data_location == EXTERNAL)
+
+
+def _external_bytes(tensor: Any, expected: int, path: Path) -> NDArray[np.uint8]:
     """A memory map of a tensor beside the model."""
     file = _external_file(tensor, path)
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = _external_entries(tensor, path)
     try:
         offset = int(entries.get("offset", 0))
         length = int(entries.get("length", expected))
@@ -176,15 +199,23 @@ def _external_bytes(tensor: Any, expected: int, path: Path) -> np.ndarray[Any, n
             f"{path}: {tensor.name} lies outside {file.name}, which ends at byte "
             f"{file.stat().st_size}; copy both files again"
         )
+    if length == 0:  # an empty file cannot be mapped
+        return np.zeros(0, np.uint8)
     return np.asarray(np.memmap(file, np.uint8, mode="r")[offset : offset + length])
+
+
+def _external_entries(tensor: Any, path: Path) -> dict[str, str]:
+    """What the model says of a tensor beside it: location, offset, length."""
+    said = ((_text(e.key, path), _text(e.value, path)) for e in tensor.external_data)
+    return _once(said, f"{path}: {tensor.name}")
 
 
 def _external_file(tensor: Any, path: Path) -> Path:
     """The file a tensor lies in; none outside the model's directory is ever opened."""
-    location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+    location = _external_entries(tensor, path).get("location", "")
     folder = path.resolve().parent
     try:
-        file = (folder / _text(location, path)).resolve()
+        file = (folder / location).resolve()
         is_file = file.is_file()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL in it, links in a circle
         raise UnsupportedInput(
@@ -202,7 +233,7 @@ def _external_file(tensor: Any, path: Path) -> Path:
 
 def _weights_file(model: Any, path: Path) -> Path:
     """Where the weights are: beside the model, or in it."""
-    outside = [t for t in model.graph.initializer if t.external_data]
+    outside = [t for t in model.graph.initializer if _is_outside(t)]
     return _external_file(outside[0], path) if outside else path
 
 

@@ -206,9 +206,16 @@ def _opened(
         f"{'>' if file.big_endian else '<'}{stored_as}",
         buffer=data[record.offset : record.offset + record.length],
         offset=value.offset * size if 0 not in value.shape else 0,
-        strides=tuple(stride * size for stride in value.strides),
+        strides=tuple(step * size for step in _steps(value)),
     )
     return RawTensor(array, value.dtype == "bfloat16", mapped=mappings.hold(array))
+
+
+def _steps(tensor: StoredTensor) -> tuple[int, ...]:
+    """The strides where there is something to step to, else 0: there the file may say anything."""
+    empty = 0 in tensor.shape
+    dimensions = zip(tensor.shape, tensor.strides, strict=True)
+    return tuple(0 if empty or length == 1 else stride for length, stride in dimensions)
 
 
 def _check_extent(tensor: StoredTensor, where: str) -> None:

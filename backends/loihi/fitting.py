@@ -114,7 +114,7 @@ def _problems(run: Estimate) -> Iterator[str]:
         if isinstance(count, bool) or not isinstance(count, (int, float)):
             yield f"raw.counts.{key} is {count!r:.40}, expected a number"
         elif not 0 <= count <= COUNT_MAX:
-            yield f"raw.counts.{key} is {count:.6g}, expected 0 to {COUNT_MAX:.0e}"
+            yield f"raw.counts.{key} is {count!r:.40}, expected 0 to {COUNT_MAX:.0e}"
     for place, value in (("undivided", run.undivided), ("joules.static", run.joules["static"])):
         if not (math.isfinite(value.value) and value.value >= 0):
             yield f"{place} is {value.value:g} J, expected 0 or more"

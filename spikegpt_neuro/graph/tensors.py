@@ -2,55 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.files import SAFETENSORS_TYPES
+from spikegpt_neuro.safetensors_file import Entry, SafetensorsFile, open_safetensors
 
-LENGTH_BYTES = 8
 DIMENSIONS_MAX = 2
 """Vectors, matrices and tables: no program has more."""
-STORED_AS = {name: np.dtype(f"<{code}") for code, name in SAFETENSORS_TYPES.items()}
+STORED_AS = {
+    name: np.dtype(f"<{code}") for code, name in SAFETENSORS_TYPES.items() if code[0] in "iu"
+}
+"""Integers alone."""
 
 
 def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """The tensors in ``path``, read-only; raises :class:`UnsupportedInput` if it is damaged."""
-    try:
-        with safe_open(path, framework="numpy"):  # checks lengths, offsets and overlaps
-            pass
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-            header = json.loads(file.read(length))
-        data = np.asarray(np.memmap(path, np.uint8, mode="r"))[LENGTH_BYTES + length :]
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UnsupportedInput(f"{path} cannot be read: {error}") from error
-    header.pop("__metadata__", None)
-    return {name: _tensor(name, entry, data, path) for name, entry in header.items()}
+    file = open_safetensors(path)
+    return {name: _tensor(name, entry, file, path) for name, entry in file.entries.items()}
 
 
-def _tensor(name: str, entry: Any, data: NDArray[np.uint8], path: Path) -> NDArray[Any]:
-    if entry["dtype"] not in STORED_AS:
+def _tensor(name: str, entry: Entry, file: SafetensorsFile, path: Path) -> NDArray[Any]:
+    if entry.dtype not in STORED_AS:
         raise UnsupportedInput(
-            f"{path}: {name} is {entry['dtype']}, expected one of {', '.join(STORED_AS)}"
+            f"{path}: {name} is {entry.dtype}, expected one of {', '.join(STORED_AS)}"
         )
-    if len(entry["shape"]) > DIMENSIONS_MAX:
+    if len(entry.shape) > DIMENSIONS_MAX:
         raise UnsupportedInput(
-            f"{path}: {name} has {len(entry['shape'])} dimensions, expected at most "
-            f"{DIMENSIONS_MAX}"
+            f"{path}: {name} has {len(entry.shape)} dimensions, expected at most {DIMENSIONS_MAX}"
         )
-    begin, end = entry["data_offsets"]
-    values = data[begin:end].view(STORED_AS[entry["dtype"]])
+    values = file.bytes_of(entry).view(STORED_AS[entry.dtype])
     try:
-        return values.reshape(entry["shape"])
+        return values.reshape(entry.shape)
     except (ValueError, OverflowError) as error:  # no values, in a shape beyond any memory
-        raise UnsupportedInput(f"{path}: {name} has shape {entry['shape']}: {error}") from error
+        raise UnsupportedInput(f"{path}: {name} has shape {entry.shape}: {error}") from error
 
 
 def release(array: NDArray[Any]) -> None:

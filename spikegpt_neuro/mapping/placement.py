@@ -234,7 +234,10 @@ def _site_problems(placement: Placement) -> Iterator[str]:
 
 
 def _piece_problems(placement: Placement, sizes: Mapping[str, int] | None = None) -> Iterator[str]:
-    """Neurons without a core, or with two; up to ``sizes`` of the populations where given."""
+    """Neurons without a core, or with two; up to ``sizes`` of the populations where given.
+
+    After them, cores without a neuron.
+    """
     cores, covered = len(placement.sites), dict.fromkeys(sizes or {}, 0)
     for piece in sorted(placement.pieces, key=attrgetter("population", "start")):
         if piece.core not in range(cores):
@@ -254,6 +257,10 @@ def _piece_problems(placement: Placement, sizes: Mapping[str, int] | None = None
         elif covered[name] > size:
             excess = f"{size} to {covered[name]} do not exist"
             yield f"population {name} is not covered once: {excess}, it has {size} neurons"
+    used = {piece.core for piece in placement.pieces}
+    for number, (chip, core) in enumerate(placement.sites):
+        if number not in used:
+            yield f"core {core} of chip {chip} is in use without a neuron"
 
 
 def _neurons(piece: Piece) -> str:

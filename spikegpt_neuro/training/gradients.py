@@ -22,7 +22,7 @@ from torch.nn.functional import log_softmax
 
 from spikegpt_neuro.model.spikegpt import DEAD_ZONE, ModelShape
 from spikegpt_neuro.training.formats import Events
-from spikegpt_neuro.training.network import COMPILED, Network, Operations, Tensors
+from spikegpt_neuro.training.network import EXACT, FAST, Network, Operations, Tensors
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Objective:
     shape: ModelShape
     teacher: Tensors | None
     distill: float
-    does: Operations = COMPILED
+    does: Operations = FAST
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _differentiated(
     )
 
 
-def measured(shape: ModelShape, point: Point, windows: Tensor, does: Operations = COMPILED) -> Sums:
+def measured(shape: ModelShape, point: Point, windows: Tensor, does: Operations = EXACT) -> Sums:
     """The sums of :class:`Sums` without gradients."""
     with torch.no_grad():
         passed = Network(shape, point.tensors, point.thresholds, point.events, does)(

@@ -37,7 +37,7 @@ class Scales:
     def rounded(self, name: str, weights: Tensor, bits: int) -> Tensor:
         """A matrix as the graph will have it."""
         limit = (1 << (bits - 1)) - 1
-        unit = self.weights[name]
+        unit = self.weights[name].to(weights.device)
         return torch.round(weights / unit).clamp_(-limit, limit).mul_(unit)
 
 

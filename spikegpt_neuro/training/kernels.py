@@ -38,7 +38,6 @@ A and B share an exponent as a and b do, so that every argument of exp is <= 0.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -60,6 +59,21 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def _kernel(function: _F) -> _F:
     # sums may be reordered, so that loops over channels and tokens vectorize
     return compiled(function, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+
+
+@inlined
+def _exp(x: Any, one: Any) -> Any:
+    """e^x of x <= 0, so that loops vectorize: P(x / 128)^128 with Taylor's P.
+
+    To 2e-8 in float64, to 1e-5 in float32; e^-40 stands for everything below.
+    """
+    y = max(x, one * -40) * (one * (1 / 128))
+    p = one * (1 / 5040) + y * (one * (1 / 40320))
+    p = one * (1 / 24) + y * (one * (1 / 120) + y * (one * (1 / 720) + y * p))
+    p = one + y * (one + y * (one * (1 / 2) + y * (one * (1 / 6) + y * p)))
+    for _ in range(7):
+        p = p * p
+    return p
 
 
 # The dead zone.
@@ -218,13 +232,13 @@ def wkv(
                 exponent[window, t, i] = p[i]
 
                 excess = u[i] + key - p[i]
-                small = math.exp(-abs(excess))
+                small = _exp(-abs(excess), one)
                 old, new = (small, one) if excess > 0 else (one, small)
                 out[window, t, i] = (old * a[i] + new * value) / (old * b[i] + new)
 
                 decayed = p[i] + w[i]
                 excess = key - decayed
-                small = math.exp(-abs(excess))
+                small = _exp(-abs(excess), one)
                 old, new = (small, one) if excess > 0 else (one, small)
                 a[i] = old * a[i] + new * value
                 b[i] = old * b[i] + new
@@ -264,21 +278,21 @@ def wkv_backward(
                 a, b, p = numerator[window, t, i], denominator[window, t, i], exponent[window, t, i]
 
                 excess = u[i] + key - p
-                small = math.exp(-abs(excess))
+                small = _exp(-abs(excess), one)
                 old, new = (small, one) if excess > 0 else (one, small)
                 top = u[i] + key if excess > 0 else p
                 share = grad[window, t, i] / (old * b + new)  # g / D times e^top
                 direct = share * new * (value - y)
 
-                after = math.exp(key - reach[i])
+                after = _exp(key - reach[i], one)
                 dv[window, t, i] = share * new + alpha[i] * after
                 dk[window, t, i] = direct + (alpha[i] * value + beta[i]) * after
                 du[i] += direct
-                dw[i] += (alpha[i] * a + beta[i] * b) * math.exp(p + w[i] - reach[i])
+                dw[i] += (alpha[i] * a + beta[i] * b) * _exp(p + w[i] - reach[i], one)
 
                 farther = reach[i] - w[i]
                 excess = farther - top
-                small = math.exp(-abs(excess))
+                small = _exp(-abs(excess), one)
                 old, new = (small, one) if excess > 0 else (one, small)
                 alpha[i] = old * alpha[i] + new * share
                 beta[i] = old * beta[i] - new * share * y

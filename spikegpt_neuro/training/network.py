@@ -13,8 +13,8 @@ where channel i of population p sends c events, each to the share f of all dense
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, fields, replace
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -28,8 +28,9 @@ from spikegpt_neuro.training.formats import Events
 Tensors = Mapping[str, Tensor]
 
 
-class Operations(Protocol):
-    """The operations that the network is made of: those of ``plain`` or of ``functions``."""
+@dataclass(frozen=True)
+class Operations:
+    """The operations that the network is made of."""
 
     spike: Callable[[Tensor], Tensor]
     blend: Callable[[Tensor, Tensor], Tensor]
@@ -37,10 +38,20 @@ class Operations(Protocol):
     squared_relu: Callable[[Tensor], Tensor]
     wkv: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     lif: Callable[[Tensor, LIFParameters], Tensor]
+    product: Callable[[Tensor, Tensor], Tensor]
+
+    @classmethod
+    def of(cls, module: ModuleType) -> Operations:
+        """Those of ``plain`` or ``functions``."""
+        return cls(**{each.name: getattr(module, each.name) for each in fields(cls)})
 
 
-COMPILED: Operations = functions  # type: ignore[assignment]
-EAGER: Operations = plain  # type: ignore[assignment]
+FAST = Operations.of(functions)
+"""To learn with."""
+EXACT = replace(FAST, product=plain.product)
+"""To measure with: products as in float32."""
+EAGER = Operations.of(plain)
+"""Token by token."""
 
 
 @dataclass
@@ -68,7 +79,7 @@ class Network:
     tensors: Tensors
     thresholds: Tensors = field(default_factory=dict)
     formats: Mapping[str, Events] = field(default_factory=dict)
-    does: Operations = COMPILED
+    does: Operations = FAST
     passed: Passed = field(init=False)
 
     def __call__(self, ids: Tensor) -> Passed:
@@ -79,7 +90,7 @@ class Network:
         for layer in range(self.shape.layers):
             x = self.block(layer, x)
         y = self.send("head.input", self.norm("ln_out", x))
-        self.passed.logits = self.product("head", y)
+        self.passed.logits = plain.product(y, self.tensors["head.weight"])  # not rounded
         return self.passed
 
     def block(self, layer: int, x: Tensor) -> Tensor:
@@ -133,7 +144,7 @@ class Network:
         return self.does.lif(z, self.shape.lif)
 
     def product(self, name: str, x: Tensor) -> Tensor:
-        return x @ self.tensors[f"{name}.weight"].T
+        return self.does.product(x, self.tensors[f"{name}.weight"])
 
 
 def readers(shape: ModelShape) -> dict[str, tuple[str, ...]]:

@@ -82,6 +82,11 @@ def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
     return torch.stack(out, 1)
 
 
+def product(x: Tensor, weights: Tensor) -> Tensor:
+    """Product x W^T of x (B, T, n) and W (m, n)."""
+    return x @ weights.T
+
+
 def lif(z: Tensor, neuron: LIFParameters) -> Tensor:
     """Spikes of the currents z (B, T, n)."""
     v = torch.zeros_like(z[:, 0])

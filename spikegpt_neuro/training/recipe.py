@@ -39,12 +39,12 @@ class Recipe:
     prune: float = 0.0
     weight_bits: int = 8
     activation_bits: int = 8
-    distill: float = 0.5
+    distill: float = 0.75
     batch: int = 8
     window: int = 256
-    learning_rate: float = 1e-3
-    threshold_rate: float = 5.0
-    settled: float = 0.5
+    learning_rate: float = 2e-3
+    threshold_rate: float = 10.0
+    settled: float = 0.4
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from spikegpt_neuro.training.gradients import Point
 from spikegpt_neuro.training.imitation import Scales
 from spikegpt_neuro.training.network import readers
 
-FIRST_THRESHOLD = 0.15  # of the root mean square of what a population sends
+FIRST_THRESHOLD = 0.4  # of the root mean square of what a population sends
 
 
 @dataclass

@@ -26,7 +26,7 @@ from spikegpt_neuro.arithmetic.jit import compiled
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 ALPHA = 2.0
-HALF_WIDTH = 2 / 3
+HALF_WIDTH = 1.0
 
 
 def inlined(function: _F) -> _F:

@@ -22,7 +22,7 @@ from spikegpt_neuro.training.recipe import Recipe
 from spikegpt_neuro.training.steering import Steering
 from spikegpt_neuro.training.student import Student
 
-BETAS = (0.9, 0.99)
+BETAS = (0.9, 0.999)
 LARGEST_GRADIENT = 1.0  # norm of that of all weights together
 SCALES_EVERY = 250  # steps for which scales are kept
 MASKS_EVERY = 20

@@ -164,6 +164,28 @@ def test_tensors_larger_than_their_storage(tmp_path: Path, tensor: Any) -> None:
     assert peak_rss_bytes() - before < 200 << 20
 
 
+def test_strides_where_there_is_nothing_to_step_to(tmp_path: Path) -> None:
+    """Along a dimension of one value they may be any number, and torch saves and loads that."""
+    values = torch.tensor([0.25, 0.5, 0.75, 1.0])
+    tensor = values.as_strided((1, 1, 4), (2**63 - 1, 2**62, 1))
+    torch.save(torch_state_dict(MODEL) | {"blocks.0.att.time_mix_k": tensor}, tmp_path / "m.pth")
+    found = read_checkpoint(tmp_path / "m.pth")
+    np.testing.assert_array_equal(found.tensors["blocks.0.att.time_mix_k"], values.numpy())
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((0, 4), "emb.weight has shape (0, 4), expected (vocabulary, width); an empty shard"),
+        ((0, 2**62), "emb.weight has shape (0, 4611686018427387904), more than any memory holds"),
+    ],
+)
+def test_tensors_without_values(tmp_path: Path, shape: tuple[int, ...], said: str) -> None:
+    tensor = torch.zeros(0).as_strided(shape, (2**63 - 1, 2**63 - 1))
+    torch.save(torch_state_dict(MODEL) | {"emb.weight": tensor}, tmp_path / "m.pth")
+    assert said in refused(tmp_path / "m.pth")
+
+
 @pytest.mark.parametrize("at", ["offset", "shape", "stride"])
 def test_tensors_that_reach_beyond_their_storage(tmp_path: Path, at: str) -> None:
     """The numbers stand in the pickle; torch itself would refuse to save them."""

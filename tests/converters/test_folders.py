@@ -222,12 +222,45 @@ def test_names_and_kinds_of_files_that_cannot_be_read(tmp_path: Path) -> None:
          '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', "a is stored twice"),
         ('{"a\\n":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', "no SpikeGPT checkpoint"),
         ('{"a":' + "[" * 100_000, "damaged safetensors file"),
+        ('{"a":["F32",[1],[0,4]]}', "a: expected an object, found a list of 3; copy or download"),
+        ('{"a":{"dtype":{"F32":null},"shape":[1],"data_offsets":[0,4]}}',
+         "a.dtype: expected a text, found an object; copy or download it again"),
     ],
 )  # fmt: skip
 def test_headers_of_safetensors_that_are_refused(tmp_path: Path, header: str, said: str) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(4))
     assert said in refused(path)
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any], int], None]) -> Path:
+    """The file with another header; ``change`` takes its values and the length of the data."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    change(header, len(data))
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def test_a_header_may_say_that_it_has_no_metadata(tmp_path: Path) -> None:
+    save_safe(STATE, tmp_path / "m.safetensors")
+    path = rewritten(
+        tmp_path / "m.safetensors", lambda header, _: header.update({"__metadata__": None})
+    )
+    assert_same(read_checkpoint(path))
+
+
+@pytest.mark.parametrize("shape", [[0, 1 << 62, 1 << 62], [0, (1 << 64) - 1]])
+def test_tensors_without_values_in_a_shape_beyond_memory(tmp_path: Path, shape: list[int]) -> None:
+    def change(header: dict[str, Any], end: int) -> None:
+        entry = {"dtype": "F32", "shape": shape, "data_offsets": [end, end]}
+        header["ln_out.bias"] = entry
+
+    save_safe({n: t for n, t in STATE.items() if n != "ln_out.bias"}, tmp_path / "m.safetensors")
+    said = refused(rewritten(tmp_path / "m.safetensors", change))
+    assert f"ln_out.bias has shape {tuple(shape)}, more than any memory holds" in said
 
 
 def test_tensors_of_many_dimensions(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fuzzing.case import Case, Changed
 from fuzzing.running import Fuzzer, case_of
 from fuzzing.seeds import read_seed
 from fuzzing.targets import make
-from fuzzing.values import RAW, to_json
+from fuzzing.values import OTHERS, RAW, changed, to_json
 
 from spikegpt_neuro.errors import UnsupportedInput
 
@@ -119,3 +119,13 @@ def test_inputs_follow_from_seed_and_number(name: str) -> None:
 def test_deep_values_are_written_as_text() -> None:
     deep, huge = RAW
     assert to_json({"a": deep, "b": [huge]}).decode() == f'{{"a": {RAW[deep]}, "b": [{RAW[huge]}]}}'
+
+
+def test_a_change_leaves_nothing_for_the_next_one() -> None:
+    """A list that a change puts in is not the one that others put in, too."""
+    before = to_json(list(OTHERS))
+    document = {"a": [1, {"b": 2}], "c": "x"}
+    drawn = [to_json(changed(document, Random(n))) for n in range(2000)]
+    assert to_json(list(OTHERS)) == before
+    assert to_json(document) == b'{"a": [1, {"b": 2}], "c": "x"}'
+    assert drawn == [to_json(changed(document, Random(n))) for n in range(2000)]

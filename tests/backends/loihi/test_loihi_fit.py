@@ -146,6 +146,7 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "true": ({"raw.counts.spikes_in": True}, "raw.counts.spikes_in is True"),
     "a negative count": ({"raw.counts.syn_ops": -1}, "raw.counts.syn_ops is -1, expected 0 to"),
     "an endless count": ({"raw.counts.axon_out": 1e30}, "raw.counts.axon_out is 1e+30"),
+    "a count beyond floats": ({"raw.counts.spikes_in": 10**400}, "raw.counts.spikes_in is 1000"),
     "counts of something else": ({"raw.counts": [1, 2]}, "has no measured activity"),
     "NaN joules": ({"undivided": dict.fromkeys(("value", "low", "high"), math.nan)}, "NaN"),
     "negative joules": (

@@ -449,6 +449,30 @@ def test_a_file_of_another_exporter_needs_the_names_only(tmp_path: Path) -> None
     assert all(np.array_equal(again.tensors[n], model.tensors[n]) for n in model.tensors)
 
 
+STORED: dict[int, tuple[str, Any]] = {  # type -> its field for numbers, and what stands there
+    TensorProto.FLOAT: ("float_data", np.float32),
+    TensorProto.DOUBLE: ("double_data", np.float64),
+    TensorProto.FLOAT16: ("int32_data", np.float16),
+}
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_numbers_may_stand_in_the_field_of_their_type(tmp_path: Path, kind: int) -> None:
+    """And what is said of a place beside the file counts only where the tensor is there."""
+    field, dtype = STORED[kind]
+    path, values = tmp_path / "m.onnx", np.linspace(-1, 1, 32).astype(dtype)
+
+    def change(tensor: Any) -> None:
+        tensor.ClearField("raw_data")
+        tensor.data_type = kind
+        bits = values.view(np.uint16) if dtype is np.float16 else values
+        getattr(tensor, field).extend(bits.tolist())
+        tensor.external_data.add(key="location", value="gone.bin")
+
+    onnx.save(changed(exported(tmp_path), change, "ln_out.bias"), str(path))
+    np.testing.assert_array_equal(read_checkpoint(path).tensors["ln_out.bias"], values)
+
+
 def write(path: Path, content: Any) -> Path:
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -482,6 +506,22 @@ def poison(tensor: Any) -> None:
     array = numpy_helper.to_array(tensor).copy()
     array.flat[3] = np.nan
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def as_numbers(tensor: Any, kind: int = TensorProto.FLOAT) -> None:
+    """The values as single floats; of a FLOAT tensor, no raw bytes beside them."""
+    tensor.float_data.extend(numpy_helper.to_array(tensor).ravel().tolist())
+    tensor.data_type = kind
+    if kind == TensorProto.FLOAT:
+        tensor.raw_data = b""
+    else:
+        tensor.ClearField("raw_data")
+
+
+def with_metadata(model: Any, key: str, value: str) -> Any:
+    """``model`` with one more entry."""
+    model.metadata_props.add(key=key, value=value)
+    return model
 
 
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {  # how to make it, what is said
@@ -531,6 +571,41 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {  # how to make it, what is
         lambda f: with_external(exported(f), "head.weight", location="short.bin", offset="x"),
         "no number",
     ),
+    "no bytes of an empty file": (
+        lambda f: with_external(exported(f), "head.weight", location="empty.bin", length="0"),
+        "head.weight holds 0 bytes",
+    ),
+    "two locations": (
+        lambda f: changed(
+            with_external(exported(f), "head.weight", location="short.bin"),
+            lambda t: t.external_data.add(key="location", value="empty.bin"),
+        ),
+        "head.weight: location is stored twice",
+    ),
+    "in two places": (
+        lambda f: changed(exported(f), as_numbers, "ln_out.bias"),
+        "ln_out.bias holds 0 bytes, shape \\(32,\\) needs 128",
+    ),
+    "numbers of another type": (
+        lambda f: changed(exported(f), lambda t: as_numbers(t, TensorProto.DOUBLE), "ln_out.bias"),
+        "ln_out.bias holds 0 bytes, shape \\(32,\\) needs 256",
+    ),
+    "segment": (
+        lambda f: changed(exported(f), lambda t: setattr(t.segment, "end", 4)),
+        "head.weight is a segment of a tensor; save it whole",
+    ),
+    "many dimensions": (
+        lambda f: changed(exported(f), lambda t: t.dims.extend([1] * 64)),
+        "head.weight has 66 dimensions, a model's have 8",
+    ),
+    "twice": (
+        lambda f: changed(exported(f), lambda t: setattr(t, "name", "emb.weight")),
+        "emb.weight is stored twice",
+    ),
+    "metadata twice": (
+        lambda f: with_metadata(exported(f), "spikegpt_neuro.shape", "{}"),
+        "spikegpt_neuro.shape is stored twice",
+    ),
 }
 
 
@@ -543,6 +618,7 @@ def test_bad_files_get_one_clear_line(
     (tmp_path / "secret.bin").write_bytes(bytes(1 << 16))
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
     (folder / "short.bin").write_bytes(b"1234")
+    (folder / "empty.bin").touch()
     make, message = BAD[case]
     path = write(folder / "bad.onnx", make(folder))
     with pytest.raises(UnsupportedInput, match=message):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from random import Random
 from typing import Any
@@ -51,6 +53,14 @@ def lost(files: Mapping[str, Content], rng: Random) -> Files:
     """One of the files is not there."""
     gone = rng.choice(sorted(files))
     return {name: content for name, content in files.items() if name != gone}
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """For a library that is asked what a file means: its warnings are not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def digest(array: Any) -> bytes:

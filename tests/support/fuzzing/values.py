@@ -55,8 +55,8 @@ def to_json(document: Any) -> bytes:
 
 
 def anything(rng: Random) -> Any:
-    """A value of any type, most of them at some limit."""
-    return rng.choice(rng.choice((WHOLE, WHOLE, REAL, TEXTS, OTHERS)))
+    """A value of any type, most of them at some limit; the caller's own, to change further."""
+    return deepcopy(rng.choice(rng.choice((WHOLE, WHOLE, REAL, TEXTS, OTHERS))))
 
 
 def _places(document: Any) -> list[tuple[Any, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -19,7 +18,7 @@ from onnx import numpy_helper
 
 from fuzzing.case import Case
 from fuzzing.octets import damaged
-from fuzzing.parts import CHARACTERS, contents, special, tiny_model
+from fuzzing.parts import CHARACTERS, contents, special, tiny_model, unheard
 from fuzzing.targets import checkpoints
 from fuzzing.values import TEXTS, WHOLE, changed, to_json
 from spikegpt_neuro.converters.exporters import onnx_float
@@ -121,5 +120,9 @@ def _change_metadata(model: Any, rng: Random) -> None:
 
 def _stored(model: Any, folder: Path) -> Iterator[Any]:
     for tensor in model.graph.initializer:
-        with suppress(Exception):  # what onnx cannot read, nobody may have understood
-            yield numpy_helper.to_array(tensor, str(folder)).astype(float)
+        try:
+            with unheard():
+                values = numpy_helper.to_array(tensor, str(folder)).astype(float)
+        except Exception:  # what onnx cannot read, nobody may have understood
+            continue
+        yield values

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import pickletools
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
@@ -21,7 +20,7 @@ import torch
 
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
-from fuzzing.parts import CHARACTERS, contents, special, tiny_model
+from fuzzing.parts import CHARACTERS, contents, special, tiny_model, unheard
 from fuzzing.targets import checkpoints
 from fuzzing.values import WHOLE, anything
 
@@ -102,8 +101,7 @@ def _archive(records: Mapping[str, bytes], rng: Random) -> bytes:
     """The records as an archive with checksums, now and then a deflated one."""
     stream = io.BytesIO()
     deflated = rng.choice((None, None, None, rng.choice(sorted(records) or [None])))
-    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
-        warnings.simplefilter("ignore")  # names that are there twice
+    with unheard(), zipfile.ZipFile(stream, "w") as archive:  # names that are there twice
         for name, content in records.items():
             how = zipfile.ZIP_DEFLATED if name == deflated else zipfile.ZIP_STORED
             archive.writestr(name.replace("\x00", "_"), content, how)
@@ -226,8 +224,9 @@ def _sparse(tensor: torch.Tensor) -> Any:
 def _as_torch_reads(path: Path) -> frozenset[bytes] | None:
     """The contents of all tensors in a file; None where torch itself refuses it."""
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-        return contents(_tensors(payload))
+        with unheard():
+            payload = torch.load(path, map_location="cpu", weights_only=True)
+            return contents(_tensors(payload))
     except Exception:  # whatever it does not like
         return None
 

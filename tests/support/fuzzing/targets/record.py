@@ -15,7 +15,7 @@ from fuzzing.octets import damaged
 from fuzzing.parts import special
 from fuzzing.targets.placed import placement_on, record_on
 from fuzzing.targets.profile import is_number
-from fuzzing.values import changed, to_json
+from fuzzing.values import FLOAT_LIMIT, changed, to_json
 from spikegpt_neuro.api.fitting import fit, read_record
 from spikegpt_neuro.energy import tables
 from spikegpt_neuro.energy.record import to_json as record_to_json
@@ -85,6 +85,7 @@ def _alike(understood: Any, said: Any) -> bool:
     if isinstance(said, list):
         same_length = isinstance(understood, list) and len(understood) == len(said)
         return same_length and all(map(_alike, understood, said))
-    if is_number(said) and is_number(understood):
-        return math.isclose(said, understood, rel_tol=1e-15)
-    return bool(understood == said)
+    if understood == said or not (is_number(said) and is_number(understood)):
+        return bool(understood == said)
+    within = max(abs(said), abs(understood)) < FLOAT_LIMIT
+    return within and math.isclose(said, understood, rel_tol=1e-15)
