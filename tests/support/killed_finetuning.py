@@ -24,11 +24,11 @@ from spikegpt_neuro.converters.reader import read_checkpoint
 from random_models import random_tokens
 
 KEPT = ("config.json", "model.safetensors", "optimizer.safetensors", "log.jsonl")
-MOST_KILLS = 10
+MOST_KILLS = 6
 OPTIONS: dict[str, Any] = {
     "synops": 0.4,
     "prune": 0.3,
-    "steps": 50,
+    "steps": 30,
     "batch": 2,
     "window": 12,
     "learning_rate": 0.01,

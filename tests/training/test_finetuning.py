@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -188,6 +189,25 @@ def test_interrupted_inside_a_step(
             sgn.finetune(checkpoint, TEXT, tmp_path / "t", **OPTIONS)
     assert kept_step(tmp_path / "t") == kept
     read_checkpoint(tmp_path / "t")
+    sgn.finetune(checkpoint, TEXT, tmp_path / "t", resume=True, **OPTIONS)
+    assert content(tmp_path / "t") == whole
+
+
+def test_a_signal_that_comes_while_weights_move_waits(
+    checkpoint: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, calls = Trainer.learn, iter(range(1, STEPS + 1))
+
+    def disturbed(self: Trainer, gradients: Any) -> None:
+        if next(calls) == 12:
+            signal.raise_signal(signal.SIGINT)
+        learn(self, gradients)
+
+    monkeypatch.setattr(Trainer, "learn", disturbed)
+    with pytest.raises(KeyboardInterrupt):
+        sgn.finetune(checkpoint, TEXT, tmp_path / "t", **OPTIONS)
+    assert kept_step(tmp_path / "t") == 12
+    monkeypatch.undo()
     sgn.finetune(checkpoint, TEXT, tmp_path / "t", resume=True, **OPTIONS)
     assert content(tmp_path / "t") == whole
 
