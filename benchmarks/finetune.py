@@ -2,12 +2,12 @@
 
     python benchmarks/finetune.py [--checkpoint CKPT] [--threads 1,2] [--output FILE]
 
-Both sides take the same step in turns: the forward pass of the student with dead zones and rounding,
-that of the unchanged model, and the gradient of their loss, over the same windows. Theirs is
-``spikegpt_neuro.training.plain``: WKV and LIF token by token in torch's operations, the rest in
+Both sides take the same step in turns: the forward pass of the student with dead zones and
+rounding, that of the unchanged model, and the gradient of their loss, over the same windows. Theirs
+is ``spikegpt_neuro.training.plain``: WKV and LIF token by token in torch's operations, the rest in
 parallel over tokens, differentiated by autograd, with torch's own threads. Ours divides the windows
-among as many threads. Before they are timed, the gradients of both are compared in float64 (in float32
-a sum in another order moves a spike, and with it all that follows).
+among as many threads. Before they are timed, the gradients of both are compared in float64 (in
+float32 a sum in another order moves a spike, and with it all that follows).
 """
 
 from __future__ import annotations

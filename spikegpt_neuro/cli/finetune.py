@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,12 +20,18 @@ from spikegpt_neuro.cli.common import (
 )
 from spikegpt_neuro.cli.progress import EVERY_SECONDS, duration
 from spikegpt_neuro.cli.streams import say
+from spikegpt_neuro.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import Underway
     from spikegpt_neuro.vocabulary import Unknown
 
 BITS = click.Choice(["4", "6", "8"])
+
+
+def _number(flag: str, default: float, text: str | None = None) -> Callable[[Any], Any]:
+    kind = type(default)
+    return click.option(flag, type=kind, default=default, show_default=True, metavar="N", help=text)
 
 
 @click.command()
@@ -47,7 +53,7 @@ BITS = click.Choice(["4", "6", "8"])
 @click.option(
     "--prune",
     type=float,
-    default=0.0,
+    default=Recipe.prune,
     metavar="P",
     help="Share of the weights that go [default: none].",
 )
@@ -56,15 +62,15 @@ BITS = click.Choice(["4", "6", "8"])
 @click.option(
     "--distill",
     type=float,
-    default=0.5,
+    default=Recipe.distill,
     show_default=True,
     metavar="W",
     help="Weight of the divergence from the unchanged model in the loss, 0 to 1.",
 )
-@click.option("--steps", type=int, default=2000, show_default=True, metavar="N")
-@click.option("--batch", type=int, default=8, show_default=True, help="Windows per step.")
-@click.option("--window", type=int, default=256, show_default=True, help="Tokens per window.")
-@click.option("--learning-rate", type=float, default=1e-3, show_default=True, metavar="R")
+@_number("--steps", Recipe.steps)
+@_number("--batch", Recipe.batch, "Windows per step.")
+@_number("--window", Recipe.window, "Tokens per window.")
+@_number("--learning-rate", Recipe.learning_rate, "Of Adam, at its highest.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--threads", type=int, metavar="N", help="[default: the cores, at most the batch]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")

@@ -34,7 +34,7 @@ class Recipe:
     ``settled``        share of the run after which targets stand still.
     """
 
-    steps: int = 2000
+    steps: int = 3000
     synops: float | None = None
     prune: float = 0.0
     weight_bits: int = 8
