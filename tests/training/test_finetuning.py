@@ -100,6 +100,8 @@ def test_what_a_run_leaves(checkpoint: Path, tmp_path: Path) -> None:
     described = sgn.describe(tmp_path / "t")
     assert described.weight_density == pytest.approx(found.weight_density)
     assert described.remarks == ()
+    assert repr(found).startswith(f"FineTuned(checkpoint='{tmp_path / 't'}', steps=24, bits_per")
+    assert found.to_dict()["steps"] == STEPS
     lines = (tmp_path / "t" / "log.jsonl").read_text().splitlines()
     assert list(json.loads(lines[0])) == [
         *("step", "bits_per_token", "divergence", "synops_over_dense", "weight_density"),
