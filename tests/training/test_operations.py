@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -245,3 +248,45 @@ def test_the_step_of_a_dead_zone_is_spikingjellys_piecewise_quadratic(operations
     torch.testing.assert_close(of_shares, of_steps, rtol=1e-9, atol=1e-12)
     (of_out,) = torch.autograd.grad(out.sum(), x)
     torch.testing.assert_close(of_out, (sent + x * of_steps).detach(), rtol=1e-9, atol=1e-12)
+
+
+# Triton's, where it is installed
+
+
+INTERPRETED = """
+import torch
+
+from spikegpt_neuro.model.spikegpt import LIFParameters
+from spikegpt_neuro.training import gpu, plain
+
+generator = torch.Generator().manual_seed(0)
+k, v, z, grad = (torch.randn(2, 24, 40, generator=generator, dtype=torch.float64) for _ in range(4))
+w, u = -torch.linspace(0.01, 5, 40).double(), torch.linspace(-1, 1, 40).double()
+
+
+def compare(one, other, *inputs):
+    found = []
+    for operation in (one, other):
+        leaves = [each.detach().requires_grad_() for each in inputs]
+        out = operation(*leaves)
+        found.append([out.detach(), *torch.autograd.grad((out * grad).sum(), leaves)])
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+compare(gpu.wkv, plain.wkv, 9 * k, v, w, u)
+neuron = LIFParameters(3.0, 0.7, 0.1, False)
+compare(lambda z: gpu.lif(z, neuron), lambda z: plain.lif(z, neuron), 2 * z)
+"""
+
+
+def test_triton_computes_the_same() -> None:
+    """In its interpreter, which needs no device, over more channels than one program has."""
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
