@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
@@ -26,6 +26,27 @@ class Ended:
     def word(self) -> str:
         """What happened."""
         return "interrupted" if self.number == signal.SIGINT else "terminated"
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """SIGINT and SIGTERM that come while the body runs are heard at its end.
+
+    Nothing changes off the main thread, which alone hears signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[tuple[int, FrameType | None]] = []
+    found = {int(n): signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in found.items() if callable(handler)}
+    with ExitStack() as stack:
+        for number, handler in handlers.items():
+            stack.callback(signal.signal, number, handler)
+            signal.signal(number, lambda *arguments: heard.append(arguments))
+        yield
+    for number, frame in heard[:1]:
+        handlers[number](number, frame)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,13 @@ class Meta:
 
 
 @dataclass(frozen=True)
+class Logged:
+    """What the log is looked through for."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class Folder:
     """Where a fine-tuning is kept."""
 
@@ -100,16 +106,15 @@ class Folder:
     def _check_same(self, asked: Asked) -> None:
         """Raise unless the directory is of the same fine-tuning."""
         path = self.path / ASKED
-        found = read_json(path, Asked, limit=MEGABYTE, remedy=BEGIN_ANEW)
-        before, now = asdict(found), asdict(asked)
-        before, now = before | before.pop("recipe"), now | now.pop("recipe")
-        for name, value in now.items():
-            if before[name] != value:
-                shown = f"{name}={before[name]!r:.20}, not {value!r:.20}"
-                raise UsageError(
-                    f"{self.path} is a fine-tuning with {shown}: go on with the same, choose "
-                    "another output, or begin anew with force=True"
-                )
+        try:
+            found = read_json(path, Asked, limit=MEGABYTE, remedy=BEGIN_ANEW)
+        except UsageError as error:  # options that nobody could have asked for
+            raise UnsupportedInput(f"{path}: {error}; {BEGIN_ANEW}") from error
+        for other in _differences(found, asked):
+            raise UsageError(
+                f"{self.path} is a fine-tuning {other}: go on with the same, choose another "
+                f"output, or {BEGIN_ANEW}"
+            )
 
     def save(self, trainer: Trainer) -> None:
         """Keep the model and the state of ``trainer``."""
@@ -149,13 +154,13 @@ class Folder:
         self._cut_log(done.step - 1)
         self.log(done)
 
-    def _cut_log(self, lines: int) -> None:
-        """Keep so many lines of the log."""
+    def _cut_log(self, last: int) -> None:
+        """Keep the whole lines of the log up to that of step ``last``."""
         path = self.path / LOG
         with self._refusals():
             path.touch()
             with path.open(encoding="utf-8", errors="replace") as file:
-                kept = "".join(islice(file, lines))
+                kept = "".join(line for line in file if 0 < _step_of(line) <= last)
             write_atomically(path, kept)
 
     @contextmanager
@@ -167,6 +172,28 @@ class Folder:
             raise CannotWrite(
                 f"{error}; {self.path} keeps the checkpoint of step {self.kept()}"
             ) from error
+
+
+def _step_of(line: str) -> int:
+    """Of a line of the log; 0 for what is none."""
+    try:
+        return decode_json(line.encode(), Logged, where=LOG).step
+    except UnsupportedInput:
+        return 0
+
+
+def _differences(found: Asked, asked: Asked) -> Iterator[str]:
+    """What a directory is the fine-tuning of, where something else is asked."""
+    if found.checkpoint_sha256 != asked.checkpoint_sha256:
+        yield "of another checkpoint"
+    if found.text_sha256 != asked.text_sha256:
+        yield "on another text"
+    now = asdict(asked.recipe)
+    for name, value in asdict(found.recipe).items():
+        if value != now[name]:
+            yield f"with {name}={value}, not {now[name]}"
+    if found.tool_version != asked.tool_version:
+        yield f"by version {found.tool_version:.20}, not {asked.tool_version}"
 
 
 @contextmanager

@@ -62,8 +62,8 @@ class Recipe:
         for name, least in {"steps": 1, "batch": 1, "window": 1, "seed": 0}.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name}={getattr(self, name)}: expected at least {least}")
-        if not 0 < self.learning_rate < math.inf:
-            raise UsageError(f"learning_rate={self.learning_rate:g}: expected a number above 0")
+        if not 0 < self.learning_rate <= 1:
+            raise UsageError(f"learning_rate={self.learning_rate:g}: expected above 0, at most 1")
         if self.prune and self.steps < 2:
             raise UsageError("prune: what goes is chosen after the first step; steps=2 or more")
 

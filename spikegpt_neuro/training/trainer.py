@@ -15,6 +15,7 @@ from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.model.float_forward import tap_of
 from spikegpt_neuro.model.spikegpt import DEAD_ZONE, SpikeGPT
 from spikegpt_neuro.quantization.calibration import calibrate
+from spikegpt_neuro.signals import undisturbed
 from spikegpt_neuro.training import pruning
 from spikegpt_neuro.training.gradients import Objective, Point, Sums, Threads, measured
 from spikegpt_neuro.training.imitation import Scales, choose
@@ -106,31 +107,37 @@ class Trainer:
         )
         sums = threads.sums(objective, point, self.windows(), price)
         self._check_finite(sums)
-        synops = synops_of(sums, point.fans, recipe.batch * recipe.window)
-        self.is_whole = False
-        self.first = synops if self.first is None else self.first
-        self.steering = steering.measured(synops)
-        self.learn(sums.gradients)
-        self.step += 1
         tokens = recipe.batch * recipe.window
-        self.last = Progressed(
-            self.step,
+        done = Progressed(
+            self.step + 1,
             sums.surprisal / tokens / LOG2,
             sums.divergence / tokens / LOG2,
-            synops,
+            synops_of(sums, point.fans, tokens),
             student.weight_density,
             price,
-            recipe.rate(self.step - 1),
+            recipe.rate(self.step),
         )
+        with undisturbed():
+            self._conclude(done, steering, sums.gradients)
+        return done
+
+    def _conclude(
+        self, done: Progressed, steering: Steering, gradients: Mapping[str, Tensor]
+    ) -> None:
+        """Change what a step changes."""
+        self.is_whole = False
+        self.first = done.synops_over_dense if self.first is None else self.first
+        self.steering = steering.measured(done.synops_over_dense)
+        self.learn(gradients)
+        self.step, self.last = done.step, done
         self.is_whole = True
-        return self.last
 
     def _check_finite(self, sums: Sums) -> None:
         norms = [float(gradient.norm()) for gradient in sums.gradients.values()]
         if not all(map(math.isfinite, (sums.surprisal, sums.divergence, *norms))):
             raise UnsupportedInput(
                 f"step {self.step + 1}: the loss or its slope is not finite; begin anew with "
-                f"learning_rate below {self.recipe.learning_rate:g}"
+                f"force=True and a learning_rate=... below {self.recipe.learning_rate:g}"
             )
 
     def scored(self, tokens: NDArray[np.int64]) -> Score:

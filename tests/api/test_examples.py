@@ -68,7 +68,7 @@ def test_what_is_public_is_written_down() -> None:
     assert sorted(sgn.__all__) == sorted(set(sgn.__all__))
     assert set(FUNCTIONS) >= {
         *("convert", "load", "save", "float_model", "run", "generate", "evaluate", "place"),
-        *("profile", "simulate", "compare", "report", "export", "fit", "profiles"),
+        *("profile", "simulate", "compare", "report", "export", "fit", "profiles", "finetune"),
     }
     assert set(sgn.__all__) <= set(dir(sgn))
 

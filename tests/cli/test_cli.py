@@ -707,7 +707,9 @@ def test_options_that_contradict_a_file_or_make_no_neuron(cli: Cli, untold: Path
     assert "--lif-threshold" in one_error_line(cli("info", model, "--lif-threshold", "nan"), 2)
 
 
-@pytest.mark.parametrize("name", ["convert", "info", "evaluate", "export", "report", "bench"])
+@pytest.mark.parametrize(
+    "name", ["convert", "info", "evaluate", "export", "finetune", "report", "bench"]
+)
 def test_every_verb_that_reads_a_checkpoint_takes_the_lif(cli: Cli, name: str) -> None:
     text = cli(name, "--help").out
     assert all(option in text for option in ("--lif-tau", "--lif-threshold", "--lif-reset"))

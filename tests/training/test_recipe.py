@@ -18,7 +18,7 @@ from spikegpt_neuro.training.steering import Steering
 
 def test_the_dials_at_the_beginning_settled_and_at_the_end() -> None:
     """Half the operations of half the weights: each event may stay that was there at 0.5."""
-    recipe = Recipe(steps=1000, synops=0.2, prune=0.5, learning_rate=0.01)
+    recipe = Recipe(steps=1000, synops=0.2, prune=0.5, learning_rate=0.01, settled=0.5)
     assert (recipe.kept(0), recipe.target(0, 0.8)) == (1, 0.8)
     assert recipe.kept(250) == pytest.approx(1 - 0.5 * (1 - 0.5**3))
     assert recipe.target(250, 0.8) == pytest.approx(0.6 * recipe.kept(250))
@@ -55,10 +55,10 @@ def test_targets_only_fall(steps: int, synops: float | None, prune: float, start
 
 @given(st.integers(1, 300))
 def test_the_learning_rate_rises_and_falls_once(steps: int) -> None:
-    rates = [Recipe(steps=steps).rate(step) for step in range(steps)]
+    rates = [Recipe(steps=steps, learning_rate=0.01).rate(step) for step in range(steps)]
     top = rates.index(max(rates))
     assert min(rates) > 0
-    assert max(rates) <= 1e-3
+    assert max(rates) <= 0.01
     assert rates == [*sorted(rates[:top]), *sorted(rates[top:], reverse=True)]
 
 
@@ -81,7 +81,8 @@ def test_the_learning_rate_rises_and_falls_once(steps: int) -> None:
         ({"batch": 0}, "batch=0: "),
         ({"window": -3}, "window=-3: "),
         ({"seed": -1}, "seed=-1: expected at least 0"),
-        ({"learning_rate": 0.0}, "learning_rate=0: expected a number above 0"),
+        ({"learning_rate": 0.0}, "learning_rate=0: expected above 0, at most 1"),
+        ({"learning_rate": 1.5}, "learning_rate=1.5: "),
         ({"learning_rate": math.inf}, "learning_rate=inf: "),
         ({"learning_rate": math.nan}, "learning_rate=nan: "),
     ],
@@ -102,7 +103,7 @@ def test_a_plant_arrives_where_it_is_steered(softness: float) -> None:
 
     The target falls over the first half, as in a recipe.
     """
-    recipe, noise = Recipe(steps=2000, synops=0.2), np.random.default_rng(0)
+    recipe, noise = Recipe(steps=2000, synops=0.2, settled=0.5), np.random.default_rng(0)
     steering, threshold, seen = Steering(), 0.0, []
     for step in range(recipe.steps):
         steering, price = steering.toward(recipe.target(step, 0.9))

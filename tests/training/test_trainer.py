@@ -34,7 +34,8 @@ TEXT = learnable(4000)
 
 
 def recipe(**options: Any) -> Recipe:
-    return Recipe(**({"steps": 30, "batch": 4, "window": 16, "learning_rate": 0.02} | options))
+    rates = {"learning_rate": 0.02, "threshold_rate": 5.0, "settled": 0.5}
+    return Recipe(**({"steps": 30, "batch": 4, "window": 16} | rates | options))
 
 
 def trained(
@@ -66,13 +67,13 @@ def test_thirty_steps_learn_a_text(distill: float) -> None:
 
 
 def test_operations_and_weights_arrive_where_they_were_asked_to() -> None:
-    asked = recipe(steps=150, synops=0.25, prune=0.4)
+    asked = recipe(steps=300, synops=0.25, prune=0.4)
     trainer, steps = trained(MODEL, asked)
     total = trainer.student.synapses
     assert [d.weight_density for d in steps[:20]] == [1.0] * 20
     assert steps[40].weight_density == pytest.approx(asked.kept(40), abs=1 / total)
-    assert {d.weight_density for d in steps[80:]} == {1 - round(0.4 * total) / total}
-    assert np.mean([d.synops_over_dense for d in steps[-20:]]) == pytest.approx(0.25, abs=0.03)
+    assert {d.weight_density for d in steps[160:]} == {1 - round(0.4 * total) / total}
+    assert np.mean([d.synops_over_dense for d in steps[-20:]]) == pytest.approx(0.25, abs=0.02)
     found = trainer.student.checkpoint()
     assert (found.pruned, len(found.dead_zones)) == (True, 8)
     assert found.weight_density == steps[-1].weight_density
@@ -112,11 +113,11 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 
 def test_threads_give_nearly_the_same() -> None:
-    """Sums in another order: close after a step, and not byte by byte the same after some."""
+    """Sums in another order: a spike more or less, and never byte by byte the same."""
     asked = recipe(synops=0.4)
     one, two = (trained(MODEL, asked, steps=5, threads=n) for n in (1, 2))
     for single, double in zip(one[1], two[1], strict=True):
-        assert double.bits_per_token == pytest.approx(single.bits_per_token, abs=0.01)
+        assert double.bits_per_token == pytest.approx(single.bits_per_token, abs=0.1)
     assert bytes_of(one[0]) != bytes_of(two[0])
     assert bytes_of(trained(MODEL, asked, steps=5, threads=2)[0]) == bytes_of(two[0])
 
@@ -136,9 +137,10 @@ def test_sparse_checkpoints_go_on_from_where_they_are() -> None:
 
 
 def test_a_step_that_diverges_changes_nothing() -> None:
-    trainer, _ = trained(MODEL, recipe(learning_rate=1e25, steps=5), steps=1)
+    trainer, _ = trained(MODEL, recipe(learning_rate=1.0, steps=5), steps=1)
+    trainer.student.weights["ln_out.bias"][3] = np.inf
     before = bytes_of(trainer)
-    with pool(1) as one, pytest.raises(UnsupportedInput, match=r"^step 2: .* below 1e\+25$"):
+    with pool(1) as one, pytest.raises(UnsupportedInput, match=r"^step 2: .* is not finite; .* 1$"):
         trainer.advance(one)
     assert (trainer.step, trainer.is_whole) == (1, True)
     assert bytes_of(trainer) == before
