@@ -28,6 +28,7 @@ from spikegpt_neuro.graph.weights import (
     WeightsField,
     given_weights,
     is_by_source,
+    sparse_below,
 )
 from spikegpt_neuro.model.spikegpt import LIFOrigin, ModelShape
 from spikegpt_neuro.neurons.embedding import Embedding
@@ -303,9 +304,8 @@ def _thinned(projection: Projection, bits: int) -> Projection:
     weights = None if projection.is_sparse else projection.weights
     if weights is None:
         return projection
-    packed = bits == PACKED_BITS
-    sparse = SparseWeights.of(weights, packed)
-    smaller = sparse.nbytes < projection.possible_synapses / (2 if packed else 1)
+    sparse = SparseWeights.of(weights, packed=bits == PACKED_BITS)
+    smaller = sparse.synapses < sparse_below(bits) * projection.possible_synapses
     return replace(projection, weights=sparse) if smaller else projection
 
 

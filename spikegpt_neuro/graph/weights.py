@@ -13,13 +13,21 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.arithmetic.packing import largest_magnitude, pack, unpack
+from spikegpt_neuro.arithmetic.packing import PACKED_BITS, largest_magnitude, pack, unpack
 
 Weights = NDArray[np.int8]
 Bits = NDArray[np.uint8]
 
 BITS_IN = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 """Byte -> how many of its bits are set."""
+
+
+def sparse_below(bits: int) -> float:
+    """The share of synapses below which a bit for each and the values that exist take fewer bytes.
+
+    7/8, or 3/4 where two values of 4 bits share a byte.
+    """
+    return 1 - (1 / 8) / (1 / 2 if bits == PACKED_BITS else 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikegpt_neuro.graph.weights import sparse_below
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.training.gradients import Point
 from spikegpt_neuro.training.imitation import Scales
@@ -91,7 +92,7 @@ class Student:
         tensors = dict(self.weights)
         for name in self.matrices:
             tensors[name] = scales.rounded(name, self.pruned(name), bits)
-        return Point(tensors, self.thresholds, scales.events, self.fans)
+        return Point(tensors, self.thresholds, scales.events, self.fans(tensors, bits))
 
     def pruned(self, name: str) -> Tensor:
         """A tensor without what is pruned of it."""
@@ -105,19 +106,23 @@ class Student:
         sizes = self.base.shape.dead_zone_sizes()
         return {name: torch.zeros(n, device=self.device) for name, n in sizes.items()}
 
-    @property
-    def fans(self) -> dict[str, Tensor]:
-        """Population -> share of all dense synapses that each channel reaches (n,)."""
+    def fans(self, tensors: Mapping[str, Tensor], bits: int) -> dict[str, Tensor]:
+        """Population -> share of all dense synapses that each channel reaches (n,).
+
+        ``tensors`` as the graph will have them: of a pruned model synapses that weigh 0 do not
+        exist, where that is smaller (see ``SpikingGraph.with_sparse_weights``).
+        """
         found = {}
         for population, matrices in self.readers.items():
-            reached = [self._reached(matrix) for matrix in matrices]
+            reached = [self._reached(tensors[matrix], sparse_below(bits)) for matrix in matrices]
             found[population] = sum(reached[1:], reached[0]) / self.synapses
         return found
 
-    def _reached(self, matrix: str) -> Tensor:
-        weights = self.weights[matrix]
-        if matrix in self.masks:
-            return self.masks[matrix].sum(0)
+    def _reached(self, weights: Tensor, sparse_below: float) -> Tensor:
+        if self.masks:
+            exist = (weights != 0).sum(0, dtype=weights.dtype)
+            if float(exist.sum()) < sparse_below * weights.numel():
+                return exist
         return torch.full_like(weights[0], len(weights))
 
     def checkpoint(self) -> SpikeGPT:
