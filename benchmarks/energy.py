@@ -2,11 +2,11 @@
 
     python benchmarks/energy.py [--shapes 12x512x256] [--hw loihi2] [--timing cycle] [--json FILE]
 
-The example model and, for each shape, a random model with the sparsity of training run the
-built-in text (bytes, for the random ones) through ``profile`` with both schedules. Pipelined
-figures are of the steady state; falling through, a few tokens are enough, since each costs nearly
-the same. The limits: categories add up to the total, and every figure lies in its range. Exit code
-1 if one is missed.
+The example model, the sparse one that ``finetune`` made of it and, for each shape, a random model
+with the sparsity of training run the built-in text (bytes, for the random ones) through ``profile``
+with both schedules. Pipelined figures are of the steady state; falling through, a few tokens are
+enough, since each costs nearly the same. The limits: categories add up to the total, and every
+figure lies in its range. Exit code 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.vocabulary import ByteVocabulary
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "pydoc-4x128.pth"
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+CHECKPOINTS = {
+    "example 4x128x96": EXAMPLES / "pydoc-4x128.pth",
+    "sparse example": EXAMPLES / "pydoc-4x128-sparse",
+}
 HIDDEN_DENSITY = 0.18
 TOKENS = {"pipelined": 256, "fall-through": 8}
 KEYS = (
@@ -51,9 +55,11 @@ KEYS = (
 
 
 def artifacts(folder: Path, shapes: list[tuple[int, int, int]]) -> dict[str, Path]:
-    """Name -> artifact: the example, and a random model of each shape that reads bytes."""
-    found = {"example 4x128x96": folder / "example.sgn"}
-    sgn.convert(str(EXAMPLE)).save(str(found["example 4x128x96"]))
+    """Name -> artifact: the examples, and a random model of each shape that reads bytes."""
+    found = {}
+    for name, checkpoint in CHECKPOINTS.items():
+        found[name] = folder / f"{checkpoint.stem}.sgn"
+        sgn.convert(str(checkpoint)).save(str(found[name]))
     for shape in shapes:
         name = "random " + "x".join(map(str, shape))
         model = random_model(*shape, hidden_density=HIDDEN_DENSITY)
