@@ -5,8 +5,8 @@ With progress :math:`s \in [0, 1]` over the run:
 - learning rate: up over the first hundredth, then a cosine down to a twentieth;
 - events: from where they are straight down to S / (1 - P) at ``settled``, then held, so that with
   the weights that are kept S of the dense operations are left;
-- weights kept: :math:`1 - P (1 - (1 - s/s_0)^3)` up to :math:`s_0` = ``settled`` (Zhu and Gupta,
-  arXiv 1710.01878), then held.
+- weights kept, from their share d before: :math:`1 - P + (d - 1 + P) (1 - s/s_0)^3` up to
+  :math:`s_0` = ``settled`` (Zhu and Gupta, arXiv 1710.01878), then held.
 """
 
 from __future__ import annotations
@@ -75,15 +75,20 @@ class Recipe:
         cosine = (1 + math.cos(math.pi * (s - WARM_UP) / (1 - WARM_UP))) / 2
         return self.learning_rate * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
-    def target(self, step: int, start: float) -> float:
-        """Operations over dense that a step steers to; ``start``: those of the unchanged model."""
-        sent = 1.0 if self.synops is None else self.synops / (1 - self.prune)
-        end = min(start, sent)
-        return (start + (end - start) * self._way(step)) * self.kept(step)
+    def target(self, step: int, start: float, density: float = 1.0) -> float:
+        """Operations over dense that a step steers to.
 
-    def kept(self, step: int) -> float:
-        """Share of the weights that are there at a step."""
-        return 1 - self.prune * (1 - (1 - self._way(step)) ** 3)
+        ``start``, ``density``: operations and weights of the model before the first step.
+        """
+        sent = 1.0 if self.synops is None else self.synops / self.kept(self.steps, density)
+        begin = start / density
+        end = min(begin, sent)
+        return (begin + (end - begin) * self._way(step)) * self.kept(step, density)
+
+    def kept(self, step: int, density: float = 1.0) -> float:
+        """Share of the weights that are there at a step; ``density``: before the first one."""
+        end = min(density, 1 - self.prune)
+        return end + (density - end) * (1 - self._way(step)) ** 3
 
     def _way(self, step: int) -> float:
         """0 at the first step, 1 when targets stand still."""

@@ -59,6 +59,11 @@ class Student:
         """Those that events meet."""
         return tuple(m for ms in self.readers.values() for m in ms)
 
+    @cached_property
+    def density_before(self) -> float:
+        """Weights that the checkpoint has, of all."""
+        return self.base.weight_density if self.base.pruned else 1.0
+
     @property
     def device(self) -> torch.device:
         """Where it is."""

@@ -165,7 +165,7 @@ class Trainer:
         """Operations over dense that this step steers to."""
         if self.first is None or self.recipe.synops is None:
             return 1.0
-        return self.recipe.target(self.step, self.first)
+        return self.recipe.target(self.step, self.first, self.student.density_before)
 
     def prepare(self) -> None:
         """Choose masks and scales anew where it is time to."""
@@ -174,7 +174,9 @@ class Trainer:
         if recipe.prune and moves:
             matrices = {name: student.weights[name] for name in student.matrices}
             squares = {n: self.optimizer.state[w]["exp_avg_sq"] for n, w in matrices.items()}
-            student.masks = pruning.masks(matrices, squares, recipe.kept(self.step))
+            student.masks = pruning.masks(
+                matrices, squares, recipe.kept(self.step, student.density_before)
+            )
         if self.step % SCALES_EVERY == 0:
             self.scales = choose(
                 student.checkpoint(), self.tokens, recipe.weight_bits, recipe.activation_bits
