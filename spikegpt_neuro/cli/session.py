@@ -9,13 +9,15 @@ PROGRAM = "spikegpt-neuro"
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?|nan|inf"
 OPTION = re.compile(rf"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|{NUMBER}|\.\.\.)(?![\w.])")
 """An option with its value, as Python spells it in the errors of the library."""
+FLAGS = {"calibration": "calibrate"}
+"""Parameter -> its option, where the two have different names."""
 
 
 def as_typed(text: str) -> str:
     """Options as one types them here: ``force=True`` of a function is ``--force``."""
 
     def typed(found: re.Match[str]) -> str:
-        name, value = found[1].replace("_", "-"), found[2].strip("'")
+        name, value = FLAGS.get(found[1], found[1]).replace("_", "-"), found[2].strip("'")
         return f"--{name}" if value in ("True", "...") else f"--{name} {value}"
 
     return OPTION.sub(typed, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from spikegpt_neuro.cli import VERBS, group
 from spikegpt_neuro.cli import run as run_cli
+from spikegpt_neuro.cli.session import as_typed
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
 from children import child
@@ -722,3 +726,18 @@ def test_a_changed_logit_scale_is_3(cli: Cli, small: Path, tmp_path: Path) -> No
     file.write_text(json.dumps(config | {"logit_scale": 2 * config["logit_scale"]}))
     line = one_error_line(cli("info", tmp_path / "a.sgn"), 3)
     assert "config.json: its content differs from its checksum" in line
+
+
+def test_options_that_errors_name_can_be_typed() -> None:
+    """What a message of the library spells ``name=...`` is an option of some verb."""
+    spelled = re.compile(r"[\"' (]([a-z]+(?:_[a-z]+)*)=\.\.\.")
+    sources = [*(ROOT / "spikegpt_neuro").rglob("*.py"), *(ROOT / "converters").rglob("*.py")]
+    named = {name for file in sources for name in spelled.findall(file.read_text())}
+    typed = {
+        flag
+        for verb in VERBS
+        for option in group.get_command(click.Context(group), verb).params  # type: ignore[union-attr]
+        for flag in option.opts
+    }
+    assert "calibration" in named
+    assert {as_typed(f"{name}=...") for name in named} - typed == set()
