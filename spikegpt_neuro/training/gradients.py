@@ -51,7 +51,10 @@ class Objective:
 
 @dataclass(frozen=True)
 class Sums:
-    """Over the tokens of a batch: nats, and events by channel; gradients of the mean loss."""
+    """Over the tokens of a batch: nats, and events by channel; gradients of the mean loss.
+
+    ``gradients``  by the names of :attr:`SpikeGPT.stored`: tensors, and dead zones.
+    """
 
     surprisal: float
     divergence: float
@@ -126,7 +129,7 @@ def _differentiated(
     loss = (1 - objective.distill) * surprisal + objective.distill * divergence
     for population, share in passed.shares.items():
         loss = loss + price * (share * point.fans[population]).sum()
-    leaves = {**tensors, **{threshold_name(n): t for n, t in thresholds.items()}}
+    leaves = {**tensors, **{n + DEAD_ZONE: t for n, t in thresholds.items()}}
     found = torch.autograd.grad(loss / tokens, list(leaves.values()))
     return Sums(
         float(surprisal.detach()),
@@ -145,8 +148,3 @@ def measured(shape: ModelShape, point: Point, windows: Tensor, does: Operations 
         predicted = log_softmax(passed.logits, -1)
         surprisal = -predicted.gather(-1, windows[:, 1:, None]).sum()
     return Sums(float(surprisal), 0.0, passed.events, {})
-
-
-def threshold_name(population: str) -> str:
-    """Under which name the gradient of a population's thresholds stands among the others."""
-    return population + DEAD_ZONE

@@ -145,27 +145,3 @@ class Network:
 
     def product(self, name: str, x: Tensor) -> Tensor:
         return self.does.product(x, self.tensors[f"{name}.weight"])
-
-
-def readers(shape: ModelShape) -> dict[str, tuple[str, ...]]:
-    """Population -> the matrices that read what it sends, in the order data flows."""
-    found: dict[str, tuple[str, ...]] = {}
-    for layer in range(shape.layers):
-        block = f"blocks.{layer}"
-        if layer == 0 and shape.ffn_pre:
-            found |= _of_channel_mix(f"{block}.ffnPre")
-        else:
-            ports = {"k": "key", "v": "value", "r": "receptance"}
-            att = f"{block}.att"
-            found |= {f"{att}.mix_{x}": (f"{att}.{port}.weight",) for x, port in ports.items()}
-            found[f"{att}.wkv"] = (f"{att}.output.weight",)
-        found |= _of_channel_mix(f"{block}.ffn")
-    return found | {"head.input": ("head.weight",)}
-
-
-def _of_channel_mix(name: str) -> dict[str, tuple[str, ...]]:
-    return {
-        f"{name}.mix_k": (f"{name}.key.weight",),
-        f"{name}.squared_relu": (f"{name}.value.weight",),
-        f"{name}.mix_r": (f"{name}.receptance.weight",),
-    }

@@ -16,7 +16,7 @@ from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT  # noqa: E402
 from spikegpt_neuro.training.formats import Events  # noqa: E402
 from spikegpt_neuro.training.gradients import Objective, Point, pool  # noqa: E402
 from spikegpt_neuro.training.imitation import choose  # noqa: E402
-from spikegpt_neuro.training.network import EAGER, EXACT, FAST, Network, readers  # noqa: E402
+from spikegpt_neuro.training.network import EAGER, EXACT, FAST, Network  # noqa: E402
 from spikegpt_neuro.training.student import Student  # noqa: E402
 
 from dead_zones import pruned, with_real_dead_zones  # noqa: E402
@@ -91,12 +91,12 @@ def test_events_are_counted_by_channel() -> None:
 @pytest.mark.parametrize("name", ["plain", "ffnPre", "spike input"])
 def test_matrices_and_populations_are_those_of_the_shape(name: str) -> None:
     shape = VARIANTS[name].shape
-    found = readers(shape)
-    assert list(found) == list(shape.dead_zone_sizes())
-    assert sorted(m for ms in found.values() for m in ms) == sorted(shape.matrices)
-    for population, matrices in found.items():
-        for matrix in matrices:
-            assert shape.tensor_shapes()[matrix][1] == shape.dead_zone_sizes()[population]
+    found = shape.readers()
+    assert sorted(found.values()) == sorted(shape.matrices)
+    tensors, _ = tensors_of(VARIANTS[name], torch.float32)
+    zones = {population: torch.zeros(size) for population, size in shape.dead_zone_sizes().items()}
+    seen = Network(shape, tensors, zones)(torch.from_numpy(windows(VARIANTS[name])))
+    assert list(seen.events) == list(found)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
