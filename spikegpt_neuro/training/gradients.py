@@ -27,24 +27,29 @@ from spikegpt_neuro.training.network import EXACT, FAST, Network, Operations, Te
 
 @dataclass(frozen=True)
 class Point:
-    """A model to differentiate at.
+    """A model as the network sees it: rounded, pruned.
 
-    ``tensors``, ``thresholds``  as the network sees them: rounded, pruned.
+    ``events``   population -> its payloads; those without are not rounded.
     ``fans``     population -> share of all dense synapses that each of its channels reaches (n,).
     """
 
     tensors: Tensors
     thresholds: Tensors
-    events: Mapping[str, Events]
-    fans: Tensors
+    events: Mapping[str, Events] = field(default_factory=dict)
+    fans: Tensors = field(default_factory=dict)
+
+    def logits(self, shape: ModelShape, ids: Tensor, does: Operations) -> Tensor:
+        """Of ids (B, T), without gradients."""
+        with torch.no_grad():
+            return Network(shape, self.tensors, self.thresholds, self.events, does)(ids).logits
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss: see the module. ``teacher`` None: no distillation."""
+    """The loss: see the module. ``teacher``: the unchanged model; None: no distillation."""
 
     shape: ModelShape
-    teacher: Tensors | None
+    teacher: Point | None
     distill: float
     does: Operations = FAST
 
@@ -122,9 +127,7 @@ def _differentiated(
     surprisal = -predicted.gather(-1, following[..., None]).sum()
     divergence = torch.zeros((), device=surprisal.device)
     if objective.teacher is not None:
-        with torch.no_grad():
-            logits = Network(shape, objective.teacher, does=does)(ids).logits
-            wanted = log_softmax(logits, -1)
+        wanted = log_softmax(objective.teacher.logits(shape, ids, does), -1)
         divergence = (wanted.exp() * (wanted - predicted)).sum()
     loss = (1 - objective.distill) * surprisal + objective.distill * divergence
     for population, share in passed.shares.items():

@@ -73,6 +73,12 @@ class Student:
             return self.weights[matrix].numel()
         return int(self.masks[matrix].sum(dtype=torch.float64))
 
+    def unchanged(self) -> Point:
+        """A copy of the weights, which does not learn, with the dead zones of the checkpoint."""
+        tensors = {name: weight.clone() for name, weight in self.weights.items()}
+        zones = self.base.dead_zones
+        return Point(tensors, {name: _tensor(zones[name], str(self.device)) for name in zones})
+
     def begin_thresholds(self, moments: Mapping[str, np.ndarray]) -> None:
         """Thresholds to learn: small ones, where the checkpoint has none.
 

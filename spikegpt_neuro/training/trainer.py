@@ -57,6 +57,7 @@ class Trainer:
     """A fine-tuning in the middle of its run.
 
     ``tokens``    the training text.
+    ``teacher``   the unchanged model, behind the dead zones that it has.
     ``first``     operations over dense of the unchanged model.
     ``last``      what the last step found; None before any, and after a resumption.
     ``is_whole``  False for the moment in which a step changes it.
@@ -65,7 +66,7 @@ class Trainer:
     recipe: Recipe
     tokens: NDArray[np.int64]
     student: Student
-    teacher: Mapping[str, Tensor]
+    teacher: Point
     optimizer: torch.optim.Adam
     scales: Scales
     steering: Steering = field(default_factory=Steering)
@@ -80,7 +81,7 @@ class Trainer:
     ) -> Trainer:
         """Before the first step."""
         student = Student.of(model, device)
-        teacher = {name: tensor.clone() for name, tensor in student.weights.items()}
+        teacher = student.unchanged()
         if recipe.synops is not None or model.dead_zones:
             statistics = calibrate(model, tokens)
             student.begin_thresholds(
@@ -156,8 +157,7 @@ class Trainer:
             sums = measured(student.base.shape, point, ids)
             surprisal += sums.surprisal
             synops += synops_of(sums, point.fans, 1)
-            unchanged = Point(self.teacher, {}, {}, {})
-            before += measured(student.base.shape, unchanged, ids).surprisal
+            before += measured(student.base.shape, self.teacher, ids).surprisal
             total += chunk[:, 1:].size
         return Score(surprisal / total / LOG2, before / total / LOG2, synops / total)
 

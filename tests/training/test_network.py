@@ -110,7 +110,7 @@ def test_compiled_gradients_are_those_of_torch(name: str) -> None:
     ids = torch.from_numpy(windows(model, 3, 12))
     sums = []
     for operations in (EXACT, EAGER):
-        objective = Objective(model.shape, teacher, 0.4, operations)
+        objective = Objective(model.shape, Point(teacher, zones), 0.4, operations)
         with pool(1) as one:
             sums.append(one.sums(objective, Point(tensors, zones, formats, fans), ids, 3.0))
     compiled, eager = sums
