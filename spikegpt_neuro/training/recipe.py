@@ -3,10 +3,10 @@ r"""What is asked of a fine-tuning, and how its dials move from the first step t
 With progress :math:`s \in [0, 1]` over the run:
 
 - learning rate: up over the first hundredth, then a cosine down to a twentieth;
-- events: from where they are straight down to S / (1 - P) at ``settled``, then held, so that with
-  the weights that are kept S of the dense operations are left;
 - weights kept: :math:`1 - P (1 - (1 - s/s_0)^3)` up to :math:`s_0` = ``settled`` (Zhu and Gupta,
-  arXiv 1710.01878), then held.
+  arXiv 1710.01878), then held; never more than there were in the beginning;
+- events: from where they are straight down to S / K at ``settled``, then held, so that with the
+  share K of the weights that is kept in the end S of the dense operations are left.
 """
 
 from __future__ import annotations
@@ -75,15 +75,19 @@ class Recipe:
         cosine = (1 + math.cos(math.pi * (s - WARM_UP) / (1 - WARM_UP))) / 2
         return self.learning_rate * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
-    def target(self, step: int, start: float) -> float:
-        """Operations over dense that a step steers to; ``start``: those of the unchanged model."""
-        sent = 1.0 if self.synops is None else self.synops / (1 - self.prune)
-        end = min(start, sent)
-        return (start + (end - start) * self._way(step)) * self.kept(step)
+    def target(self, step: int, start: float, density: float = 1.0) -> float:
+        """Operations over dense that a step steers to.
 
-    def kept(self, step: int) -> float:
-        """Share of the weights that are there at a step."""
-        return 1 - self.prune * (1 - (1 - self._way(step)) ** 3)
+        ``start``, ``density``  operations and weights of the unchanged model, over dense.
+        """
+        first = start / density
+        sent = 1.0 if self.synops is None else self.synops / self.kept(self.steps, density)
+        end = min(first, sent)
+        return (first + (end - first) * self._way(step)) * self.kept(step, density)
+
+    def kept(self, step: int, density: float = 1.0) -> float:
+        """Share of the weights that are there at a step, of a model that began with ``density``."""
+        return min(density, 1 - self.prune * (1 - (1 - self._way(step)) ** 3))
 
     def _way(self, step: int) -> float:
         """0 at the first step, 1 when targets stand still."""

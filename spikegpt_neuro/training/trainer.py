@@ -58,7 +58,8 @@ class Trainer:
 
     ``tokens``    the training text.
     ``teacher``   the unchanged model, behind the dead zones that it has.
-    ``first``     operations over dense of the unchanged model.
+    ``density``   weights of the unchanged model that are there, of all.
+    ``first``     its operations over dense; None before the first step.
     ``last``      what the last step found; None before any, and after a resumption.
     ``is_whole``  False for the moment in which a step changes it.
     """
@@ -69,6 +70,7 @@ class Trainer:
     teacher: Point
     optimizer: torch.optim.Adam
     scales: Scales
+    density: float = 1.0
     steering: Steering = field(default_factory=Steering)
     first: float | None = None
     step: int = 0
@@ -94,6 +96,7 @@ class Trainer:
             teacher,
             _optimizer(student),
             choose(student.checkpoint(), tokens, recipe.weight_bits, recipe.activation_bits),
+            student.weight_density,
         )
 
     def advance(self, threads: Threads) -> Progressed:
@@ -163,9 +166,9 @@ class Trainer:
 
     def target(self) -> float:
         """Operations over dense that this step steers to."""
-        if self.first is None or self.recipe.synops is None:
+        if self.recipe.synops is None or not (self.first and self.density):  # or nothing is sent
             return 1.0
-        return self.recipe.target(self.step, self.first)
+        return self.recipe.target(self.step, self.first, self.density)
 
     def prepare(self) -> None:
         """Choose masks and scales anew where it is time to."""
@@ -174,7 +177,8 @@ class Trainer:
         if recipe.prune and moves:
             matrices = {name: student.weights[name] for name in student.matrices}
             squares = {n: self.optimizer.state[w]["exp_avg_sq"] for n, w in matrices.items()}
-            student.masks = pruning.masks(matrices, squares, recipe.kept(self.step))
+            kept = recipe.kept(self.step, self.density)
+            student.masks = pruning.masks(matrices, squares, kept)
         if self.step % SCALES_EVERY == 0:
             self.scales = choose(
                 student.checkpoint(), self.tokens, recipe.weight_bits, recipe.activation_bits

@@ -137,6 +137,17 @@ def test_sparse_checkpoints_go_on_from_where_they_are() -> None:
         assert np.count_nonzero(found.tensors[name]) == np.count_nonzero(~gone)
 
 
+def test_a_pruned_checkpoint_is_pruned_further() -> None:
+    """Never more weights than it came with, and 0.35 of all in the end."""
+    base = pruned(MODEL, 0.3)
+    trainer, steps = trained(base, recipe(steps=60, prune=0.65, synops=0.1, window=8))
+    densities = [done.weight_density for done in steps]
+    assert densities[0] == pytest.approx(base.weight_density)
+    assert max(densities) <= densities[0] + 1 / trainer.student.synapses
+    assert densities[-1] == pytest.approx(0.35, abs=1e-3)
+    assert trainer.target() == pytest.approx(0.1)
+
+
 def test_the_unchanged_model_has_its_dead_zones() -> None:
     base = with_real_dead_zones(MODEL, largest=2.0)
     trainer = Trainer.begin(base, TEXT, recipe(window=20))
