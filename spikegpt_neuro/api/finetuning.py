@@ -198,7 +198,7 @@ def finetune(
         raise UsageError(f"save_every={save_every}: expected at least 1")
     place, count = _device(device), _threads(threads, batch)
     model = read_model(checkpoint, vocab=vocab, lif=GivenLIF(lif_tau, lif_threshold, lif_reset))
-    check_lif(model.shape.lif, model.provenance.file)
+    _check_trainable(model)
     tokens = _tokens(model, text, unknown)
     taught, scored = training_part(tokens), held_out(tokens)[: SCORED_TOKENS + 1]
     _check_length(taught, scored, window)
@@ -209,7 +209,7 @@ def finetune(
 
     folder = Folder(Path(output), lambda found: dict(checkpoint_files(found)))
     digest = hashlib.sha256(tokens.tobytes()).hexdigest()
-    asked = Asked(model.provenance.sha256, digest, recipe, __version__)
+    asked = Asked(model.provenance.sha256, model.shape, digest, recipe, __version__)
     goes_on = folder.begin(asked, model, resume=resume, force=force)
     trainer = Trainer.begin(model, taught, recipe, place)
     if goes_on:
@@ -273,6 +273,16 @@ def _train(
             folder.save(trainer)
         log.warning("step %d of %d is kept; resume=True goes on there", folder.kept(), recipe.steps)
         raise
+
+
+def _check_trainable(model: SpikeGPT) -> None:
+    """Raise for what the network of training, or the graph later, cannot be."""
+    check_lif(model.shape.lif, model.provenance.file)
+    if model.shape.rescale_every:
+        raise UnsupportedInput(
+            f"{model.provenance.file}: was exported with compat='upstream-run', whose halvings no "
+            "model is trained with; give the checkpoint that it was exported from"
+        )
 
 
 def _tokens(

@@ -30,7 +30,7 @@ from spikegpt_neuro.files import (
     tensor_blocks,
     write_atomically,
 )
-from spikegpt_neuro.model.spikegpt import SpikeGPT
+from spikegpt_neuro.model.spikegpt import ModelShape, SpikeGPT
 from spikegpt_neuro.training.formats import Events
 from spikegpt_neuro.training.imitation import Scales
 from spikegpt_neuro.training.recipe import Recipe
@@ -51,6 +51,7 @@ class Asked:
     """What a directory is the fine-tuning of; another one cannot go on there."""
 
     checkpoint_sha256: str
+    shape: ModelShape
     text_sha256: str
     recipe: Recipe
     tool_version: str
@@ -186,6 +187,8 @@ def _differences(found: Asked, asked: Asked) -> Iterator[str]:
     """What a directory is the fine-tuning of, where something else is asked."""
     if found.checkpoint_sha256 != asked.checkpoint_sha256:
         yield "of another checkpoint"
+    if found.shape != asked.shape:  # which options and a config.json beside the weights decide, too
+        yield "of a model of another LIF or shape"
     if found.text_sha256 != asked.text_sha256:
         yield "on another text"
     now = asdict(asked.recipe)

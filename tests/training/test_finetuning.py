@@ -29,7 +29,7 @@ from spikegpt_neuro.training.trainer import Trainer  # noqa: E402
 
 from disks import mounted  # noqa: E402
 from places import SUPPORT  # noqa: E402
-from random_models import random_model, random_tokens  # noqa: E402
+from random_models import random_model, random_tokens, save_upstream  # noqa: E402
 
 MODEL = random_model(1, 8, 11)
 TEXT = random_tokens(MODEL, 900)
@@ -284,6 +284,28 @@ def test_a_resumption_asks_for_the_same(
     with pytest.raises(UsageError, match=f"is a fine-tuning {said}: go on with the same"):
         sgn.finetune(checkpoint, text, begun, resume=True, **given)
     assert content(begun) == before
+
+
+def test_a_resumption_with_another_lif(tmp_path: Path) -> None:
+    """The weights are the same file; what they mean is not."""
+    save_upstream(tmp_path / "m.pth", MODEL)
+    begin = OPTIONS | {"steps": 1, "prune": 0.0}
+    sgn.finetune(tmp_path / "m.pth", TEXT, tmp_path / "t", lif_tau=3.0, **begin)
+    others: list[dict[str, Any]] = [{}, {"lif_tau": 4.0}, {"lif_tau": 3.0, "lif_threshold": 0.5}]
+    for other in others:
+        with pytest.raises(UsageError, match="is a fine-tuning of a model of another LIF or shape"):
+            sgn.finetune(tmp_path / "m.pth", TEXT, tmp_path / "t", resume=True, **begin, **other)
+    sgn.finetune(tmp_path / "m.pth", TEXT, tmp_path / "t", resume=True, lif_tau=3.0, **begin)
+
+
+def test_what_halves_its_stream_is_not_trained(tmp_path: Path) -> None:
+    """An export of upstream's inference script remembers how often; a checkpoint does not."""
+    pytest.importorskip("onnx")
+    save_upstream(tmp_path / "m.pth", MODEL)
+    sgn.export(tmp_path / "m.pth", "onnx-float", tmp_path / "m.onnx", compat="upstream-run")
+    with pytest.raises(UnsupportedInput, match=r"^m.onnx: was exported with .* exported from$"):
+        sgn.finetune(tmp_path / "m.onnx", TEXT, tmp_path / "t", **OPTIONS)
+    assert not (tmp_path / "t").exists()
 
 
 def test_threads_and_how_often_to_keep_may_change(checkpoint: Path, begun: Path) -> None:
