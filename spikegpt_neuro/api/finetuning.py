@@ -207,7 +207,7 @@ def finetune(
     from spikegpt_neuro.training.keeping import Asked, Folder
     from spikegpt_neuro.training.trainer import Trainer
 
-    folder = Folder(Path(output), lambda found: dict(checkpoint_files(found)))
+    folder = Folder(Path(output), checkpoint_files)
     digest = hashlib.sha256(tokens.tobytes()).hexdigest()
     asked = Asked(model.provenance.sha256, model.shape, digest, recipe, __version__)
     goes_on = folder.begin(asked, model, resume=resume, force=force)

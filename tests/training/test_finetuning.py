@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ torch = pytest.importorskip("torch")
 
 import spikegpt_neuro as sgn  # noqa: E402
 from spikegpt_neuro.converters.reader import read_checkpoint  # noqa: E402
-from spikegpt_neuro.converters.writer import write_checkpoint  # noqa: E402
+from spikegpt_neuro.converters.writer import checkpoint_files, write_checkpoint  # noqa: E402
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput, UsageError  # noqa: E402
 from spikegpt_neuro.files import atomic_file  # noqa: E402
 from spikegpt_neuro.training import keeping  # noqa: E402
@@ -74,7 +75,7 @@ def steps_of(folder: Path) -> list[int]:
 
 
 def kept_step(folder: Path) -> int:
-    return Folder(folder, lambda _: {}).kept()
+    return Folder(folder, checkpoint_files).kept()
 
 
 def at_step(step: int) -> Callable[[sgn.Underway], None]:
@@ -375,6 +376,23 @@ def test_a_lost_log_and_a_lost_state(
     (begun / "optimizer.safetensors").unlink()
     sgn.finetune(checkpoint, TEXT, begun, resume=True, **OPTIONS)
     assert content(begun) == whole
+
+
+def test_a_log_that_lost_its_last_byte(
+    checkpoint: Path, begun: Path, whole: dict[str, bytes]
+) -> None:
+    """A line that only its end is missing of is that step's all the same."""
+    log = begun / "log.jsonl"
+    log.write_bytes(log.read_bytes()[:-1])
+    sgn.finetune(checkpoint, TEXT, begun, resume=True, **OPTIONS)
+    assert content(begun) == whole
+
+
+def test_a_log_that_is_no_file(checkpoint: Path, begun: Path) -> None:
+    (begun / "log.jsonl").unlink()
+    os.mkfifo(begun / "log.jsonl")
+    with pytest.raises(UnsupportedInput, match=r"log\.jsonl: is a pipe, not a file"):
+        sgn.finetune(checkpoint, TEXT, begun, resume=True, **OPTIONS)
 
 
 def test_what_is_there_is_not_replaced(checkpoint: Path, begun: Path, tmp_path: Path) -> None:
