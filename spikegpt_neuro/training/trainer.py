@@ -166,7 +166,7 @@ class Trainer:
 
     def target(self) -> float:
         """Operations over dense that this step steers to."""
-        if self.recipe.synops is None or not (self.first and self.density):  # or nothing is sent
+        if self.recipe.synops is None or self.first is None or not self.density:
             return 1.0
         return self.recipe.target(self.step, self.first, self.density)
 

@@ -144,6 +144,12 @@ def test_the_price_has_bounds() -> None:
         assert price == pytest.approx(found)
 
 
+def test_a_model_that_sends_nothing_is_left_alone() -> None:
+    steering, price = Steering().measured(0.0).toward(0.0)
+    assert price < Steering().toward(0.0)[1]
+    assert steering.integral < Steering().integral
+
+
 # Pruning
 
 
