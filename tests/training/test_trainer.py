@@ -154,7 +154,7 @@ def test_the_unchanged_model_has_its_dead_zones() -> None:
     held_out = learnable(201, seed=9)
     windows = held_out[:200].reshape(10, 20)
     wanted = np.stack([sgn.FloatModel(base).logits(window) for window in windows])
-    found = trainer.teacher.logits(base.shape, torch.from_numpy(windows), EXACT)
+    found = trainer.teacher.run(base.shape, torch.from_numpy(windows), EXACT).logits
     np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-3)
     assert np.abs(wanted[0] - sgn.FloatModel(MODEL).logits(windows[0])).max() > 0.1
     surprisals = -torch.log_softmax(found, -1).reshape(200, 11)[range(200), held_out[1:]]
