@@ -23,12 +23,14 @@ from safetensors import SafetensorError, safe_open
 from spikegpt_neuro.documents import MEGABYTE, decode_json, read_bytes, read_json
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput, UsageError
 from spikegpt_neuro.files import (
+    Block,
     append,
     atomic_directory,
     atomic_file,
     check_output_directory,
     tensor_blocks,
     write_atomically,
+    write_blocks,
 )
 from spikegpt_neuro.model.spikegpt import ModelShape, SpikeGPT
 from spikegpt_neuro.training.imitation import Scales
@@ -41,7 +43,7 @@ BEGIN_ANEW = "begin anew with force=True"
 META = "state"
 LONGEST_LOG = 256 * MEGABYTE
 
-Files = Callable[[SpikeGPT], Iterable[tuple[str, bytes]]]
+Files = Callable[[SpikeGPT], Iterable[tuple[str, Iterable[Block]]]]
 """Name and content of each file of a checkpoint: its configuration, then its weights."""
 
 
@@ -97,8 +99,8 @@ class Folder:
             )
         check_output_directory(self.path, force, lambda found: (found / ASKED).is_file())
         with atomic_directory(self.path, force=force) as new:
-            for name, content in self.files(model):
-                (new / name).write_bytes(content)
+            for name, blocks in self.files(model):
+                write_blocks(new / name, blocks)
             (new / ASKED).write_text(json.dumps(asdict(asked), indent=1) + "\n", encoding="utf-8")
             (new / LOG).touch()
         return False
@@ -120,12 +122,11 @@ class Folder:
         """Keep the model and the state of ``trainer``."""
         with self._refusals():
             # a model whose weights are all there may be called pruned, not the other way round
-            for name, content in self.files(trainer.student.checkpoint()):
+            for name, blocks in self.files(trainer.student.checkpoint()):
                 with atomic_file(self.path / name, force=True) as new:
-                    new.write_bytes(content)
-            with atomic_file(self.path / STATE, force=True) as new, new.open("wb") as file:
-                for block in tensor_blocks(_tensors(trainer), {META: _meta(trainer)}):
-                    file.write(block)
+                    write_blocks(new, blocks)
+            with atomic_file(self.path / STATE, force=True) as new:
+                write_blocks(new, tensor_blocks(_tensors(trainer), {META: _meta(trainer)}))
 
     def kept(self) -> int:
         """The step that a resumed run would begin with; 0 where none was kept."""

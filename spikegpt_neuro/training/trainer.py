@@ -179,7 +179,7 @@ class Trainer:
             squares = {n: self.optimizer.state[w]["exp_avg_sq"] for n, w in matrices.items()}
             kept = recipe.kept(self.step, self.density)
             student.masks = pruning.masks(matrices, squares, kept)
-        if self.step % SCALES_EVERY == 0:
+        if self.step % SCALES_EVERY == 0 and self.step > 0:
             self.scales = choose(
                 student.checkpoint(), self.tokens, recipe.weight_bits, recipe.activation_bits
             )

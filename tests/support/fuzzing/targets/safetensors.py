@@ -33,7 +33,8 @@ class Safetensors:
     def __init__(self) -> None:
         checkpoints.prepare()
         self._bases = [_saved(kind) for kind in ("float32", "float16", "bfloat16")]
-        self._bases.append(dict(checkpoint_files(pruned(with_real_dead_zones(tiny_model())))))
+        written = checkpoint_files(pruned(with_real_dead_zones(tiny_model())))
+        self._bases.append({name: b"".join(blocks) for name, blocks in written})
 
     def bases(self) -> list[Case]:
         return [Case(files) for files in self._bases]
