@@ -154,7 +154,7 @@ def send_backward(
 
 @_kernel
 def blend(y: FloatArray, mix: FloatArray, out: FloatArray) -> None:
-    """M y[t] + (1 - m) y[t-1] into ``out`` (B, T, n); ``mix`` is (n,)."""
+    """Token mix m y[t] + (1 - m) y[t-1] into ``out`` (B, T, n); ``mix`` is (n,)."""
     one = y.dtype.type(1)
     for b in range(y.shape[0]):
         for i in range(y.shape[2]):

@@ -83,7 +83,7 @@ def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
 
 
 def product(x: Tensor, weights: Tensor) -> Tensor:
-    """Product x W^T of x (B, T, n) and W (m, n)."""
+    """The product x W^T of x (B, T, n) and W (m, n)."""
     return x @ weights.T
 
 

@@ -159,13 +159,13 @@ class Trainer:
             ids = torch.from_numpy(chunk).to(student.device)
             sums = measured(student.base.shape, point, ids)
             surprisal += sums.surprisal
-            synops += synops_of(sums, point.fans, 1)
+            synops += synops_of(sums, point.fans, tokens=1)
             before += measured(student.base.shape, self.teacher, ids).surprisal
             total += chunk[:, 1:].size
         return Score(surprisal / total / LOG2, before / total / LOG2, synops / total)
 
     def target(self) -> float:
-        """Operations over dense that this step steers to."""
+        """Operations over dense that this step steers to; of a model without weights, any."""
         if self.recipe.synops is None or self.first is None or not self.density:
             return 1.0
         return self.recipe.target(self.step, self.first, self.density)
@@ -220,6 +220,7 @@ class Trainer:
         for group, factor in zip(self.optimizer.param_groups, rates, strict=False):
             group["lr"] = self.recipe.rate(self.step) * factor
         self.optimizer.step()
+        self.optimizer.zero_grad()  # which frees them before the next step needs as much again
 
 
 def _optimizer(student: Student) -> torch.optim.Adam:
