@@ -218,7 +218,7 @@ def finetune(
     pace = _Pace(trainer.step, recipe)
     with pool(1 if place == "cuda" else count) as many:
         _train(trainer, many, folder, save_every, pace, progress)
-        seconds, speed = pace.seconds, pace.tokens_per_second(trainer.step)
+        seconds, speed = pace.so_far(trainer.step)
         score = trainer.scored(scored)
     return FineTuned(
         checkpoint=str(output),
@@ -240,24 +240,22 @@ class _Pace:
     recipe: Recipe
     begin: float = field(default_factory=time.perf_counter)
 
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.begin
-
-    def tokens_per_second(self, step: int) -> float:
-        return (step - self.first) * self.recipe.batch * self.recipe.window / self.seconds
+    def so_far(self, step: int) -> tuple[float, float]:
+        """Seconds up to the end of ``step``, which is now, and tokens per second."""
+        seconds = time.perf_counter() - self.begin
+        return seconds, (step - self.first) * self.recipe.batch * self.recipe.window / seconds
 
     def underway(self, done: Progressed) -> Underway:
         """How far it is after a step."""
-        per_step = self.seconds / (done.step - self.first)
+        seconds, speed = self.so_far(done.step)
         return Underway(
             done.step,
             self.recipe.steps,
             done.bits_per_token,
             done.synops_over_dense,
             done.weight_density,
-            self.tokens_per_second(done.step),
-            per_step * (self.recipe.steps - done.step),
+            speed,
+            seconds / (done.step - self.first) * (self.recipe.steps - done.step),
         )
 
 

@@ -15,10 +15,10 @@ import math
 from dataclasses import dataclass
 
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.quantization import BITS
 
 LAST_RATE = 0.05
 WARM_UP = 0.01
-BITS = (4, 6, 8)
 
 
 @dataclass(frozen=True)
