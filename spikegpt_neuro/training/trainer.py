@@ -137,7 +137,8 @@ class Trainer:
         self.is_whole = True
 
     def _check_finite(self, sums: Sums) -> None:
-        norms = [float(gradient.norm()) for gradient in sums.gradients.values()]
+        # in one tensor: a device is asked once
+        norms = torch.stack([gradient.norm() for gradient in sums.gradients.values()]).tolist()
         if not all(map(math.isfinite, (sums.surprisal, sums.divergence, *norms))):
             raise UnsupportedInput(
                 f"step {self.step + 1}: the loss or its slope is not finite; begin anew with "
@@ -232,5 +233,5 @@ def _optimizer(student: Student) -> torch.optim.Adam:
 
 def synops_of(sums: Sums, fans: Mapping[str, Tensor], tokens: int) -> float:
     """Operations over dense that the events of ``sums`` were."""
-    per_token = [(sums.events[name] * fans[name]).sum(dtype=torch.float64) for name in sums.events]
-    return float(sum(map(float, per_token))) / tokens
+    done = [(sums.events[name] * fans[name]).sum(dtype=torch.float64) for name in sums.events]
+    return float(sum(torch.stack(done).tolist())) / tokens
