@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,14 @@ def measure(checkpoint: str, threads: int, rounds: int, seconds: float) -> dict[
         objective = Objective(model.shape, trainer.teacher, recipe.distill, does)
         return threads.sums(objective, point, windows, 0.3).gradients
 
+    def wide(narrow: Point) -> Point:
+        tensors = {n: t.double() for n, t in narrow.tensors.items()}
+        thresholds = {n: t.double() for n, t in narrow.thresholds.items()}
+        return replace(narrow, tensors=tensors, thresholds=thresholds)
+
     def doubled(does: Operations) -> Any:
-        wide = {n: t.double() for n, t in trainer.teacher.items()}
-        objective = Objective(model.shape, wide, recipe.distill, does)
-        exact = Point(
-            {n: t.double() for n, t in point.tensors.items()},
-            {n: t.double() for n, t in point.thresholds.items()},
-            point.events,
-            point.fans,
-        )
-        return Threads(1, None).sums(objective, exact, windows[:2, :65], 0.3).gradients
+        objective = Objective(model.shape, wide(trainer.teacher), recipe.distill, does)
+        return Threads(1, None).sums(objective, wide(point), windows[:2, :65], 0.3).gradients
 
     def side(does: Operations, threads: Threads | None) -> Any:
         def step() -> float:

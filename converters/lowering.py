@@ -47,6 +47,7 @@ from spikegpt_neuro.neurons.residual import Residual
 from spikegpt_neuro.neurons.squared_relu import KEY_BITS, SquaredReLU
 from spikegpt_neuro.neurons.token_mix import COEFFICIENT_BITS, COEFFICIENT_FRACTION, TokenMix
 from spikegpt_neuro.neurons.wkv import VALUE_BITS, WKV
+from spikegpt_neuro.quantization import BITS
 from spikegpt_neuro.quantization.calibration import Statistics, calibrate, calibration_windows
 from spikegpt_neuro.quantization.scales import event_scale, quantize_weights
 from spikegpt_neuro.sparsity.thresholds import whole
@@ -60,7 +61,6 @@ VTH_MAX = 8160
 VTH_FINE = 32  # thresholds of a slow membrane are at least this fine, see lif_program
 CURRENT_BITS = 18
 HEADROOM = 4.0  # room above the largest calibrated magnitude before a state saturates
-BITS = (4, 6, 8)
 BY_SOURCE_BELOW = 0.4  # share of non-zero events under which reading weights by source pays
 LOG2_E = float(np.log2(np.e))
 STREAM_LIMIT = ACCUMULATOR_LIMIT / STREAM_ONE

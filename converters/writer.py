@@ -8,7 +8,7 @@ mode changes (``rescale_every``) is no part of a file: it is chosen anew when th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,13 @@ from spikegpt_neuro.converters.folder import WEIGHTS_FILE
 from spikegpt_neuro.converters.settings import CONFIG_FILE, CONFIG_LIMIT
 from spikegpt_neuro.documents import Kind, read_json
 from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.files import atomic_directory, check_output_directory, tensor_blocks
+from spikegpt_neuro.files import (
+    Block,
+    atomic_directory,
+    check_output_directory,
+    tensor_blocks,
+    write_blocks,
+)
 from spikegpt_neuro.model.spikegpt import FloatArray, SpikeGPT
 
 FORMAT = "spikegpt-neuro checkpoint"
@@ -38,20 +44,21 @@ def write_checkpoint(model: SpikeGPT, path: Path, *, force: bool = False) -> Non
     """Write ``model`` to the directory ``path``, whole or not at all.
 
     ``force`` replaces a checkpoint that was written by this function.
-    Raises :class:`CannotWrite` where something else is there, and what :func:`weights_bytes` does.
+    Raises :class:`CannotWrite` where something else is there, and what :func:`weights_blocks` does.
     """
     check_output_directory(path, force, is_checkpoint)
     with atomic_directory(path, force=force) as directory:
-        for name, content in checkpoint_files(model):
-            (directory / name).write_bytes(content)
+        for name, blocks in checkpoint_files(model):
+            write_blocks(directory / name, blocks)
 
 
-def checkpoint_files(model: SpikeGPT) -> Iterator[tuple[str, bytes]]:
+def checkpoint_files(model: SpikeGPT) -> Iterator[tuple[str, Iterable[Block]]]:
     """Name and content of every file of the directory, one after the other."""
-    yield CONFIG_FILE, (json.dumps(config_of(model), indent=1) + "\n").encode()
-    yield WEIGHTS_FILE, weights_bytes(model.stored)
+    yield CONFIG_FILE, [(json.dumps(config_of(model), indent=1) + "\n").encode()]
+    yield WEIGHTS_FILE, weights_blocks(model.stored)
     if model.vocabulary is not None:
-        yield from model.vocabulary.to_files().items()
+        for name, content in model.vocabulary.to_files().items():
+            yield name, [content]
 
 
 def config_of(model: SpikeGPT) -> dict[str, Any]:
@@ -71,16 +78,16 @@ def config_of(model: SpikeGPT) -> dict[str, Any]:
     } | ({"pruned": True} if model.pruned else {})
 
 
-def weights_bytes(
+def weights_blocks(
     tensors: Mapping[str, FloatArray], metadata: Mapping[str, str] | None = None
-) -> bytes:
+) -> Iterator[Block]:
     """The content of a ``model.safetensors``; ``tensors`` as :attr:`SpikeGPT.stored` has them.
 
     ``metadata`` are texts by name, which readers hear as settings where they are named like one.
     Raises :class:`UnsupportedInput` for values that are not finite in float32: nobody reads them.
     """
     stored = {name: _stored(name, tensor) for name, tensor in tensors.items()}
-    return b"".join(tensor_blocks(stored, metadata))
+    yield from tensor_blocks(stored, metadata)
 
 
 def _stored(name: str, tensor: FloatArray) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from spikegpt_neuro.errors import CannotWrite
 from spikegpt_neuro.renames import put, replace_directory
 from spikegpt_neuro.workplace import NEW, OLD, note_data, sweep, workplace
+
+Block = bytes | memoryview
 
 BLOCK_BYTES = 1 << 20
 DATA_SUFFIXES = (".data", ".1.data")
@@ -301,14 +303,19 @@ def _umask() -> int:
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write a safetensors file, one tensor after the other."""
+    write_blocks(path, tensor_blocks(tensors))
+
+
+def write_blocks(path: Path, blocks: Iterable[Block]) -> None:
+    """Write the bytes of a file, one block after the other."""
     with path.open("wb") as file:
-        for block in tensor_blocks(tensors):
-            file.write(block)  # tofile would not say why it failed
+        for block in blocks:
+            file.write(block)  # an array's tofile would not say why it failed
 
 
 def tensor_blocks(
     tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
-) -> Iterator[bytes | memoryview]:
+) -> Iterator[Block]:
     """The bytes of a safetensors file, piece by piece.
 
     The format (a length, a JSON header, the bytes) is the library's; its writer would hold a

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -31,7 +31,7 @@ from spikegpt_neuro.vocabulary import Unknown
 if TYPE_CHECKING:
     from spikegpt_neuro.training.gradients import Threads
     from spikegpt_neuro.training.keeping import Folder
-    from spikegpt_neuro.training.trainer import Trainer
+    from spikegpt_neuro.training.trainer import Progressed, Trainer
 
 SCORED_TOKENS = 1 << 14
 DEVICES = ("auto", "cpu", "cuda")
@@ -137,9 +137,10 @@ def finetune(
         The directory.
     synops
         Synaptic operations over dense to end with, in (0, 1], pruned synapses counted as none;
-        None: no thresholds are learned.
+        None: no thresholds are learned; those that ``checkpoint`` has go on learning.
     prune
-        Share of the weights that go, in [0, 1), those whose loss is missed least.
+        Share of all weights that go, in [0, 1), those whose loss is missed least; those that
+        ``checkpoint`` is without count.
     weight_bits, activation_bits
         What ``convert`` will be asked for: 4, 6 or 8.
     distill
@@ -198,33 +199,32 @@ def finetune(
         raise UsageError(f"save_every={save_every}: expected at least 1")
     place, count = _device(device), _threads(threads, batch)
     model = read_model(checkpoint, vocab=vocab, lif=GivenLIF(lif_tau, lif_threshold, lif_reset))
-    check_lif(model.shape.lif, model.provenance.file)
+    _check_trainable(model)
     tokens = _tokens(model, text, unknown)
-    taught, scored = training_part(tokens), held_out(tokens)[: SCORED_TOKENS + 1]
-    _check_length(taught, scored, window)
+    taught, scored = _divided(tokens, window)
 
     from spikegpt_neuro.training.gradients import pool
     from spikegpt_neuro.training.keeping import Asked, Folder
     from spikegpt_neuro.training.trainer import Trainer
 
-    folder = Folder(Path(output), lambda found: dict(checkpoint_files(found)))
+    folder = Folder(Path(output), checkpoint_files)
     digest = hashlib.sha256(tokens.tobytes()).hexdigest()
-    asked = Asked(model.provenance.sha256, digest, recipe, __version__)
+    asked = Asked(model.provenance.sha256, model.shape, digest, recipe, __version__)
     goes_on = folder.begin(asked, model, resume=resume, force=force)
     trainer = Trainer.begin(model, taught, recipe, place)
     if goes_on:
         folder.restore(trainer)
         log.info("going on after step %d of %d", trainer.step, steps)
+    pace = _Pace(trainer.step, recipe)
     with pool(1 if place == "cuda" else count) as many:
-        begin, first = time.perf_counter(), trainer.step
-        _train(trainer, many, folder, save_every, progress)
-        seconds = time.perf_counter() - begin
+        _train(trainer, many, folder, save_every, pace, progress)
+        seconds, speed = pace.so_far(trainer.step)
         score = trainer.scored(scored)
     return FineTuned(
         checkpoint=str(output),
         steps=trainer.step,
         seconds=seconds,
-        tokens_per_second=(trainer.step - first) * batch * window / seconds,
+        tokens_per_second=speed,
         bits_per_token=score.bits_per_token,
         bits_per_token_before=score.bits_per_token_before,
         synops_over_dense=score.synops_over_dense,
@@ -232,47 +232,71 @@ def finetune(
     )
 
 
+@dataclass(frozen=True)
+class _Pace:
+    """How fast a call goes that began with the step after ``first``."""
+
+    first: int
+    recipe: Recipe
+    begin: float = field(default_factory=time.perf_counter)
+
+    def so_far(self, step: int) -> tuple[float, float]:
+        """Seconds up to the end of ``step``, which is now, and tokens per second."""
+        seconds = time.perf_counter() - self.begin
+        return seconds, (step - self.first) * self.recipe.batch * self.recipe.window / seconds
+
+    def underway(self, done: Progressed) -> Underway:
+        """How far it is after a step."""
+        seconds, speed = self.so_far(done.step)
+        return Underway(
+            done.step,
+            self.recipe.steps,
+            done.bits_per_token,
+            done.synops_over_dense,
+            done.weight_density,
+            speed,
+            seconds / (done.step - self.first) * (self.recipe.steps - done.step),
+        )
+
+
 def _train(
     trainer: Trainer,
     threads: Threads,
     folder: Folder,
     save_every: int,
+    pace: _Pace,
     progress: Callable[[Underway], None] | None,
 ) -> None:
     """Step by step to the end; what an interruption finds whole is kept."""
-    recipe, begin, first = trainer.recipe, time.perf_counter(), trainer.step
-    saved = trainer.step if first else -1
+    steps = trainer.recipe.steps
     try:
-        while trainer.step < recipe.steps:
+        while trainer.step < steps:
             done = trainer.advance(threads)
             folder.log(done)
-            if trainer.step % save_every == 0 or trainer.step == recipe.steps:
+            if done.step % save_every == 0 or done.step == steps:
                 folder.save(trainer)
-                saved = trainer.step
             if progress is not None:
-                seconds = time.perf_counter() - begin
-                steps = trainer.step - first
-                progress(
-                    Underway(
-                        trainer.step,
-                        recipe.steps,
-                        done.bits_per_token,
-                        done.synops_over_dense,
-                        done.weight_density,
-                        steps * recipe.batch * recipe.window / seconds,
-                        seconds / steps * (recipe.steps - trainer.step),
-                    )
-                )
+                progress(pace.underway(done))
     except UnsupportedInput as error:  # it diverged
         raise UnsupportedInput(
             f"{error}; {folder.path} keeps the checkpoint of step {folder.kept()}"
         ) from error
     except KeyboardInterrupt:
-        if trainer.is_whole and trainer.last is not None and trainer.step > saved:
+        if trainer.is_whole and trainer.last is not None and trainer.step > folder.kept():
             folder.log_last(trainer.last)
             folder.save(trainer)
-        log.warning("step %d of %d is kept; resume=True goes on there", folder.kept(), recipe.steps)
+        log.warning("step %d of %d is kept; resume=True goes on there", folder.kept(), steps)
         raise
+
+
+def _check_trainable(model: SpikeGPT) -> None:
+    """Raise for what the network of training, or the graph later, cannot be."""
+    check_lif(model.shape.lif, model.provenance.file)
+    if model.shape.rescale_every:
+        raise UnsupportedInput(
+            f"{model.provenance.file}: was exported with compat='upstream-run', whose halvings no "
+            "model is trained with; give the checkpoint that it was exported from"
+        )
 
 
 def _tokens(
@@ -283,14 +307,16 @@ def _tokens(
     return calibration_tokens(model, text, unknown)
 
 
-def _check_length(taught: NDArray[np.int64], scored: NDArray[np.int64], window: int) -> None:
-    """Raise where there is no window to learn from, or nothing to score."""
-    total = len(taught) + len(scored)
+def _divided(tokens: NDArray[np.int64], window: int) -> tuple[NDArray[np.int64], ...]:
+    """What teaches and what is scored; raises where there is no window of the one or the other."""
+    taught, scored = training_part(tokens), held_out(tokens)[: SCORED_TOKENS + 1]
     if len(taught) < window + 1 or len(scored) < 2:
         raise UnsupportedInput(
-            f"the text has {total:,} tokens, of which nine tenths teach: too few for a window of "
-            f"{window} and the token after it; give a longer text, or a smaller window=..."
+            f"the text has {len(tokens):,} tokens, of which nine tenths teach: too few for a "
+            f"window of {window} and the token after it; give a longer text, or a smaller "
+            "window=..."
         )
+    return taught, scored
 
 
 def _device(name: str) -> str:

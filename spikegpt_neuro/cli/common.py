@@ -27,6 +27,7 @@ from spikegpt_neuro.cli.progress import ProgressLines
 from spikegpt_neuro.cli.session import Invocation, as_typed
 from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.errors import CannotWrite, UsageError
+from spikegpt_neuro.quantization import BITS
 from spikegpt_neuro.remarks import REMARKS
 
 if TYPE_CHECKING:
@@ -304,6 +305,21 @@ def lif_options(function: Function) -> Function:
             metavar="V",
             help=f"{unsaid}: the membrane after a spike.",
         ),
+    )
+
+
+def bits_options(function: Function) -> Function:
+    """--weight-bits and --activation-bits, which arrive as numbers."""
+    return _with(function, *(_bits_option(f"--{what}-bits") for what in ("weight", "activation")))
+
+
+def _bits_option(flag: str) -> Callable[[Function], Function]:
+    return click.option(
+        flag,
+        type=click.Choice([str(bits) for bits in BITS]),
+        default="8",
+        show_default=True,
+        callback=lambda _, __, chosen: int(chosen),
     )
 
 

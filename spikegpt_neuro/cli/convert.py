@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spikegpt_neuro.cli.common import Output, lif_options, unknown_option, verb
+from spikegpt_neuro.cli.common import Output, bits_options, lif_options, unknown_option, verb
 
 if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import Compat
@@ -19,7 +19,6 @@ SHOWN = (
     *("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from"),
     *("lif_reset", "lif_reset_from"),
 )
-BITS = click.Choice(["4", "6", "8"])
 SPARSE = ("synops_over_dense", "calibration_delta_bits", "calibration_predicted_delta_bits")
 
 
@@ -32,8 +31,7 @@ SPARSE = ("synops_over_dense", "calibration_delta_bits", "calibration_predicted_
     metavar="TEXT",
     help="Text to measure ranges on [default: the running Python's documentation].",
 )
-@click.option("--weight-bits", type=BITS, default="8", show_default=True)
-@click.option("--activation-bits", type=BITS, default="8", show_default=True)
+@bits_options
 @click.option(
     "--sparsity",
     type=float,
@@ -64,8 +62,8 @@ def convert(
     output: str,
     vocab: str | None,
     calibrate: str | None,
-    weight_bits: str,
-    activation_bits: str,
+    weight_bits: int,
+    activation_bits: int,
     sparsity: float | None,
     sparsity_budget: float | None,
     prune: float | None,
@@ -93,8 +91,8 @@ def convert(
             checkpoint,
             vocab=vocab,
             calibration=calibrate,
-            weight_bits=int(weight_bits),
-            activation_bits=int(activation_bits),
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
             sparsity=sparsity,
             sparsity_budget=sparsity_budget,
             prune=prune,

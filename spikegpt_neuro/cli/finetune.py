@@ -13,6 +13,7 @@ import click
 from spikegpt_neuro.cli.common import (
     CORPORA,
     Output,
+    bits_options,
     exactly_one,
     lif_options,
     unknown_option,
@@ -24,9 +25,6 @@ from spikegpt_neuro.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import Underway
-    from spikegpt_neuro.vocabulary import Unknown
-
-BITS = click.Choice(["4", "6", "8"])
 
 
 def _number(flag: str, default: float, text: str | None = None) -> Callable[[Any], Any]:
@@ -57,8 +55,7 @@ def _number(flag: str, default: float, text: str | None = None) -> Callable[[Any
     metavar="P",
     help="Share of the weights that go [default: none].",
 )
-@click.option("--weight-bits", type=BITS, default="8", show_default=True)
-@click.option("--activation-bits", type=BITS, default="8", show_default=True)
+@bits_options
 @click.option(
     "--distill",
     type=float,
@@ -84,29 +81,7 @@ def _number(flag: str, default: float, text: str | None = None) -> Callable[[Any
 @click.option("--force", is_flag=True, help="Begin anew where DIR is a fine-tuning.")
 @verb
 def finetune(
-    out: Output,
-    checkpoint: str,
-    text: str | None,
-    corpus: str | None,
-    output: str,
-    synops: float | None,
-    prune: float,
-    weight_bits: str,
-    activation_bits: str,
-    distill: float,
-    steps: int,
-    batch: int,
-    window: int,
-    learning_rate: float,
-    seed: int,
-    threads: int | None,
-    device: str,
-    save_every: int,
-    vocab: str | None,
-    unknown: Unknown,
-    resume: bool,
-    force: bool,
-    **lif: float | None,
+    out: Output, checkpoint: str, text: str | None, corpus: str | None, output: str, **options: Any
 ) -> None:
     """Train CKPT on, for the sparse integer graph that it is to become (needs torch).
 
@@ -119,30 +94,7 @@ def finetune(
 
     exactly_one(**{"--text": text, "--corpus": corpus})
     with _shown(out) as progress:
-        found = api.finetune(
-            checkpoint,
-            text,
-            output,
-            synops=synops,
-            prune=prune,
-            weight_bits=int(weight_bits),
-            activation_bits=int(activation_bits),
-            distill=distill,
-            steps=steps,
-            batch=batch,
-            window=window,
-            learning_rate=learning_rate,
-            seed=seed,
-            threads=threads,
-            device=device,
-            save_every=save_every,
-            vocab=vocab,
-            **lif,
-            unknown=unknown,
-            resume=resume,
-            force=force,
-            progress=progress,
-        )
+        found = api.finetune(checkpoint, text, output, progress=progress, **options)
     out.result(found.to_dict())
 
 

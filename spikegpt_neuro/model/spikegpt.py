@@ -23,6 +23,8 @@ Compat = Literal["training", "upstream-run"]
 DEAD_ZONE = ".dead_zone"
 """Ends the name of a tensor of thresholds; the name of its population stands before it."""
 HEAD_INPUT = "head.input"
+TIME_MIX_READERS = {"mix_k": "key", "mix_v": "value", "mix_r": "receptance", "wkv": "output"}
+CHANNEL_MIX_READERS = {"mix_k": "key", "squared_relu": "value", "mix_r": "receptance"}
 UPSTREAM_RESCALE_EVERY = 6
 UPSTREAM_BINARIZED_VOCABULARY = 77
 
@@ -130,25 +132,25 @@ class ModelShape:
         shapes = self.tensor_shapes()
         return tuple(name for name in shapes if len(shapes[name]) == 2 and name != "emb.weight")
 
+    def readers(self) -> dict[str, str]:
+        """Population -> the matrix that reads what it sends, in the order data flows.
+
+        These are the populations that may have a dead zone.
+        """
+        found: dict[str, str] = {}
+        for layer in range(self.layers):
+            block = f"blocks.{layer}"
+            if layer == 0 and self.ffn_pre:
+                found |= _readers(f"{block}.ffnPre", CHANNEL_MIX_READERS)
+            else:
+                found |= _readers(f"{block}.att", TIME_MIX_READERS)
+            found |= _readers(f"{block}.ffn", CHANNEL_MIX_READERS)
+        return found | {HEAD_INPUT: "head.weight"}
+
     def dead_zone_sizes(self) -> dict[str, int]:
         """Population -> neurons of every one that may have a dead zone, in the order data flows."""
-        sizes: dict[str, int] = {}
-        for layer in range(self.layers):
-            block, first = f"blocks.{layer}", layer == 0 and self.ffn_pre
-            if first:
-                sizes |= self._channel_mix_sizes(f"{block}.ffnPre")
-            else:
-                parts = ("mix_k", "mix_v", "mix_r", "wkv")
-                sizes |= {f"{block}.att.{part}": self.width for part in parts}
-            sizes |= self._channel_mix_sizes(f"{block}.ffn")
-        return sizes | {HEAD_INPUT: self.width}
-
-    def _channel_mix_sizes(self, prefix: str) -> dict[str, int]:
-        return {
-            f"{prefix}.mix_k": self.width,
-            f"{prefix}.squared_relu": self.hidden,
-            f"{prefix}.mix_r": self.width,
-        }
+        shapes = self.tensor_shapes()
+        return {population: shapes[matrix][1] for population, matrix in self.readers().items()}
 
     @property
     def parameters(self) -> int:
@@ -172,6 +174,10 @@ def _channel_mix_shapes(prefix: str, d: int, hidden: int) -> dict[str, tuple[int
         f"{prefix}.receptance.weight": (d, d),
         f"{prefix}.value.weight": (d, hidden),
     }
+
+
+def _readers(prefix: str, parts: Mapping[str, str]) -> dict[str, str]:
+    return {f"{prefix}.{part}": f"{prefix}.{matrix}.weight" for part, matrix in parts.items()}
 
 
 @dataclass(frozen=True)

@@ -11,47 +11,65 @@ in order: the result depends on the number of threads, but not on which of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
+from torch.utils.checkpoint import checkpoint
 
 from spikegpt_neuro.model.spikegpt import DEAD_ZONE, ModelShape
 from spikegpt_neuro.training.formats import Events
-from spikegpt_neuro.training.network import EXACT, FAST, Network, Operations, Tensors
+from spikegpt_neuro.training.network import (
+    EXACT,
+    FAST,
+    Network,
+    Operations,
+    Passed,
+    Tensors,
+)
+
+LOGITS_AT_ONCE = 1 << 24  # of one thread: 64 MB in float32
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model to differentiate at.
+    """A model as the network sees it: rounded, pruned.
 
-    ``tensors``, ``thresholds``  as the network sees them: rounded, pruned.
+    ``events``   population -> its payloads; those without are not rounded.
     ``fans``     population -> share of all dense synapses that each of its channels reaches (n,).
     """
 
     tensors: Tensors
     thresholds: Tensors
-    events: Mapping[str, Events]
-    fans: Tensors
+    events: Mapping[str, Events] = field(default_factory=dict)
+    fans: Tensors = field(default_factory=dict)
+
+    def run(self, shape: ModelShape, ids: Tensor, does: Operations) -> Passed:
+        """Ids (B, T) through the model."""
+        return Network(shape, self.tensors, self.thresholds, self.events, does)(ids)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss: see the module. ``teacher`` None: no distillation."""
+    """The loss: see the module. ``teacher``: the unchanged model; None: no distillation."""
 
     shape: ModelShape
-    teacher: Tensors | None
+    teacher: Point | None
     distill: float
     does: Operations = FAST
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Over the tokens of a batch: nats, and events by channel; gradients of the mean loss."""
+    """Over the tokens of a batch: nats, and events by channel; gradients of the mean loss.
+
+    ``gradients``  by the names of :attr:`SpikeGPT.stored`: tensors, and dead zones.
+    """
 
     surprisal: float
     divergence: float
@@ -112,21 +130,15 @@ def _differentiated(
     """The part of ``windows`` in the sums of a batch of ``tokens``."""
     tensors = {n: t.detach().requires_grad_() for n, t in point.tensors.items()}
     thresholds = {n: t.detach().requires_grad_() for n, t in point.thresholds.items()}
-    ids, following = windows[:, :-1], windows[:, 1:]
-    shape, does = objective.shape, objective.does
-    passed = Network(shape, tensors, thresholds, point.events, does)(ids)
-    predicted = log_softmax(passed.logits, -1)
-    surprisal = -predicted.gather(-1, following[..., None]).sum()
-    divergence = torch.zeros((), device=surprisal.device)
-    if objective.teacher is not None:
-        with torch.no_grad():
-            logits = Network(shape, objective.teacher, does=does)(ids).logits
-            wanted = log_softmax(logits, -1)
-        divergence = (wanted.exp() * (wanted - predicted)).sum()
+    ids, shape, does = windows[:, :-1], objective.shape, objective.does
+    passed = Point(tensors, thresholds, point.events).run(shape, ids, does)
+    with torch.no_grad():
+        wanted = objective.teacher.run(shape, ids, does) if objective.teacher else None
+    surprisal, divergence = _compared(passed, windows[:, 1:], wanted)
     loss = (1 - objective.distill) * surprisal + objective.distill * divergence
     for population, share in passed.shares.items():
         loss = loss + price * (share * point.fans[population]).sum()
-    leaves = {**tensors, **{threshold_name(n): t for n, t in thresholds.items()}}
+    leaves = {**tensors, **{n + DEAD_ZONE: t for n, t in thresholds.items()}}
     found = torch.autograd.grad(loss / tokens, list(leaves.values()))
     return Sums(
         float(surprisal.detach()),
@@ -139,14 +151,38 @@ def _differentiated(
 def measured(shape: ModelShape, point: Point, windows: Tensor, does: Operations = EXACT) -> Sums:
     """The sums of :class:`Sums` without gradients."""
     with torch.no_grad():
-        passed = Network(shape, point.tensors, point.thresholds, point.events, does)(
-            windows[:, :-1]
-        )
-        predicted = log_softmax(passed.logits, -1)
-        surprisal = -predicted.gather(-1, windows[:, 1:, None]).sum()
+        passed = point.run(shape, windows[:, :-1], does)
+        surprisal, _ = _compared(passed, windows[:, 1:], None)
     return Sums(float(surprisal), 0.0, passed.events, {})
 
 
-def threshold_name(population: str) -> str:
-    """Under which name the gradient of a population's thresholds stands among the others."""
-    return population + DEAD_ZONE
+def _compared(passed: Passed, following: Tensor, wanted: Passed | None) -> tuple[Tensor, Tensor]:
+    """Surprisal of ``following`` (B, T), divergence from ``wanted``; sums over tokens.
+
+    Logits of large vocabularies are formed in pieces, and again for the gradient: with what their
+    softmaxes keep they would be most of the memory that a step takes.
+    """
+    tokens = max(1, LOGITS_AT_ONCE // (len(following) * len(passed.head)))
+    ours, texts = passed.pieces(tokens), torch.split(following, tokens, dim=1)
+    theirs = wanted.pieces(tokens) if wanted else [None] * len(ours)
+    compared: Callable[..., tuple[Tensor, Tensor]] = _compared_piece
+    if len(ours) > 1 and torch.is_grad_enabled():
+        compared = partial(
+            checkpoint, _compared_piece, use_reentrant=False, preserve_rng_state=False
+        )
+    first, *others = map(compared, ours, texts, theirs)
+    for surprisal, divergence in others:
+        first = (first[0] + surprisal, first[1] + divergence)
+    return first
+
+
+def _compared_piece(
+    passed: Passed, following: Tensor, wanted: Passed | None
+) -> tuple[Tensor, Tensor]:
+    predicted = log_softmax(passed.logits, -1)
+    surprisal = -predicted.gather(-1, following[..., None]).sum()
+    if wanted is None:
+        return surprisal, torch.zeros_like(surprisal)
+    with torch.no_grad():
+        likely = log_softmax(wanted.logits, -1)
+    return surprisal, (likely.exp() * (likely - predicted)).sum()

@@ -24,7 +24,6 @@ from spikegpt_neuro.neurons.program import EventFormat
 from spikegpt_neuro.quantization.calibration import calibrate
 from spikegpt_neuro.quantization.scales import event_scale, quantize_weights
 from spikegpt_neuro.training.formats import Events
-from spikegpt_neuro.training.network import readers
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,11 @@ def choose(
     statistics = calibrate(model, tokens)
     events: dict[str, Events] = {}
     weights: dict[str, Tensor] = {}
-    for population, matrices in readers(model.shape).items():
+    for population, matrix in model.shape.readers().items():
         tap = statistics[tap_of(population)]
         payload = EventFormat(activation_bits, signed=not population.endswith(".squared_relu"))
         events[population] = Events(event_scale(tap, payload), payload.low, payload.high)
-        for name in matrices:
-            tensor = np.asarray(model.tensors[name], np.float32)
-            _, units = quantize_weights(tensor, weight_bits, tap.second_moment)
-            weights[name] = torch.from_numpy(units.astype(np.float32)[:, None])
+        tensor = np.asarray(model.tensors[matrix], np.float32)
+        _, units = quantize_weights(tensor, weight_bits, tap.second_moment)
+        weights[matrix] = torch.from_numpy(units.astype(np.float32)[:, None])
     return Scales(events, weights)

@@ -10,9 +10,9 @@ resumes from the older state and writes the newer one again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +20,31 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from spikegpt_neuro.documents import MEGABYTE, decode_json, read_json
+from spikegpt_neuro.documents import MEGABYTE, decode_json, read_bytes, read_json
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput, UsageError
 from spikegpt_neuro.files import (
+    Block,
     append,
     atomic_directory,
     atomic_file,
     check_output_directory,
     tensor_blocks,
     write_atomically,
+    write_blocks,
 )
-from spikegpt_neuro.model.spikegpt import SpikeGPT
-from spikegpt_neuro.training.formats import Events
+from spikegpt_neuro.model.spikegpt import ModelShape, SpikeGPT
 from spikegpt_neuro.training.imitation import Scales
 from spikegpt_neuro.training.recipe import Recipe
 from spikegpt_neuro.training.steering import Steering
 from spikegpt_neuro.training.trainer import Progressed, Trainer
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 ASKED, LOG, STATE = "finetune.json", "log.jsonl", "optimizer.safetensors"
 BEGIN_ANEW = "begin anew with force=True"
 META = "state"
+LONGEST_LOG = 256 * MEGABYTE
 
-Files = Callable[[SpikeGPT], Mapping[str, bytes]]
-"""The files of a checkpoint, by name."""
+Files = Callable[[SpikeGPT], Iterable[tuple[str, Iterable[Block]]]]
+"""Name and content of each file of a checkpoint: its configuration, then its weights."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Asked:
     """What a directory is the fine-tuning of; another one cannot go on there."""
 
     checkpoint_sha256: str
+    shape: ModelShape
     text_sha256: str
     recipe: Recipe
     tool_version: str
@@ -58,13 +60,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Meta:
-    """What of a trainer is no tensor."""
+    """What of a trainer is no tensor; ``units`` of payloads by population."""
 
     step: int
     first: float | None
     integral: float
     synops: float | None
-    events: dict[str, tuple[float, int, int]]
+    units: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Folder:
             )
         check_output_directory(self.path, force, lambda found: (found / ASKED).is_file())
         with atomic_directory(self.path, force=force) as new:
-            for name, content in self.files(model).items():
-                (new / name).write_bytes(content)
+            for name, blocks in self.files(model):
+                write_blocks(new / name, blocks)
             (new / ASKED).write_text(json.dumps(asdict(asked), indent=1) + "\n", encoding="utf-8")
             (new / LOG).touch()
         return False
@@ -118,15 +120,13 @@ class Folder:
 
     def save(self, trainer: Trainer) -> None:
         """Keep the model and the state of ``trainer``."""
-        files = self.files(trainer.student.checkpoint())
         with self._refusals():
             # a model whose weights are all there may be called pruned, not the other way round
-            for name in (CONFIG, WEIGHTS):
+            for name, blocks in self.files(trainer.student.checkpoint()):
                 with atomic_file(self.path / name, force=True) as new:
-                    new.write_bytes(files[name])
-            with atomic_file(self.path / STATE, force=True) as new, new.open("wb") as file:
-                for block in tensor_blocks(_tensors(trainer), {META: _meta(trainer)}):
-                    file.write(block)
+                    write_blocks(new, blocks)
+            with atomic_file(self.path / STATE, force=True) as new:
+                write_blocks(new, tensor_blocks(_tensors(trainer), {META: _meta(trainer)}))
 
     def kept(self) -> int:
         """The step that a resumed run would begin with; 0 where none was kept."""
@@ -159,9 +159,9 @@ class Folder:
         path = self.path / LOG
         with self._refusals():
             path.touch()
-            with path.open(encoding="utf-8", errors="replace") as file:
-                kept = "".join(line for line in file if 0 < _step_of(line) <= last)
-            write_atomically(path, kept)
+            lines = read_bytes(path, LONGEST_LOG).splitlines()
+            kept = [line + b"\n" for line in lines if 0 < _step_of(line) <= last]
+            write_atomically(path, b"".join(kept).decode())
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -174,10 +174,10 @@ class Folder:
             ) from error
 
 
-def _step_of(line: str) -> int:
+def _step_of(line: bytes) -> int:
     """Of a line of the log; 0 for what is none."""
     try:
-        return decode_json(line.encode(), Logged, where=LOG).step
+        return decode_json(line, Logged, where=LOG).step
     except UnsupportedInput:
         return 0
 
@@ -186,6 +186,8 @@ def _differences(found: Asked, asked: Asked) -> Iterator[str]:
     """What a directory is the fine-tuning of, where something else is asked."""
     if found.checkpoint_sha256 != asked.checkpoint_sha256:
         yield "of another checkpoint"
+    if found.shape != asked.shape:  # which options and a config.json beside the weights decide, too
+        yield "of a model of another LIF or shape"
     if found.text_sha256 != asked.text_sha256:
         yield "on another text"
     now = asdict(asked.recipe)
@@ -218,7 +220,7 @@ def _meta(trainer: Trainer) -> str:
         trainer.first,
         trainer.steering.integral,
         trainer.steering.synops,
-        {name: (e.unit, e.low, e.high) for name, e in trainer.scales.events.items()},
+        {name: events.unit for name, events in trainer.scales.events.items()},
     )
     return json.dumps(asdict(meta))
 
@@ -250,7 +252,7 @@ def _restore(trainer: Trainer, meta: Meta, file: Any, path: Path) -> None:
             raise UnsupportedInput(f"{path}: {name} is not finite; {BEGIN_ANEW}")
         return found.to(student.device)
 
-    if not 0 <= meta.step <= trainer.recipe.steps or meta.events.keys() != student.readers.keys():
+    if not 0 <= meta.step <= trainer.recipe.steps or meta.units.keys() != student.readers.keys():
         raise UnsupportedInput(f"{path}: {META} is that of another fine-tuning; {BEGIN_ANEW}")
     if any(name.startswith("mask:") for name in names):
         student.masks = {m: of(f"mask:{m}", student.weights[m]) for m in student.matrices}
@@ -263,8 +265,10 @@ def _restore(trainer: Trainer, meta: Meta, file: Any, path: Path) -> None:
                     "exp_avg": of(f"exp_avg:{kind}:{name}", tensor),
                     "exp_avg_sq": of(f"exp_avg_sq:{kind}:{name}", tensor),
                 }
-    units = {m: of(f"scale:{m}", student.weights[m][:, :1]) for m in student.matrices}
-    events = {name: Events(*values) for name, values in meta.events.items()}
-    trainer.scales = Scales(events, units)
+    formats = trainer.scales.events
+    trainer.scales = Scales(
+        {name: replace(formats[name], unit=unit) for name, unit in meta.units.items()},
+        {m: of(f"scale:{m}", student.weights[m][:, :1]) for m in student.matrices},
+    )
     trainer.steering = Steering(meta.integral, meta.synops)
     trainer.step, trainer.first = meta.step, meta.first

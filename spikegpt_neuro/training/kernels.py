@@ -47,6 +47,7 @@ from spikegpt_neuro.arithmetic.jit import compiled
 from spikegpt_neuro.model.spikegpt import FloatArray
 from spikegpt_neuro.training.surrogates import (
     HALF_WIDTH,
+    LEAST_THRESHOLD,
     inlined,
     sent_share,
     sent_slope,
@@ -93,7 +94,7 @@ def _sent(x: Any, threshold: Any, unit: Any, low: Any, high: Any, one: Any) -> A
 @inlined
 def _effective(threshold: Any, unit: Any, one: Any) -> Any:
     """The threshold that a payload really has: at least half a unit."""
-    return max(threshold, unit / (one + one))
+    return max(threshold, unit / (one + one), one * LEAST_THRESHOLD)
 
 
 @_kernel
@@ -154,7 +155,7 @@ def send_backward(
 
 @_kernel
 def blend(y: FloatArray, mix: FloatArray, out: FloatArray) -> None:
-    """M y[t] + (1 - m) y[t-1] into ``out`` (B, T, n); ``mix`` is (n,)."""
+    """Token mix m y[t] + (1 - m) y[t-1] into ``out`` (B, T, n); ``mix`` is (n,)."""
     one = y.dtype.type(1)
     for b in range(y.shape[0]):
         for i in range(y.shape[2]):

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from spikegpt_neuro.model.float_forward import LAYER_NORM_EPSILON
-from spikegpt_neuro.model.spikegpt import LIFParameters, ModelShape
+from spikegpt_neuro.model.spikegpt import HEAD_INPUT, LIFParameters, ModelShape
 from spikegpt_neuro.training import functions, plain
 from spikegpt_neuro.training.formats import Events
 
@@ -54,17 +54,29 @@ EAGER = Operations.of(plain)
 """Token by token."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Passed:
-    """What went through the network.
+    """What went through the network, up to the head, whose logits may be too many to hold.
 
-    ``logits`` (B, T, V). By population: events of each channel (n,) in ``events``, and their smooth
-    stand-in, which has a gradient, in ``shares``.
+    ``head_input`` (B, T, n), ``head`` (V, n): what the head reads, and its weights. By population:
+    events of each channel (n,) in ``events``, and their smooth stand-in, which has a gradient, in
+    ``shares``.
     """
 
-    logits: Tensor
-    events: dict[str, Tensor] = field(default_factory=dict)
-    shares: dict[str, Tensor] = field(default_factory=dict)
+    head_input: Tensor
+    head: Tensor
+    events: Tensors
+    shares: Tensors
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, T, V)."""
+        return plain.product(self.head_input, self.head)  # not rounded
+
+    def pieces(self, tokens: int) -> list[Passed]:
+        """Stretches of so many tokens of every window; without events."""
+        inputs = torch.split(self.head_input, tokens, dim=1)
+        return [replace(self, head_input=each, events={}, shares={}) for each in inputs]
 
 
 @dataclass
@@ -80,18 +92,17 @@ class Network:
     thresholds: Tensors = field(default_factory=dict)
     formats: Mapping[str, Events] = field(default_factory=dict)
     does: Operations = FAST
-    passed: Passed = field(init=False)
+    events: dict[str, Tensor] = field(init=False, default_factory=dict)
+    shares: dict[str, Tensor] = field(init=False, default_factory=dict)
 
     def __call__(self, ids: Tensor) -> Passed:
-        self.passed = Passed(torch.empty(0))
         x = self.tensors["emb.weight"][ids]
         x = self.does.spike(x) if self.shape.spike_embedding else x
         x = self.norm("blocks.0.ln0", x)
         for layer in range(self.shape.layers):
             x = self.block(layer, x)
-        y = self.send("head.input", self.norm("ln_out", x))
-        self.passed.logits = plain.product(y, self.tensors["head.weight"])  # not rounded
-        return self.passed
+        y = self.send(HEAD_INPUT, self.norm("ln_out", x))
+        return Passed(y, self.tensors["head.weight"], self.events, self.shares)
 
     def block(self, layer: int, x: Tensor) -> Tensor:
         """Residual + LIF(mixing), twice; the LIF before the mixing where spikes are the input."""
@@ -133,7 +144,7 @@ class Network:
             return x
         events = self.formats.get(population, Events())
         out, opened, share = self.does.send(x, threshold, events)
-        self.passed.events[population], self.passed.shares[population] = opened, share
+        self.events[population], self.shares[population] = opened, share
         return out
 
     def norm(self, name: str, x: Tensor) -> Tensor:
@@ -145,27 +156,3 @@ class Network:
 
     def product(self, name: str, x: Tensor) -> Tensor:
         return self.does.product(x, self.tensors[f"{name}.weight"])
-
-
-def readers(shape: ModelShape) -> dict[str, tuple[str, ...]]:
-    """Population -> the matrices that read what it sends, in the order data flows."""
-    found: dict[str, tuple[str, ...]] = {}
-    for layer in range(shape.layers):
-        block = f"blocks.{layer}"
-        if layer == 0 and shape.ffn_pre:
-            found |= _of_channel_mix(f"{block}.ffnPre")
-        else:
-            ports = {"k": "key", "v": "value", "r": "receptance"}
-            att = f"{block}.att"
-            found |= {f"{att}.mix_{x}": (f"{att}.{port}.weight",) for x, port in ports.items()}
-            found[f"{att}.wkv"] = (f"{att}.output.weight",)
-        found |= _of_channel_mix(f"{block}.ffn")
-    return found | {"head.input": ("head.weight",)}
-
-
-def _of_channel_mix(name: str) -> dict[str, tuple[str, ...]]:
-    return {
-        f"{name}.mix_k": (f"{name}.key.weight",),
-        f"{name}.squared_relu": (f"{name}.value.weight",),
-        f"{name}.mix_r": (f"{name}.receptance.weight",),
-    }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikegpt_neuro.model.spikegpt import LIFParameters
 from spikegpt_neuro.training.formats import Events
-from spikegpt_neuro.training.surrogates import ALPHA, HALF_WIDTH
+from spikegpt_neuro.training.surrogates import ALPHA, HALF_WIDTH, LEAST_THRESHOLD
 
 
 class Spike(torch.autograd.Function):
@@ -45,16 +45,16 @@ def blend(y: Tensor, mix: Tensor) -> Tensor:
 def send(x: Tensor, threshold: Tensor, events: Events) -> tuple[Tensor, Tensor, Tensor]:
     """What of x (B, T, n) is sent; events by channel (n,), and their smooth stand-in (n,)."""
     unit = events.unit
+    least = max(unit / 2, LEAST_THRESHOLD)
+    effective = threshold + (threshold.clamp(min=least) - threshold).detach()
     if unit:
-        effective = threshold + (threshold.clamp(min=unit / 2) - threshold).detach()
         payload = torch.floor(x / unit + 0.5).clamp(events.low, events.high)
         zone = torch.floor((threshold / unit - 0.5).clamp(min=0) + 0.5).clamp(max=events.high)
         sent = payload.abs() > zone
         inside = x.clamp(events.low * unit, events.high * unit)
         rounded = inside + (payload * unit - inside).detach()
     else:
-        effective, rounded = threshold, x
-        sent = x.abs() > threshold
+        rounded, sent = x, x.abs() > threshold
     q = ((x.abs() / effective - 1) / HALF_WIDTH).clamp(-1, 1)
     smooth = 0.5 + q - q * q.abs() / 2
     gate = smooth - smooth.detach()
@@ -83,7 +83,7 @@ def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
 
 
 def product(x: Tensor, weights: Tensor) -> Tensor:
-    """Product x W^T of x (B, T, n) and W (m, n)."""
+    """The product x W^T of x (B, T, n) and W (m, n)."""
     return x @ weights.T
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
 TINY = 1e-20  # a weight without any gradient still counts by its magnitude
@@ -29,10 +28,24 @@ def masks(
 
     ``squares``  matrix -> running mean of its squared gradients.
     """
-    scores = {name: w.square() * (squares[name] + TINY) for name, w in matrices.items()}
-    together = torch.cat([score.flatten() for score in scores.values()]).cpu().numpy()
+    level = _level(matrices, squares, kept)
+    return {n: (_scores(w, squares[n]) > level).to(w.dtype) for n, w in matrices.items()}
+
+
+def _level(matrices: Mapping[str, Tensor], squares: Mapping[str, Tensor], kept: float) -> float:
+    """The score that weights stay above; of large models it holds no more than one copy."""
+    together = np.empty(sum(w.numel() for w in matrices.values()), np.float32)
     away = round((1 - kept) * together.size)
     if away == 0:
-        return {name: torch.ones_like(w) for name, w in matrices.items()}
-    level = float(np.partition(together, away - 1)[away - 1])
-    return {name: (score > level).to(score.dtype) for name, score in scores.items()}
+        return -1.0
+    begin = 0
+    for name, weights in matrices.items():
+        scores = _scores(weights, squares[name]).flatten().cpu().numpy()
+        together[begin : begin + scores.size] = scores
+        begin += scores.size
+    together.partition(away - 1)
+    return float(together[away - 1])
+
+
+def _scores(weights: Tensor, squares: Tensor) -> Tensor:
+    return weights.square() * (squares + TINY)

@@ -3,10 +3,10 @@ r"""What is asked of a fine-tuning, and how its dials move from the first step t
 With progress :math:`s \in [0, 1]` over the run:
 
 - learning rate: up over the first hundredth, then a cosine down to a twentieth;
-- events: from where they are straight down to S / (1 - P) at ``settled``, then held, so that with
-  the weights that are kept S of the dense operations are left;
 - weights kept, from their share d before: :math:`1 - P + (d - 1 + P) (1 - s/s_0)^3` up to
-  :math:`s_0` = ``settled`` (Zhu and Gupta, arXiv 1710.01878), then held.
+  :math:`s_0` = ``settled`` (Zhu and Gupta, arXiv 1710.01878), then held;
+- events: from where they are straight down to S / K at ``settled``, then held, so that with the
+  share K of the weights that is kept in the end S of the dense operations are left.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import math
 from dataclasses import dataclass
 
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.quantization import BITS
 
 LAST_RATE = 0.05
 WARM_UP = 0.01
-BITS = (4, 6, 8)
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ class Recipe:
     def target(self, step: int, start: float, density: float = 1.0) -> float:
         """Operations over dense that a step steers to.
 
-        ``start``, ``density``: operations and weights of the model before the first step.
+        ``start``, ``density``  operations and weights of the unchanged model, over dense.
         """
+        first = start / density
         sent = 1.0 if self.synops is None else self.synops / self.kept(self.steps, density)
-        begin = start / density
-        end = min(begin, sent)
-        return (begin + (end - begin) * self._way(step)) * self.kept(step, density)
+        end = min(first, sent)
+        return (first + (end - first) * self._way(step)) * self.kept(step, density)
 
     def kept(self, step: int, density: float = 1.0) -> float:
-        """Share of the weights that are there at a step; ``density``: before the first one."""
+        """Share of the weights that are there at a step, of a model that began with ``density``."""
         end = min(density, 1 - self.prune)
         return end + (density - end) * (1 - self._way(step)) ** 3
 

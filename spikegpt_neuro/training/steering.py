@@ -22,6 +22,7 @@ INTEGRAL, PROPORTIONAL = 0.02, 30.0
 INTEGRAL_CLIP, PROPORTIONAL_CLIP = 0.2, 0.1
 SMALLEST, LARGEST = -12.0, 6.0  # of the logarithm
 SMOOTHING = 0.2
+LEAST_TARGET = 1e-12  # of a model that sends nothing
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Steering:
 
     def toward(self, target: float) -> tuple[Steering, float]:
         """The next controller, and lambda for a step that is to reach ``target``."""
+        target = max(target, LEAST_TARGET)
         excess = 0.0 if self.synops is None else self.synops / target - 1
         integral = self.integral + INTEGRAL * _clip(excess, INTEGRAL_CLIP)
         integral = min(LARGEST, max(SMALLEST, integral))

@@ -14,7 +14,6 @@ from spikegpt_neuro.graph.weights import sparse_below
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.training.gradients import Point
 from spikegpt_neuro.training.imitation import Scales
-from spikegpt_neuro.training.network import readers
 
 FIRST_THRESHOLD = 0.4  # of the root mean square of what a population sends
 
@@ -45,9 +44,9 @@ class Student:
         return student
 
     @cached_property
-    def readers(self) -> dict[str, tuple[str, ...]]:
-        """Population -> the matrices that read it."""
-        return readers(self.base.shape)
+    def readers(self) -> dict[str, str]:
+        """Population -> the matrix that reads it."""
+        return self.base.shape.readers()
 
     @cached_property
     def synapses(self) -> int:
@@ -57,12 +56,7 @@ class Student:
     @property
     def matrices(self) -> tuple[str, ...]:
         """Those that events meet."""
-        return tuple(m for ms in self.readers.values() for m in ms)
-
-    @cached_property
-    def density_before(self) -> float:
-        """Weights that the checkpoint has, of all."""
-        return self.base.weight_density if self.base.pruned else 1.0
+        return tuple(self.readers.values())
 
     @property
     def device(self) -> torch.device:
@@ -78,6 +72,12 @@ class Student:
         if matrix not in self.masks:
             return self.weights[matrix].numel()
         return int(self.masks[matrix].sum(dtype=torch.float64))
+
+    def unchanged(self) -> Point:
+        """A copy of the weights, which does not learn, with the dead zones of the checkpoint."""
+        tensors = {name: weight.clone() for name, weight in self.weights.items()}
+        zones = self.base.dead_zones
+        return Point(tensors, {name: _tensor(zones[name], str(self.device)) for name in zones})
 
     def begin_thresholds(self, moments: Mapping[str, np.ndarray]) -> None:
         """Thresholds to learn: small ones, where the checkpoint has none.
@@ -117,16 +117,16 @@ class Student:
         ``tensors`` as the graph will have them: of a pruned model synapses that weigh 0 do not
         exist, where that is smaller (see ``SpikingGraph.with_sparse_weights``).
         """
-        found = {}
-        for population, matrices in self.readers.items():
-            reached = [self._reached(tensors[matrix], sparse_below(bits)) for matrix in matrices]
-            found[population] = sum(reached[1:], reached[0]) / self.synapses
-        return found
+        below = sparse_below(bits)
+        return {
+            population: self._reached(tensors[matrix], below) / self.synapses
+            for population, matrix in self.readers.items()
+        }
 
-    def _reached(self, weights: Tensor, sparse_below: float) -> Tensor:
+    def _reached(self, weights: Tensor, below: float) -> Tensor:
         if self.masks:
             exist = (weights != 0).sum(0, dtype=weights.dtype)
-            if float(exist.sum()) < sparse_below * weights.numel():
+            if float(exist.sum()) < below * weights.numel():
                 return exist
         return torch.full_like(weights[0], len(weights))
 

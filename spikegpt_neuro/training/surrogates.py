@@ -27,6 +27,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 ALPHA = 2.0
 HALF_WIDTH = 1.0
+LEAST_THRESHOLD = 1e-15
+"""Stands for 0, by which nothing can be divided; the square of its inverse is a float32."""
 
 
 def inlined(function: _F) -> _F:

@@ -57,7 +57,9 @@ class Trainer:
     """A fine-tuning in the middle of its run.
 
     ``tokens``    the training text.
-    ``first``     operations over dense of the unchanged model.
+    ``teacher``   the unchanged model, behind the dead zones that it has.
+    ``density``   weights of the unchanged model that are there, of all.
+    ``first``     its operations over dense; None before the first step.
     ``last``      what the last step found; None before any, and after a resumption.
     ``is_whole``  False for the moment in which a step changes it.
     """
@@ -65,9 +67,10 @@ class Trainer:
     recipe: Recipe
     tokens: NDArray[np.int64]
     student: Student
-    teacher: Mapping[str, Tensor]
+    teacher: Point
     optimizer: torch.optim.Adam
     scales: Scales
+    density: float = 1.0
     steering: Steering = field(default_factory=Steering)
     first: float | None = None
     step: int = 0
@@ -80,7 +83,7 @@ class Trainer:
     ) -> Trainer:
         """Before the first step."""
         student = Student.of(model, device)
-        teacher = {name: tensor.clone() for name, tensor in student.weights.items()}
+        teacher = student.unchanged()
         if recipe.synops is not None or model.dead_zones:
             statistics = calibrate(model, tokens)
             student.begin_thresholds(
@@ -93,6 +96,7 @@ class Trainer:
             teacher,
             _optimizer(student),
             choose(student.checkpoint(), tokens, recipe.weight_bits, recipe.activation_bits),
+            student.weight_density,
         )
 
     def advance(self, threads: Threads) -> Progressed:
@@ -133,7 +137,8 @@ class Trainer:
         self.is_whole = True
 
     def _check_finite(self, sums: Sums) -> None:
-        norms = [float(gradient.norm()) for gradient in sums.gradients.values()]
+        # in one tensor: a device is asked once
+        norms = torch.stack([gradient.norm() for gradient in sums.gradients.values()]).tolist()
         if not all(map(math.isfinite, (sums.surprisal, sums.divergence, *norms))):
             raise UnsupportedInput(
                 f"step {self.step + 1}: the loss or its slope is not finite; begin anew with "
@@ -155,17 +160,16 @@ class Trainer:
             ids = torch.from_numpy(chunk).to(student.device)
             sums = measured(student.base.shape, point, ids)
             surprisal += sums.surprisal
-            synops += synops_of(sums, point.fans, 1)
-            unchanged = Point(self.teacher, {}, {}, {})
-            before += measured(student.base.shape, unchanged, ids).surprisal
+            synops += synops_of(sums, point.fans, tokens=1)
+            before += measured(student.base.shape, self.teacher, ids).surprisal
             total += chunk[:, 1:].size
         return Score(surprisal / total / LOG2, before / total / LOG2, synops / total)
 
     def target(self) -> float:
-        """Operations over dense that this step steers to."""
-        if self.first is None or self.recipe.synops is None:
+        """Operations over dense that this step steers to; of a model without weights, any."""
+        if self.recipe.synops is None or self.first is None or not self.density:
             return 1.0
-        return self.recipe.target(self.step, self.first, self.student.density_before)
+        return self.recipe.target(self.step, self.first, self.density)
 
     def prepare(self) -> None:
         """Choose masks and scales anew where it is time to."""
@@ -174,10 +178,9 @@ class Trainer:
         if recipe.prune and moves:
             matrices = {name: student.weights[name] for name in student.matrices}
             squares = {n: self.optimizer.state[w]["exp_avg_sq"] for n, w in matrices.items()}
-            student.masks = pruning.masks(
-                matrices, squares, recipe.kept(self.step, student.density_before)
-            )
-        if self.step % SCALES_EVERY == 0:
+            kept = recipe.kept(self.step, self.density)
+            student.masks = pruning.masks(matrices, squares, kept)
+        if self.step % SCALES_EVERY == 0 and self.step > 0:
             self.scales = choose(
                 student.checkpoint(), self.tokens, recipe.weight_bits, recipe.activation_bits
             )
@@ -218,6 +221,7 @@ class Trainer:
         for group, factor in zip(self.optimizer.param_groups, rates, strict=False):
             group["lr"] = self.recipe.rate(self.step) * factor
         self.optimizer.step()
+        self.optimizer.zero_grad()  # which frees them before the next step needs as much again
 
 
 def _optimizer(student: Student) -> torch.optim.Adam:
@@ -229,5 +233,5 @@ def _optimizer(student: Student) -> torch.optim.Adam:
 
 def synops_of(sums: Sums, fans: Mapping[str, Tensor], tokens: int) -> float:
     """Operations over dense that the events of ``sums`` were."""
-    per_token = [(sums.events[name] * fans[name]).sum(dtype=torch.float64) for name in sums.events]
-    return float(sum(map(float, per_token))) / tokens
+    done = [(sums.events[name] * fans[name]).sum(dtype=torch.float64) for name in sums.events]
+    return float(sum(torch.stack(done).tolist())) / tokens

@@ -14,12 +14,13 @@ from safetensors.numpy import load as load_safetensors
 from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.converters.writer import (
     checkpoint_files,
+    config_of,
     is_checkpoint,
-    weights_bytes,
+    weights_blocks,
     write_checkpoint,
 )
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput
-from spikegpt_neuro.files import atomic_file
+from spikegpt_neuro.files import atomic_file, write_blocks
 from spikegpt_neuro.model.spikegpt import LIFOrigin, LIFParameters, SpikeGPT
 from spikegpt_neuro.vocabulary import BPEVocabulary, ByteVocabulary, CharacterVocabulary
 
@@ -137,17 +138,18 @@ def test_only_a_checkpoint_of_ours_is_replaced(tmp_path: Path) -> None:
 def test_the_pieces_serve_alone(tmp_path: Path) -> None:
     """Weights are the library's format, and may be replaced beside a configuration that stays."""
     model: SpikeGPT = MODELS["sparse"]
-    files = dict(checkpoint_files(model))
+    files = {name: b"".join(blocks) for name, blocks in checkpoint_files(model)}
     tensors = load_safetensors(files["model.safetensors"])
     assert tensors.keys() == set(model.stored)
     assert json.loads(files["config.json"])["pruned"] is True
-    assert "pruned" not in json.loads(dict(checkpoint_files(MODEL))["config.json"])
+    assert "pruned" not in config_of(MODEL)
 
     write_checkpoint(model, tmp_path / "model")
     raised = {name: zone + 1 for name, zone in model.dead_zones.items()}
     weights = tmp_path / "model" / "model.safetensors"
     with atomic_file(weights) as new:
-        new.write_bytes(weights_bytes(replace(model, dead_zones=raised).stored, {"step": "7"}))
+        stored = replace(model, dead_zones=raised).stored
+        write_blocks(new, weights_blocks(stored, {"step": "7"}))
     found = read_checkpoint(tmp_path / "model")
     assert found.pruned
     for name, zone in found.dead_zones.items():

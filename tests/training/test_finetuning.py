@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ torch = pytest.importorskip("torch")
 
 import spikegpt_neuro as sgn  # noqa: E402
 from spikegpt_neuro.converters.reader import read_checkpoint  # noqa: E402
-from spikegpt_neuro.converters.writer import write_checkpoint  # noqa: E402
+from spikegpt_neuro.converters.writer import checkpoint_files, write_checkpoint  # noqa: E402
 from spikegpt_neuro.errors import CannotWrite, UnsupportedInput, UsageError  # noqa: E402
 from spikegpt_neuro.files import atomic_file  # noqa: E402
 from spikegpt_neuro.training import keeping  # noqa: E402
@@ -29,7 +30,7 @@ from spikegpt_neuro.training.trainer import Trainer  # noqa: E402
 
 from disks import mounted  # noqa: E402
 from places import SUPPORT  # noqa: E402
-from random_models import random_model, random_tokens  # noqa: E402
+from random_models import random_model, random_tokens, save_upstream  # noqa: E402
 
 MODEL = random_model(1, 8, 11)
 TEXT = random_tokens(MODEL, 900)
@@ -74,7 +75,7 @@ def steps_of(folder: Path) -> list[int]:
 
 
 def kept_step(folder: Path) -> int:
-    return Folder(folder, lambda _: {}).kept()
+    return Folder(folder, checkpoint_files).kept()
 
 
 def at_step(step: int) -> Callable[[sgn.Underway], None]:
@@ -286,6 +287,28 @@ def test_a_resumption_asks_for_the_same(
     assert content(begun) == before
 
 
+def test_a_resumption_with_another_lif(tmp_path: Path) -> None:
+    """The weights are the same file; what they mean is not."""
+    save_upstream(tmp_path / "m.pth", MODEL)
+    begin = OPTIONS | {"steps": 1, "prune": 0.0}
+    sgn.finetune(tmp_path / "m.pth", TEXT, tmp_path / "t", lif_tau=3.0, **begin)
+    others: list[dict[str, Any]] = [{}, {"lif_tau": 4.0}, {"lif_tau": 3.0, "lif_threshold": 0.5}]
+    for other in others:
+        with pytest.raises(UsageError, match="is a fine-tuning of a model of another LIF or shape"):
+            sgn.finetune(tmp_path / "m.pth", TEXT, tmp_path / "t", resume=True, **begin, **other)
+    sgn.finetune(tmp_path / "m.pth", TEXT, tmp_path / "t", resume=True, lif_tau=3.0, **begin)
+
+
+def test_what_halves_its_stream_is_not_trained(tmp_path: Path) -> None:
+    """An export of upstream's inference script remembers how often; a checkpoint does not."""
+    pytest.importorskip("onnx")
+    save_upstream(tmp_path / "m.pth", MODEL)
+    sgn.export(tmp_path / "m.pth", "onnx-float", tmp_path / "m.onnx", compat="upstream-run")
+    with pytest.raises(UnsupportedInput, match=r"^m.onnx: was exported with .* exported from$"):
+        sgn.finetune(tmp_path / "m.onnx", TEXT, tmp_path / "t", **OPTIONS)
+    assert not (tmp_path / "t").exists()
+
+
 def test_threads_and_how_often_to_keep_may_change(checkpoint: Path, begun: Path) -> None:
     other = OPTIONS | {"threads": 2, "save_every": 1}
     assert sgn.finetune(checkpoint, TEXT, begun, resume=True, **other).steps == STEPS
@@ -353,6 +376,23 @@ def test_a_lost_log_and_a_lost_state(
     (begun / "optimizer.safetensors").unlink()
     sgn.finetune(checkpoint, TEXT, begun, resume=True, **OPTIONS)
     assert content(begun) == whole
+
+
+def test_a_log_that_lost_its_last_byte(
+    checkpoint: Path, begun: Path, whole: dict[str, bytes]
+) -> None:
+    """A line that only its end is missing of is that step's all the same."""
+    log = begun / "log.jsonl"
+    log.write_bytes(log.read_bytes()[:-1])
+    sgn.finetune(checkpoint, TEXT, begun, resume=True, **OPTIONS)
+    assert content(begun) == whole
+
+
+def test_a_log_that_is_no_file(checkpoint: Path, begun: Path) -> None:
+    (begun / "log.jsonl").unlink()
+    os.mkfifo(begun / "log.jsonl")
+    with pytest.raises(UnsupportedInput, match=r"log\.jsonl: is a pipe, not a file"):
+        sgn.finetune(checkpoint, TEXT, begun, resume=True, **OPTIONS)
 
 
 def test_what_is_there_is_not_replaced(checkpoint: Path, begun: Path, tmp_path: Path) -> None:

@@ -13,10 +13,17 @@ torch = pytest.importorskip("torch")
 from spikegpt_neuro.converters.lowering import calibrated, lower_calibrated  # noqa: E402
 from spikegpt_neuro.model.float_forward import FloatModel  # noqa: E402
 from spikegpt_neuro.model.spikegpt import LIFParameters, SpikeGPT  # noqa: E402
+from spikegpt_neuro.training import gradients  # noqa: E402
 from spikegpt_neuro.training.formats import Events  # noqa: E402
-from spikegpt_neuro.training.gradients import Objective, Point, pool  # noqa: E402
+from spikegpt_neuro.training.gradients import (  # noqa: E402
+    Objective,
+    Point,
+    Threads,
+    measured,
+    pool,
+)
 from spikegpt_neuro.training.imitation import choose  # noqa: E402
-from spikegpt_neuro.training.network import EAGER, EXACT, FAST, Network, readers  # noqa: E402
+from spikegpt_neuro.training.network import EAGER, EXACT, FAST, Network  # noqa: E402
 from spikegpt_neuro.training.student import Student  # noqa: E402
 
 from dead_zones import pruned, with_real_dead_zones  # noqa: E402
@@ -91,12 +98,12 @@ def test_events_are_counted_by_channel() -> None:
 @pytest.mark.parametrize("name", ["plain", "ffnPre", "spike input"])
 def test_matrices_and_populations_are_those_of_the_shape(name: str) -> None:
     shape = VARIANTS[name].shape
-    found = readers(shape)
-    assert list(found) == list(shape.dead_zone_sizes())
-    assert sorted(m for ms in found.values() for m in ms) == sorted(shape.matrices)
-    for population, matrices in found.items():
-        for matrix in matrices:
-            assert shape.tensor_shapes()[matrix][1] == shape.dead_zone_sizes()[population]
+    found = shape.readers()
+    assert sorted(found.values()) == sorted(shape.matrices)
+    tensors, _ = tensors_of(VARIANTS[name], torch.float32)
+    zones = {population: torch.zeros(size) for population, size in shape.dead_zone_sizes().items()}
+    seen = Network(shape, tensors, zones)(torch.from_numpy(windows(VARIANTS[name])))
+    assert list(seen.events) == list(found)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -110,7 +117,7 @@ def test_compiled_gradients_are_those_of_torch(name: str) -> None:
     ids = torch.from_numpy(windows(model, 3, 12))
     sums = []
     for operations in (EXACT, EAGER):
-        objective = Objective(model.shape, teacher, 0.4, operations)
+        objective = Objective(model.shape, Point(teacher, zones), 0.4, operations)
         with pool(1) as one:
             sums.append(one.sums(objective, Point(tensors, zones, formats, fans), ids, 3.0))
     compiled, eager = sums
@@ -160,6 +167,34 @@ def test_windows_divided_among_threads_give_the_same_sums() -> None:
             torch.testing.assert_close(other.gradients[name], gradient, rtol=1e-9, atol=1e-12)
         for name, events in found[0].events.items():
             assert torch.equal(other.events[name], events)
+
+
+@pytest.mark.parametrize("teaches", [False, True])
+def test_logits_in_pieces_give_the_same_sums(
+    monkeypatch: pytest.MonkeyPatch, teaches: bool
+) -> None:
+    """10 tokens of 3 windows, 4 tokens at a time; one where not even that fits."""
+    model = with_real_dead_zones(random_model(1, 8, 11))
+    tensors, zones = tensors_of(model, torch.float64)
+    point = Point(tensors, zones, {}, {p: zone * 0 + 0.01 for p, zone in zones.items()})
+    teacher = Point({n: t + 0.01 for n, t in tensors.items()}, zones) if teaches else None
+    ids = torch.from_numpy(windows(model, 3, 11))
+    objective = Objective(model.shape, teacher, 0.4)
+    whole, score = (
+        Threads(1, None).sums(objective, point, ids, 1.0),
+        measured(model.shape, point, ids),
+    )
+    for most in (4 * 3 * 11, 5):
+        monkeypatch.setattr(gradients, "LOGITS_AT_ONCE", most)
+        with pool(2) as two:
+            found = [Threads(1, None).sums(objective, point, ids, 1.0)]
+            found.append(two.sums(objective, point, ids, 1.0))
+        for other in found:
+            assert other.surprisal == pytest.approx(whole.surprisal, rel=1e-12)
+            assert other.divergence == pytest.approx(whole.divergence, rel=1e-12)
+            for name, gradient in whole.gradients.items():
+                torch.testing.assert_close(other.gradients[name], gradient, rtol=1e-9, atol=1e-12)
+        assert measured(model.shape, point, ids).surprisal == pytest.approx(score.surprisal)
 
 
 # Numbers as the graph has them

@@ -191,6 +191,20 @@ def test_what_is_rounded_and_what_is_silent() -> None:
             assert opened.tolist() == [float(value != 0) for value in wanted]
 
 
+@pytest.mark.parametrize("operations", OPERATIONS)
+def test_a_threshold_of_zero_lets_everything_through(operations: Any) -> None:
+    """What is not rounded, such as the unchanged model, may have one; zeros are no events."""
+    x = torch.tensor([[[0.0, 0.0, -1e-3, 2.0]]], requires_grad=True)
+    threshold = torch.tensor([0.0, 0.5, 0.0, 0.0], requires_grad=True)
+    out, opened, shares = operations.send(x, threshold, Events())
+    assert torch.equal(out, x)
+    assert opened.tolist() == [0, 0, 1, 1]
+    assert shares.tolist() == [0, 0, 1, 1]
+    slopes = torch.autograd.grad(out.sum() + shares.sum(), (x, threshold))
+    assert slopes[0].tolist() == [[[0, 0, 1, 1]]]
+    assert slopes[1].tolist() == [0, 0, 0, 0]
+
+
 def test_gradients_pass_straight_through_what_is_sent_in_range() -> None:
     """Far above the threshold: 1 where it is sent, 0 where it is beyond the range."""
     far = 0.3 * (1 + HALF_WIDTH) + 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -38,19 +39,39 @@ def test_a_model_that_sends_less_than_asked_stays_where_it_is() -> None:
     assert asked.target(99, 0.8) == pytest.approx(0.6)
 
 
+def test_a_pruned_model_loses_no_more_than_asked_and_regains_nothing() -> None:
+    """It has 0.6 of its weights; the events that these are met by are 0.5 of all."""
+    recipe = Recipe(steps=100, synops=0.1, prune=0.6)
+    assert recipe.kept(0, 0.6) == pytest.approx(0.6)
+    assert recipe.kept(20, 0.6) == pytest.approx(0.4 + 0.2 * 0.5**3)
+    assert recipe.kept(99, 0.6) == pytest.approx(0.4)
+    assert recipe.target(0, 0.3, 0.6) == pytest.approx(0.3)
+    assert recipe.target(99, 0.3, 0.6) == pytest.approx(0.1)
+    unasked = Recipe(steps=100, synops=0.1)
+    assert {unasked.kept(step, 0.6) for step in range(100)} == {0.6}
+    assert unasked.target(0, 0.3, 0.6) == pytest.approx(0.3)
+    assert unasked.target(99, 0.3, 0.6) == pytest.approx(0.1)
+
+
 @given(
     steps=st.integers(2, 400),
     synops=st.one_of(st.none(), st.floats(0.01, 1)),
     prune=st.floats(0, 0.99),
     start=st.floats(0.01, 1),
+    density=st.floats(0.01, 1),
 )
-def test_targets_only_fall(steps: int, synops: float | None, prune: float, start: float) -> None:
+def test_targets_only_fall(
+    steps: int, synops: float | None, prune: float, start: float, density: float
+) -> None:
+    """``start``: events over all of the unchanged model, each of which meets ``density``."""
     recipe = Recipe(steps=steps, synops=synops, prune=prune)
-    for dial in (recipe.kept, lambda step: recipe.target(step, start)):
+    kept = partial(recipe.kept, density=density)
+    target = partial(recipe.target, start=start * density, density=density)
+    for dial in (kept, target):
         assert all(b <= a for a, b in pairwise(map(dial, range(steps))))
-    assert recipe.kept(steps) == pytest.approx(1 - prune)
-    end = start * (1 - prune) if synops is None else min(start * (1 - prune), synops)
-    assert recipe.target(steps, start) == pytest.approx(end)
+    assert kept(steps) == pytest.approx(min(density, 1 - prune))
+    end = start * kept(steps) if synops is None else min(start * kept(steps), synops)
+    assert target(steps) == pytest.approx(end)
 
 
 @given(st.integers(1, 300))
@@ -122,6 +143,12 @@ def test_the_price_has_bounds() -> None:
         for _ in range(5000):
             steering, price = steering.measured(synops).toward(0.5)
         assert price == pytest.approx(found)
+
+
+def test_a_model_that_sends_nothing_is_left_alone() -> None:
+    steering, price = Steering().measured(0.0).toward(0.0)
+    assert price < Steering().toward(0.0)[1]
+    assert steering.integral < Steering().integral
 
 
 # Pruning

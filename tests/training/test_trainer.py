@@ -14,6 +14,7 @@ from spikegpt_neuro.converters.lowering import lower  # noqa: E402
 from spikegpt_neuro.errors import UnsupportedInput  # noqa: E402
 from spikegpt_neuro.model.spikegpt import SpikeGPT  # noqa: E402
 from spikegpt_neuro.training.gradients import pool  # noqa: E402
+from spikegpt_neuro.training.network import EXACT  # noqa: E402
 from spikegpt_neuro.training.recipe import Recipe  # noqa: E402
 from spikegpt_neuro.training.trainer import Progressed, Trainer  # noqa: E402
 
@@ -134,6 +135,31 @@ def test_sparse_checkpoints_go_on_from_where_they_are() -> None:
         gone = base.tensors[name] == 0
         assert not found.tensors[name][gone].any()
         assert np.count_nonzero(found.tensors[name]) == np.count_nonzero(~gone)
+
+
+def test_a_pruned_checkpoint_is_pruned_further() -> None:
+    """Never more weights than it came with, and 0.35 of all in the end."""
+    base = pruned(MODEL, 0.3)
+    trainer, steps = trained(base, recipe(steps=60, prune=0.65, synops=0.1, window=8))
+    densities = [done.weight_density for done in steps]
+    assert densities[0] == pytest.approx(base.weight_density)
+    assert max(densities) <= densities[0] + 1 / trainer.student.synapses
+    assert densities[-1] == pytest.approx(0.35, abs=1e-3)
+    assert trainer.target() == pytest.approx(0.1)
+
+
+def test_the_unchanged_model_has_its_dead_zones() -> None:
+    base = with_real_dead_zones(MODEL, largest=2.0)
+    trainer = Trainer.begin(base, TEXT, recipe(window=20))
+    held_out = learnable(201, seed=9)
+    windows = held_out[:200].reshape(10, 20)
+    wanted = np.stack([sgn.FloatModel(base).logits(window) for window in windows])
+    found = trainer.teacher.run(base.shape, torch.from_numpy(windows), EXACT).logits
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-3)
+    assert np.abs(wanted[0] - sgn.FloatModel(MODEL).logits(windows[0])).max() > 0.1
+    surprisals = -torch.log_softmax(found, -1).reshape(200, 11)[range(200), held_out[1:]]
+    before = trainer.scored(held_out).bits_per_token_before
+    assert before == pytest.approx(float(surprisals.mean()) / np.log(2), abs=1e-3)
 
 
 def test_a_step_that_diverges_changes_nothing() -> None:

@@ -18,6 +18,7 @@ NEEDED = {
     "placement": None,
     "record": None,
     "job": None,
+    "finetuning": "torch",
 }
 """Target -> the optional package without which it cannot be read."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from fuzzing.case import Case, Changed
 from fuzzing.octets import damaged
 from fuzzing.parts import Files, lost, special, tiny_graph
-from fuzzing.targets.safetensors import _joined, _split
+from fuzzing.targets.safetensors import joined, split
 from fuzzing.values import changed, to_json
 from spikegpt_neuro.api.models import describe
 from spikegpt_neuro.backends.reference.backend import ReferenceBackend
@@ -121,7 +121,7 @@ def _changed_json(content: object, rng: Random) -> bytes:
 
 def _changed_weights(content: object, rng: Random) -> bytes:
     assert isinstance(content, bytes)
-    header, data = _split(content)
+    header, data = split(content)
     if rng.random() < 0.4:
-        return _joined(json.dumps(header).encode(), damaged(data, rng))
-    return _joined(to_json(changed(header, rng)), data)
+        return joined(json.dumps(header).encode(), damaged(data, rng))
+    return joined(to_json(changed(header, rng)), data)

@@ -33,7 +33,8 @@ class Safetensors:
     def __init__(self) -> None:
         checkpoints.prepare()
         self._bases = [_saved(kind) for kind in ("float32", "float16", "bfloat16")]
-        self._bases.append(dict(checkpoint_files(pruned(with_real_dead_zones(tiny_model())))))
+        written = checkpoint_files(pruned(with_real_dead_zones(tiny_model())))
+        self._bases.append({name: b"".join(blocks) for name, blocks in written})
 
     def bases(self) -> list[Case]:
         return [Case(files) for files in self._bases]
@@ -47,8 +48,8 @@ class Safetensors:
         if way < 3:
             return Case({**files, WEIGHTS: damaged(weights, rng)})
         if way < 7:
-            header, data = _split(weights)
-            return Case({**files, WEIGHTS: _joined(to_json(changed(header, rng)), data)})
+            header, data = split(weights)
+            return Case({**files, WEIGHTS: joined(to_json(changed(header, rng)), data)})
         if way < 9:
             return Case({**files, CONFIG: to_json(changed(json.loads(config), rng))})
         if way < 10:
@@ -57,11 +58,11 @@ class Safetensors:
 
     def read(self, folder: Path) -> object:
         model, meaning = checkpoints.read(folder)
-        stored = contents(_stored(folder / WEIGHTS))
-        checkpoints.check_tensors(meaning, stored)
+        found = contents(stored(folder / WEIGHTS).values())
+        checkpoints.check_tensors(meaning, found)
         if (folder / CONFIG).exists():
             checkpoints.check_lif(model, json.loads((folder / CONFIG).read_bytes()))
-        checkpoints.lower_some(model, stored)
+        checkpoints.lower_some(model, found)
         return meaning
 
 
@@ -75,20 +76,23 @@ def _saved(kind: str) -> Files:
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def _split(data: bytes) -> tuple[Any, bytes]:
+def split(data: bytes) -> tuple[Any, bytes]:
+    """The header of a safetensors file, and the bytes behind it."""
     length = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
-def _joined(header: bytes, data: bytes) -> bytes:
+def joined(header: bytes, data: bytes) -> bytes:
+    """A safetensors file."""
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + data
 
 
-def _stored(path: Path) -> list[np.ndarray[Any, Any]]:
-    header, data = _split(path.read_bytes())
+def stored(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The values of every tensor, as the header says."""
+    header, data = split(path.read_bytes())
     header.pop("__metadata__", None)
-    return [_values(entry, data) for entry in header.values()]
+    return {name: _values(entry, data) for name, entry in header.items()}
 
 
 def _values(entry: dict[str, Any], data: bytes) -> np.ndarray[Any, Any]:
