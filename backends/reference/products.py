@@ -5,8 +5,8 @@ r"""Products of one token's events with a weight matrix, at the speed of memory.
 Two orders of the same sum. *By target*: a dot product per target; every weight is read once,
 as 16-bit products that the compiler turns into multiply-add instructions. *By source*: for
 each source whose event is not 0, its row of weights is added to all targets; what no event
-touches is never read. Weights are int8, or two 4-bit weights to a byte
-(:func:`~spikegpt_neuro.arithmetic.packing.pack`).
+touches is never read, and what will be touched is asked for ahead. Weights are int8, or two 4-bit
+weights to a byte (:func:`~spikegpt_neuro.arithmetic.packing.pack`).
 
 Every product computes a share of its sums, the lines ``begin`` to ``end``: what threads divide
 among each other. A line is a target; by source and packed, it is a byte of a row, which holds
@@ -19,7 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.backends.reference.prefetch import LINE_BYTES, prefetch
 from spikegpt_neuro.neurons.program import IntArray
+
+AHEAD = 16
+"""Rows by source that are asked for before they are added."""
 
 Bytes = NDArray[np.int8]
 Narrow = NDArray[np.int16]
@@ -57,7 +61,11 @@ def by_source(
     count = _find_active(events, weights.shape[0], active)
     share = sums[begin:end]  # counted from 0, or the compiler finds no vectors
     share[:] = 0
+    for k in range(min(count, AHEAD)):
+        _prefetch_row(weights, active[k], begin, end)
     for k in range(0, count - 3, 4):  # four rows at a time: fewer passes over the sums
+        for row in range(k + AHEAD, min(count, k + AHEAD + 4)):
+            _prefetch_row(weights, active[row], begin, end)
         first, second = weights[active[k], begin:end], weights[active[k + 1], begin:end]
         third, fourth = weights[active[k + 2], begin:end], weights[active[k + 3], begin:end]
         e0, e1 = np.int32(events[active[k]]), np.int32(events[active[k + 1]])
@@ -85,7 +93,11 @@ def by_source_packed(
     low_sums, high_sums = sums[begin:end], sums[half + begin : half + end]
     low_sums[:] = 0
     high_sums[:] = 0
+    for k in range(min(count, AHEAD)):
+        _prefetch_row(weights, active[k], begin, end)
     for k in range(0, count - 1, 2):
+        for row in range(k + AHEAD, min(count, k + AHEAD + 2)):
+            _prefetch_row(weights, active[row], begin, end)
         first, second = weights[active[k], begin:end], weights[active[k + 1], begin:end]
         e0, e1 = np.int32(events[active[k]]), np.int32(events[active[k + 1]])
         for j in range(len(low_sums)):
@@ -99,6 +111,12 @@ def by_source_packed(
             low, high = _halves(row[j])
             low_sums[j] += np.int32(low) * e
             high_sums[j] += np.int32(high) * e
+
+
+@kernel
+def _prefetch_row(weights: Bytes, row: int, begin: int, end: int) -> None:
+    for column in range(begin, end, LINE_BYTES):
+        prefetch(weights, row, column)
 
 
 @kernel
