@@ -7,12 +7,13 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
+from numba.np import arrayobj
 
 LINE_BYTES = 64
 READ, KEPT_IN_ALL_CACHES, DATA = 0, 3, 1
 
 code: Any = cgutils
+arrays: Any = arrayobj
 
 
 def _typed(_: Any, array: Any, row: Any, column: Any) -> Any:
@@ -20,7 +21,7 @@ def _typed(_: Any, array: Any, row: Any, column: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = signature.args[0]
-        values = make_array(kind)(context, builder, arguments[0])
+        values = arrays.make_array(kind)(context, builder, arguments[0])
         indices = [
             context.cast(builder, index, of, types.intp)
             for index, of in zip(arguments[1:], signature.args[1:], strict=True)

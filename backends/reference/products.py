@@ -64,8 +64,8 @@ def by_source(
     for k in range(min(count, AHEAD)):
         _prefetch_row(weights, active[k], begin, end)
     for k in range(0, count - 3, 4):  # four rows at a time: fewer passes over the sums
-        for row in range(k + AHEAD, min(count, k + AHEAD + 4)):
-            _prefetch_row(weights, active[row], begin, end)
+        for later in range(k + AHEAD, min(count, k + AHEAD + 4)):
+            _prefetch_row(weights, active[later], begin, end)
         first, second = weights[active[k], begin:end], weights[active[k + 1], begin:end]
         third, fourth = weights[active[k + 2], begin:end], weights[active[k + 3], begin:end]
         e0, e1 = np.int32(events[active[k]]), np.int32(events[active[k + 1]])
@@ -96,8 +96,8 @@ def by_source_packed(
     for k in range(min(count, AHEAD)):
         _prefetch_row(weights, active[k], begin, end)
     for k in range(0, count - 1, 2):
-        for row in range(k + AHEAD, min(count, k + AHEAD + 2)):
-            _prefetch_row(weights, active[row], begin, end)
+        for later in range(k + AHEAD, min(count, k + AHEAD + 2)):
+            _prefetch_row(weights, active[later], begin, end)
         first, second = weights[active[k], begin:end], weights[active[k + 1], begin:end]
         e0, e1 = np.int32(events[active[k]]), np.int32(events[active[k + 1]])
         for j in range(len(low_sums)):
