@@ -61,11 +61,10 @@ def by_source(
     count = _find_active(events, weights.shape[0], active)
     share = sums[begin:end]  # counted from 0, or the compiler finds no vectors
     share[:] = 0
-    for k in range(min(count, AHEAD)):
-        _prefetch_row(weights, active[k], begin, end)
+    _prefetch_rows(weights, active, 0, min(count, AHEAD), begin, end)
     for k in range(0, count - 3, 4):  # four rows at a time: fewer passes over the sums
-        for later in range(k + AHEAD, min(count, k + AHEAD + 4)):
-            _prefetch_row(weights, active[later], begin, end)
+        ahead = k + AHEAD
+        _prefetch_rows(weights, active, ahead, min(count, ahead + 4), begin, end)
         first, second = weights[active[k], begin:end], weights[active[k + 1], begin:end]
         third, fourth = weights[active[k + 2], begin:end], weights[active[k + 3], begin:end]
         e0, e1 = np.int32(events[active[k]]), np.int32(events[active[k + 1]])
@@ -93,11 +92,10 @@ def by_source_packed(
     low_sums, high_sums = sums[begin:end], sums[half + begin : half + end]
     low_sums[:] = 0
     high_sums[:] = 0
-    for k in range(min(count, AHEAD)):
-        _prefetch_row(weights, active[k], begin, end)
+    _prefetch_rows(weights, active, 0, min(count, AHEAD), begin, end)
     for k in range(0, count - 1, 2):
-        for later in range(k + AHEAD, min(count, k + AHEAD + 2)):
-            _prefetch_row(weights, active[later], begin, end)
+        ahead = k + AHEAD
+        _prefetch_rows(weights, active, ahead, min(count, ahead + 2), begin, end)
         first, second = weights[active[k], begin:end], weights[active[k + 1], begin:end]
         e0, e1 = np.int32(events[active[k]]), np.int32(events[active[k + 1]])
         for j in range(len(low_sums)):
@@ -114,9 +112,12 @@ def by_source_packed(
 
 
 @kernel
-def _prefetch_row(weights: Bytes, row: int, begin: int, end: int) -> None:
-    for column in range(begin, end, LINE_BYTES):
-        prefetch(weights, row, column)
+def _prefetch_rows(
+    weights: Bytes, active: IntArray, first: int, last: int, begin: int, end: int
+) -> None:
+    for k in range(first, last):
+        for column in range(begin, end, LINE_BYTES):
+            prefetch(weights, active[k], column)
 
 
 @kernel
