@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.api.inputs import PathLike
-from spikegpt_neuro.api.models import calibration_tokens, read_model
+from spikegpt_neuro.api.models import read_model, text_tokens
 from spikegpt_neuro.converters.lowering import check_lif
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.converters.writer import checkpoint_files
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput, UsageError
-from spikegpt_neuro.evaluation.corpus import held_out, python_documentation, training_part
+from spikegpt_neuro.evaluation.corpus import held_out, training_part
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.training.recipe import Recipe
@@ -200,7 +200,7 @@ def finetune(
     place, count = _device(device), _threads(threads, batch)
     model = read_model(checkpoint, vocab=vocab, lif=GivenLIF(lif_tau, lif_threshold, lif_reset))
     _check_trainable(model)
-    tokens = _tokens(model, text, unknown)
+    tokens = text_tokens(model, text, unknown)
     taught, scored = _divided(tokens, window)
 
     from spikegpt_neuro.training.gradients import pool
@@ -297,14 +297,6 @@ def _check_trainable(model: SpikeGPT) -> None:
             f"{model.provenance.file}: was exported with compat='upstream-run', whose halvings no "
             "model is trained with; give the checkpoint that it was exported from"
         )
-
-
-def _tokens(
-    model: SpikeGPT, text: PathLike | NDArray[np.integer] | None, unknown: Unknown
-) -> NDArray[np.int64]:
-    if text is None and model.vocabulary is not None:
-        return model.vocabulary.encode(python_documentation(), unknown="replace")
-    return calibration_tokens(model, text, unknown)
 
 
 def _divided(tokens: NDArray[np.int64], window: int) -> tuple[NDArray[np.int64], ...]:

@@ -165,6 +165,18 @@ def calibration_tokens(
     return ids_of_file(calibration, model.vocabulary, unknown)
 
 
+def text_tokens(
+    model: SpikeGPT, text: PathLike | NDArray[np.integer] | None, unknown: Unknown
+) -> NDArray[np.int64]:
+    """Token ids of a text of which one part teaches and another is scored.
+
+    None: the whole documentation of the running Python.
+    """
+    if text is None and model.vocabulary is not None:
+        return model.vocabulary.encode(python_documentation(), unknown="replace")
+    return calibration_tokens(model, text, unknown)
+
+
 def load(path: PathLike) -> SpikingGraph:
     """Read an artifact directory written by :meth:`SpikingGraph.save`.
 

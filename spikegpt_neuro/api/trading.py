@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.api.evaluating import evaluate, float_model_for
 from spikegpt_neuro.api.inputs import PathLike
-from spikegpt_neuro.api.models import calibration_tokens, convert, read_model
+from spikegpt_neuro.api.models import convert, read_model, text_tokens
 from spikegpt_neuro.api.profiling import profile
 from spikegpt_neuro.api.stages import Stages, stage
 from spikegpt_neuro.benchmark.rounds import take_turns
@@ -30,7 +30,6 @@ from spikegpt_neuro.errors import CannotWrite, UnsupportedInput
 from spikegpt_neuro.evaluation.corpus import (
     HELD_OUT_SHARE,
     held_out,
-    python_documentation,
     training_part,
 )
 from spikegpt_neuro.evaluation.trade import (
@@ -46,7 +45,6 @@ from spikegpt_neuro.evaluation.trade import (
 from spikegpt_neuro.files import check_output_directory, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
-from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.reports.tradeoff import draw, table
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.version import __version__
@@ -146,7 +144,7 @@ def tradeoff(
     check_not_sparse(model)
     for bits in weight_bits:
         check_request(model, bits, activation_bits)
-    tokens = _tokens(model, text, unknown)
+    tokens = text_tokens(model, text, unknown)
     hardware = load_profile(hw) if isinstance(hw, (str, Path)) else hw
     basis = Basis(
         model.provenance.sha256,
@@ -182,12 +180,6 @@ def tradeoff(
                 graph, point = measuring.point(setting, f"point {number} of {len(settings)}")
                 folder.keep(graph, point)
     return folder.close(len(measuring.tokens) - 1, basis.hardware)
-
-
-def _tokens(model: SpikeGPT, text: PathLike | None, unknown: Unknown) -> NDArray[np.int64]:
-    if text is None and model.vocabulary is not None:
-        return model.vocabulary.encode(python_documentation(), unknown="replace")
-    return calibration_tokens(model, text, unknown)
 
 
 def _scored(tokens: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
