@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, make_dataclass
+from dataclasses import Field, dataclass, field, make_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.hardware.events import timed
 from spikegpt_neuro.hardware.mesh import Mesh
 
 NEEDED, OPTIONAL, BETWEEN_CHIPS = timed("needed"), timed("optional"), timed("between chips")
 """Events whose latency a profile must give, may count into others, or gives for several chips."""
 
-INTERVALS = ("link_interval", "interchip_interval", "memory_word", "barrier")
+INTERVALS = ("link_interval", "interchip_interval", "memory_word", "barrier", "step_minimum")
 
 TIMED = timed("needed", "optional", "between chips")
 
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
         def __getattr__(self, name: str) -> float: ...
 
 else:
-    _Seconds = make_dataclass("_Seconds", [(n, float) for n in (*TIMED, *INTERVALS)], frozen=True)
+    _Seconds = make_dataclass(
+        "_Seconds",
+        [
+            *((name, float) for name in (*TIMED, *INTERVALS[:-1])),
+            (INTERVALS[-1], float, field(default=0.0)),
+        ],
+        frozen=True,
+    )
 
 
 class Latencies(_Seconds):
@@ -39,6 +47,7 @@ class Latencies(_Seconds):
                             within a chip, and over one link between chips.
     ``memory_word``         shortest time between two reads of a core's synaptic memory.
     ``barrier``             the one for the tiles and chips in use.
+    ``step_minimum``        no step takes less.
     """
 
 
@@ -48,6 +57,7 @@ class Machine:
 
     ``cycle``              seconds of one clock cycle, the resolution of the clocked model.
     ``synapses_per_word``  synapses that one read of synaptic memory brings.
+    ``adds``               a core works on neurons and on synapses one after the other.
     """
 
     mesh: Mesh
@@ -55,3 +65,12 @@ class Machine:
     link_buffer: int
     cycle: float
     synapses_per_word: int
+    adds: bool = False
+
+    def check_at_once(self, timing: str) -> None:
+        """Raise :class:`UsageError` where a core's parts add up, which ``timing`` cannot tell."""
+        if self.adds:
+            raise UsageError(
+                f"timing is {timing!r}, whose cores work on neurons and synapses at once, but "
+                "latency.core_terms of the profile is 'sum'; use timing bound or simple"
+            )

@@ -30,7 +30,11 @@ from spikegpt_neuro.hardware.mesh import Mesh
 from spikegpt_neuro.hardware.profile import Constant, Profile
 from spikegpt_neuro.hardware.schema import SPECS
 from spikegpt_neuro.hardware.topology import Topology
+from spikegpt_neuro.hardware.voltage import scales_of
 from spikegpt_neuro.mapping.placement import Placement
+
+OF_A_CHIP = ("bandwidth.tile", "bandwidth.intercore", "bandwidth.synaptic_memory")
+"""Rates of what takes the cores' supply; links between chips have their own."""
 
 End = Literal["value", "low", "high"]
 """Which end of the assumed constants: as given, all fastest, or all slowest."""
@@ -53,6 +57,7 @@ def machine_of(
         link_buffer=int(figures.rate("router.link_buffer")),
         cycle=figures.positive("router.cycle", figures.time("router.cycle")),
         synapses_per_word=max(1, 8 * profile.encoding.list_word // stored),
+        adds="latency.core_terms" in profile and profile["latency.core_terms"].value == "sum",
     )
 
 
@@ -67,18 +72,21 @@ class _Figures:
     def __init__(self, profile: Profile, end: End) -> None:
         self.profile = profile
         self.end = end
+        self.slower = scales_of(profile).time
 
     def time(self, key: str) -> float:
-        """A constant that is slow where it is high."""
+        """A constant that is slow where it is high; a latency goes with the supply."""
         constant = self._constant(key)
         low, high = constant.range
-        return {"value": constant.base, "low": low, "high": high}[self.end]
+        found = {"value": constant.base, "low": low, "high": high}[self.end]
+        return found * self.slower if key.startswith("latency.") else found
 
     def rate(self, key: str) -> float:
         """A bandwidth or a capacity: slow where it is low, and never 0."""
         constant = self._constant(key)
         low, high = constant.range
-        return self.positive(key, {"value": constant.base, "low": high, "high": low}[self.end])
+        found = {"value": constant.base, "low": high, "high": low}[self.end]
+        return self.positive(key, found / self.slower if key in OF_A_CHIP else found)
 
     def positive(self, key: str, found: float) -> float:
         if found <= 0:
@@ -94,7 +102,8 @@ class _Figures:
         chosen = {"value": constant.value, "low": constant.low, "high": constant.high}[self.end]
         table = cast("tuple[tuple[int, float], ...]", chosen or constant.value)
         times = [time for start, time in table if start <= count]
-        return SPECS[key].dimension.to_base(times[-1], constant.unit) if times else 0.0
+        time = SPECS[key].dimension.to_base(times[-1], constant.unit) if times else 0.0
+        return time * self.slower
 
     def _constant(self, key: str) -> Constant:
         if key not in self.profile:
@@ -115,6 +124,7 @@ def _latencies(figures: _Figures, mesh: Mesh, placement: Placement) -> Latencies
         interchip_interval=_interchip_interval(figures, mesh) if several else 0.0,
         memory_word=_memory_word(figures),
         barrier=_barrier(figures, mesh, placement),
+        step_minimum=figures.optional_time("latency.step_minimum"),
     )
 
 

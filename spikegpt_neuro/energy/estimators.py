@@ -17,8 +17,9 @@ from spikegpt_neuro.energy.counts import arrivals_of
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.hardware import hardware_events
 from spikegpt_neuro.energy.pricing import Time, price, weakest
-from spikegpt_neuro.energy.record import Estimate, Range
+from spikegpt_neuro.energy.record import Estimate, Range, added
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.events import EVENTS
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.schedules import Schedule
@@ -59,18 +60,18 @@ def estimate(
 ) -> Estimate:
     """Price a run; ``events`` are those that a simulation counted, else they are worked out.
 
-    Accesses are those of ``timed.steps`` steps, wherever the events were counted. Raises
-    :class:`UnsupportedInput` where the placement is not one of this graph on this hardware.
+    What happens in every step is that of ``timed.steps`` steps, wherever events were counted.
+    Raises :class:`UnsupportedInput` where the placement is not one of this graph on this hardware.
     """
     if events is None:
         events = hardware_events(graph, activity, profile, placement, timed.steps)
     else:
         placement.check(graph, profile)
-        events = _accessed(graph, events, placement, timed.steps)
+        events = _stepped(events, timed)
     time = Time(timed.seconds, timed.constants)
     found = price(events, time, placement.chips, profile)
-    idle = {p: HardwareEvents(neuron_access=e.neuron_access) for p, e in events.items()}
-    accesses = price(idle, Time(Range()), placement.chips, profile)
+    idle = {name: HardwareEvents(**_of_steps(own)) for name, own in events.items()}
+    idling = price(idle, Time(Range()), placement.chips, profile)
     static = price({}, Time(timed.filling_seconds), placement.chips, profile)
     return Estimate(
         estimator=estimator,
@@ -97,22 +98,22 @@ def estimate(
         filling_steps=timed.filling_steps,
         filling_seconds=timed.filling_seconds,
         filling_joules=static.joules["static"]
-        + accesses.joules["neuron"] * (timed.filling_steps / timed.steps),
+        + added(idling.joules.values()) * (timed.filling_steps / timed.steps),
     )
 
 
-def _accessed(
-    graph: SpikingGraph,
-    events: Mapping[str, HardwareEvents],
-    placement: Placement,
-    steps: int,
-) -> dict[str, HardwareEvents]:
-    """The events of a simulated run, with the accesses of ``steps`` steps."""
-    placed = {piece.population for piece in placement.pieces}
+def _stepped(events: Mapping[str, HardwareEvents], timed: Timed) -> dict[str, HardwareEvents]:
+    """The events of a simulated run, with those of every step for ``timed.steps`` steps."""
+    whole = timed.steps + timed.filling_steps
     return {
-        name: replace(own, neuron_access=graph.by_name[name].size * steps if name in placed else 0)
+        name: replace(own, **{k: n // whole * timed.steps for k, n in _of_steps(own).items()})
         for name, own in events.items()
     }
+
+
+def _of_steps(own: HardwareEvents) -> dict[str, int]:
+    """Counts of what happens in every step, work or none."""
+    return {event.name: getattr(own, event.name) for event in EVENTS if event.is_of_steps}
 
 
 def _on_host(graph: SpikingGraph, activity: Activity, placement: Placement) -> tuple[str, ...]:

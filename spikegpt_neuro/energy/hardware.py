@@ -116,6 +116,22 @@ class Accounts:
         }
         return per_event | {"spike_out": (routes.core < routes.cores).astype(np.int64)}
 
+    @cached_property
+    def _held(self) -> Mapping[str, Indices]:
+        """What a step takes -> (P,) cores and chips of which a source has the most neurons."""
+        routes, mesh = self.routes, self.mesh
+        placed = slice(0, routes.first[routes.cores])
+        neurons = np.zeros((len(self.sizes), routes.cores), np.int64)
+        size = routes.stop[placed] - routes.start[placed]
+        np.add.at(neurons, (routes.population[placed], routes.core[placed]), size)
+        chips, chip = np.unique(mesh.coordinates[:, 2:], axis=0, return_inverse=True)
+        on_chips = np.zeros((len(chips), len(self.sizes)), np.int64)
+        np.add.at(on_chips, chip.reshape(-1), neurons.T)
+        return {
+            "core_step": np.bincount(neurons.argmax(axis=0), minlength=len(self.sizes)),
+            "chip_step": np.bincount(on_chips.argmax(axis=1), minlength=len(self.sizes)),
+        }
+
     def sums(self, events: Indices, active: Indices, steps: int) -> dict[str, Indices]:
         """Hardware event -> (P,) its count, for each source; see :meth:`by_population`."""
         population, count = self.routes.population, len(self.sizes)
@@ -125,6 +141,8 @@ class Accounts:
         found["neuron_access"] = self.on_chip * self.sizes * steps
         found["neuron_update"] = self.on_chip * self.updates * active
         found["micro_operation"] = self.on_chip * self.micro_operations * active
+        found["core_step"] = self._held["core_step"] * steps
+        found["chip_step"] = self._held["chip_step"] * steps
         return found
 
     def by_population(

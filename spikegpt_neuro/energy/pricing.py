@@ -1,6 +1,6 @@
 r"""Joules: hardware events times the profile's constants, and static power times time.
 
-.. math:: E = \sum_k n_k e_k + P_{static} \, chips \, t
+.. math:: E = \sum_k n_k e_k + (P_{static} + P_{embedded}) \, chips \, t
 
 Every term belongs to one category and rests on the kind of its constant; a term that the profile
 gives no constant for is named and left out, never taken as 0 in silence. Static energy is as weak
@@ -21,15 +21,20 @@ from spikegpt_neuro.hardware import events as table
 from spikegpt_neuro.hardware.events import EVENTS, timed
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.schema import KINDS
+from spikegpt_neuro.hardware.voltage import scales_of
 
 CATEGORY_OF: Mapping[str, Category] = {event.name: event.category for event in EVENTS}
 """Hardware event -> where its joules belong; its constant is ``energy.`` and its name."""
 
 STATIC = "static_per_chip"
+EMBEDDED = "static_embedded_per_chip"
+POWERS = (STATIC, EMBEDDED)
+"""Powers, which are static energy once they are drawn for a time."""
 
 TIMES = (
     *(f"latency.{name}" for name in timed("needed", "optional")),
     "latency.barrier",
+    "latency.step_minimum",
     "bandwidth.tile",
     "bandwidth.intercore",
     "bandwidth.synaptic_memory",
@@ -44,7 +49,7 @@ TIMES_BETWEEN_CHIPS = (
 
 def category_of(operation: str) -> Category | None:
     """Where the joules of an event or of static power belong; None for a foreign operation."""
-    return table.STATIC if operation == STATIC else CATEGORY_OF.get(operation)
+    return table.STATIC if operation in POWERS else CATEGORY_OF.get(operation)
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,7 @@ def price(events: Mapping[str, HardwareEvents], time: Time, chips: int, profile:
     """Price the events of every population, and the static power of ``chips`` chips."""
     total = reduce(add, events.values(), HardwareEvents())
     by_operation = _operations(total, profile)
-    static = _static(time.seconds, chips, profile)
-    if static is not None:
-        by_operation[STATIC] = static
+    by_operation |= _static(time.seconds, chips, profile)
     joules = _by_category(by_operation)
     return Price(
         joules=joules,
@@ -88,7 +91,7 @@ def price(events: Mapping[str, HardwareEvents], time: Time, chips: int, profile:
         by_operation=by_operation,
         by_kind=_by_kind(by_operation, time, profile),
         constants=tuple(sorted({*map(_key, by_operation), *time.constants})),
-        not_modelled=tuple(_left_out(total, static, profile)),
+        not_modelled=tuple(_left_out(total, profile)),
     )
 
 
@@ -100,13 +103,15 @@ def time_constants(profile: Profile, chips: int) -> tuple[str, ...]:
 
 def _key(operation: str) -> str:
     """The profile's key of an operation's constant."""
-    return f"power.{STATIC}" if operation == STATIC else f"energy.{operation}"
+    return f"power.{operation}" if operation in POWERS else f"energy.{operation}"
 
 
 def _operations(events: HardwareEvents, profile: Profile) -> dict[str, Range]:
     """Operation -> joules, for all that happened and that the profile prices."""
+    scale = scales_of(profile).energy
     return {
-        field.name: _constant(profile, f"energy.{field.name}") * getattr(events, field.name)
+        field.name: _constant(profile, f"energy.{field.name}")
+        * (getattr(events, field.name) * scale)
         for field in fields(events)
         if getattr(events, field.name) and f"energy.{field.name}" in profile
     }
@@ -117,15 +122,17 @@ def _constant(profile: Profile, key: str) -> Range:
     return Range(constant.base, *constant.range)
 
 
-def _static(seconds: Range, chips: int, profile: Profile) -> Range | None:
-    if f"power.{STATIC}" not in profile:
-        return None
-    power = _constant(profile, f"power.{STATIC}")
-    return Range(
-        power.value * chips * seconds.value,
-        power.low * chips * seconds.low,
-        power.high * chips * seconds.high,
-    )
+def _static(seconds: Range, chips: int, profile: Profile) -> dict[str, Range]:
+    """Power -> joules, for those that the profile gives."""
+    powers = {name: _constant(profile, _key(name)) for name in POWERS if _key(name) in profile}
+    return {
+        name: Range(
+            power.value * chips * seconds.value,
+            power.low * chips * seconds.low,
+            power.high * chips * seconds.high,
+        )
+        for name, power in powers.items()
+    }
 
 
 def _by_category(by_operation: Mapping[str, Range]) -> dict[Category, Range]:
@@ -154,7 +161,7 @@ def weakest(kinds: Iterable[str]) -> str:
     return max(kinds, key=lambda kind: KINDS.index(kind) if kind in KINDS else len(KINDS))
 
 
-def _left_out(events: HardwareEvents, static: Range | None, profile: Profile) -> list[str]:
+def _left_out(events: HardwareEvents, profile: Profile) -> list[str]:
     """What happened and has no price in this profile."""
     found = [
         f"energy.{field.name} ({getattr(events, field.name):,} in the run): "
@@ -162,6 +169,6 @@ def _left_out(events: HardwareEvents, static: Range | None, profile: Profile) ->
         for field in fields(events)
         if getattr(events, field.name) and f"energy.{field.name}" not in profile
     ]
-    if static is None:
+    if f"power.{STATIC}" not in profile:
         found.append(f"power.{STATIC}: {profile.name} gives no static power")
     return found

@@ -51,6 +51,7 @@ class EnergyEvent:
 
     ``category``  a name of :data:`CATEGORIES`.
     ``time``      what its latency is to the simulator.
+    ``is_of_steps``  happens in every time step, work or none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class EnergyEvent:
     meaning: str
     category: str
     time: Time = "none"
+    is_of_steps: bool = False
 
     @property
     def key(self) -> str:
@@ -77,6 +79,7 @@ EVENTS = (
         meaning="every neuron, every step",
         category="neuron",
         time="needed",
+        is_of_steps=True,
     ),
     EnergyEvent(
         "neuron_update",
@@ -153,6 +156,20 @@ EVENTS = (
         meaning="a message over one chip boundary",
         category="interchip",
         time="between chips",
+    ),
+    EnergyEvent(
+        "core_step",
+        unit="cores in use x time steps",
+        meaning="a core in use, every step, whatever it does",
+        category="neuron",
+        is_of_steps=True,
+    ),
+    EnergyEvent(
+        "chip_step",
+        unit="chips in use x time steps",
+        meaning="a chip in use, every step, whatever it does",
+        category="network",
+        is_of_steps=True,
     ),
     EnergyEvent(
         "host_message",

@@ -71,6 +71,10 @@ class Constant:
         steps = cast("tuple[tuple[int, float], ...]", self.value)
         return tuple((int(n), convert(v, self.unit)) for n, v in steps)
 
+    def at(self, count: int) -> float:
+        """The entry of a table in steps for ``count``; 0 where the table begins later."""
+        return ([0.0] + [value for start, value in self.table if start <= count])[-1]
+
 
 @dataclass(frozen=True)
 class CoreLimits:

@@ -13,10 +13,11 @@ from spikegpt_neuro.neurons import PROGRAMS, program_class
 NUMBER_MAX = 1e30
 WHOLE_MAX = 10**12
 """Far beyond any chip; what is made of such figures is finite, and fits 64 bits."""
+CORE_TERMS = ("sum", "maximum")
 KINDS = ("measured", "pre-silicon", "fitted", "scaled", "assumed")
 
 Number = int | float
-Value = Number | tuple[str, ...] | tuple[int, ...] | tuple[tuple[Number, Number], ...]
+Value = Number | str | tuple[str, ...] | tuple[int, ...] | tuple[tuple[Number, Number], ...]
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ class Dimension:
 
 
 TIME = Dimension({"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1})
-ENERGY = Dimension({"pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "J": 1})
+ENERGY = Dimension({"pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1})
 POWER = Dimension({"mW": 1e-3, "W": 1})
 MEMORY = Dimension({"byte": 1, "KiB": 1024, "MiB": 1024**2})
 BIT = Dimension({"bit": 1})
+VOLTAGE = Dimension({"mV": 1e-3, "V": 1})
+RULE = Dimension({"rule": 1})
+EXPONENT = Dimension({"exponent": 1})
 STEP = Dimension({"step": 1})
 PROGRAM = Dimension({"programs": 1})
 OPERATION_RATE = Dimension({"op/s": 1, "Gop/s": 1e9})
@@ -90,6 +94,15 @@ def _programs(value: object) -> Value | None:
     return tuple(value) if value and all(map(program_class, value)) else None
 
 
+def _core_terms(value: object) -> Value | None:
+    return value if isinstance(value, str) and value in CORE_TERMS else None
+
+
+def _positive(value: object) -> Value | None:
+    found = _number(value)
+    return found if found else None
+
+
 def _bits(value: object) -> Value | None:
     if not isinstance(value, list) or not value:
         return None
@@ -122,6 +135,10 @@ def _barrier(meaning: str) -> Spec:
     return Spec(
         TIME, meaning, "[[from this count on, number >= 0], ...] in ascending order", _steps
     )
+
+
+def _voltage(meaning: str) -> Spec:
+    return Spec(VOLTAGE, meaning, f"a number > 0, at most {NUMBER_MAX:g}", _positive)
 
 
 _PLACEMENT: dict[str, Spec] = {
@@ -179,7 +196,17 @@ _COST: dict[str, Spec] = {
     **{f"latency.{key}": _spec(TIME, meaning) for key, meaning in _OPERATIONS.items()},
     "latency.barrier": _barrier("end of a step, by tiles in use"),
     "latency.barrier_chips": _barrier("end of a step, by chips in use"),
+    "latency.step_minimum": _spec(TIME, "no step takes less"),
+    "latency.core_terms": Spec(
+        RULE,
+        "whether a core works on neurons and on synapses one after the other or at once",
+        " or ".join(map(repr, CORE_TERMS)),
+        _core_terms,
+    ),
     "power.static_per_chip": _spec(POWER, "drawn by a powered chip that does nothing"),
+    "power.static_embedded_per_chip": _spec(
+        POWER, "drawn in addition by the embedded processors of a powered chip"
+    ),
     "power.system_maximum": _spec(POWER, "drawn by the whole system at most"),
     "bandwidth.tile": _spec(MESSAGE_RATE, "messages through one router"),
     "bandwidth.synaptic_operations": _spec(OPERATION_RATE, "synaptic operations of a chip"),
@@ -190,10 +217,26 @@ _COST: dict[str, Spec] = {
     "router.link_buffer": _capacity(count_of("messages"), "messages that a link's buffer holds"),
     "router.message": _capacity(MEMORY, "one message on a link"),
     "router.cycle": _spec(TIME, "resolution of time in the clocked model"),
+    "voltage.supply": _voltage("supply of the cores; without it, constants hold as they stand"),
+    "voltage.nominal": _voltage("supply that the constants are for"),
+    "voltage.time_exponent": _spec(EXPONENT, "time goes with the supply to minus this power"),
+    "voltage.energy_exponent": _spec(EXPONENT, "dynamic energy goes with the supply to this power"),
 }
 
 SPECS: Mapping[str, Spec] = _PLACEMENT | _COST
-OPTIONAL = ("encoding.list_index",)
-"""What placement can do without: then all lists are dense."""
+EVIDENCE = (
+    "energy.core_step",
+    "energy.chip_step",
+    "latency.step_minimum",
+    "latency.core_terms",
+    "power.static_embedded_per_chip",
+    "voltage.supply",
+    "voltage.nominal",
+    "voltage.time_exponent",
+    "voltage.energy_exponent",
+)
+"""What measurements asked for later; without it, a profile means what it meant before."""
+OPTIONAL = ("encoding.list_index", *EVIDENCE)
+"""What placement can do without: without ``list_index``, all lists are dense."""
 REQUIRED = tuple(key for key in _PLACEMENT if key not in OPTIONAL)
 SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in SPECS))

@@ -1,14 +1,15 @@
 r"""The timing model ``bound``: a step takes as long as the busiest part of the chips.
 
 .. math::
-    t = \max_c \Big( \sum_m generation_m, \; \sum_m processing_m, \;
-        memory\_word \sum_m \lceil synapses_m / synapses\_per\_word \rceil \Big)
-        \vee \max_l \, messages_l \, interval_l + barrier
+    t = \max\Big( \max_c \big( \sum_m generation_m, \; \sum_m processing_m, \;
+        memory\_word \sum_m \lceil synapses_m / synapses\_per\_word \rceil \big)
+        \vee \max_l \, messages_l \, interval_l + barrier, \; step\_minimum \Big)
 
 The affine maximum model of Timcheck, Pierro and Shrestha (arXiv 2601.10035), which correlates with
 Loihi 2 silicon at 0.97 and above: no part waits for another one. Its terms are neuron and
 axon-out work, synaptic operations, reads of synaptic memory, and the heaviest link; a link between
-chips has an interval of its own.
+chips has an interval of its own. Where the profile says so, a core's generation is added to the
+rest instead (:mod:`~spikegpt_neuro.hardware.step_time`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.hardware.mesh import crosses_chips
+from spikegpt_neuro.hardware.step_time import core_seconds, step_seconds
 
 
 class BoundTiming:
@@ -37,13 +39,14 @@ class BoundTiming:
 
     def step(self, messages: StepMessages) -> StepTiming:
         """Time one step; ``processing`` is the slower of synapses and memory, core by core."""
-        found = loads(self.machine, messages)
-        reading = found.memory_words * self.machine.latencies.memory_word
+        found, latencies = loads(self.machine, messages), self.machine.latencies
+        reading = found.memory_words * latencies.memory_word
         processing = np.maximum(found.processing, reading)
         links = found.link_messages * self._interval
-        busiest = max(part.max(initial=0.0) for part in (found.generating, processing, links))
+        cores = core_seconds(found.generating, processing, adds=self.machine.adds)
+        busiest = max(part.max(initial=0.0) for part in (cores, links))
         return StepTiming(
-            seconds=float(busiest) + self.machine.latencies.barrier,
+            seconds=step_seconds(float(busiest), latencies.barrier, latencies.step_minimum),
             generating=found.generating,
             processing=processing,
             stalled=np.zeros(len(processing)),

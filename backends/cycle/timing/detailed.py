@@ -44,6 +44,7 @@ from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.hardware.mesh import HOST
+from spikegpt_neuro.hardware.step_time import step_seconds
 
 ROUNDING = 1e-9  # densities are sums of fractions: what is less above a whole number is rounding
 
@@ -58,6 +59,7 @@ class DetailedTiming:
     name: Timing = "detailed"
 
     def __init__(self, machine: Machine) -> None:
+        machine.check_at_once(self.name)
         self.machine = machine
         self._chips = chips_of(machine)
 
@@ -79,7 +81,7 @@ class DetailedTiming:
         stalled = np.zeros(len(free))
         last = max(free.max(initial=0.0), _send_all(made, self._chips, flight, stalled))
         return StepTiming(
-            seconds=float(last) + latencies.barrier,
+            seconds=step_seconds(float(last), latencies.barrier, latencies.step_minimum),
             generating=found.generating,
             processing=found.processing,
             stalled=stalled,

@@ -11,6 +11,7 @@ from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.hardware.mesh import HOST, route
+from spikegpt_neuro.hardware.step_time import processing_seconds
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ def loads(machine: Machine, messages: StepMessages) -> Loads:
         words,
         link_messages,
     )
-    processing = received * latencies.axon_in + synapses * latencies.synaptic_operation
+    processing = processing_seconds(
+        received.astype(np.float64),
+        synapses.astype(np.float64),
+        latencies.axon_in,
+        latencies.synaptic_operation,
+    )
     return Loads(generating, processing, words, link_messages)
 
 

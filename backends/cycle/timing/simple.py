@@ -2,9 +2,10 @@ r"""The timing model ``simple``: cores without a network between them.
 
 .. math:: t = \max\left( \max_c \sum_m generation_m, \; \max_c \sum_m processing_m \right) + barrier
 
-with the times of :class:`~spikegpt_neuro.backends.cycle.traffic.messages.StepMessages`; a core's
-leftover work counts as generation. It is the model of the same name in SANA-FE 2.2.9 (Boyle et al.,
-IEEE TCAD 2025), learned from its documentation and by running it.
+but no less than ``step_minimum``, with the times of
+:class:`~spikegpt_neuro.backends.cycle.traffic.messages.StepMessages`; a core's leftover work counts
+as generation, and the two add up where the profile says so. It is the model of the same name in
+SANA-FE 2.2.9 (Boyle et al., IEEE TCAD 2025), learned from its documentation and by running it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.step_time import core_seconds, step_seconds
 
 
 class SimpleTiming:
@@ -28,11 +30,12 @@ class SimpleTiming:
 
     def step(self, messages: StepMessages) -> StepTiming:
         """Time one step; no core ever waits."""
-        found = loads(self.machine, messages)
-        busiest = max(found.generating.max(initial=0.0), found.processing.max(initial=0.0))
+        found, latencies = loads(self.machine, messages), self.machine.latencies
+        each = core_seconds(found.generating, found.processing, adds=self.machine.adds)
+        busiest = float(each.max(initial=0.0))
         cores, links = len(found.generating), len(found.link_messages)
         return StepTiming(
-            seconds=float(busiest) + self.machine.latencies.barrier,
+            seconds=step_seconds(busiest, latencies.barrier, latencies.step_minimum),
             generating=found.generating,
             processing=found.processing,
             stalled=np.zeros(cores),

@@ -36,6 +36,7 @@ from spikegpt_neuro.energy.hardware import hardware_events
 from spikegpt_neuro.errors import SpikeGPTError, UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, stages
+from spikegpt_neuro.hardware.events import EVENTS
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.mapper import Mapped, measured_rates, place
 from spikegpt_neuro.mapping.placement import Placement
@@ -129,6 +130,8 @@ def test_a_step_of_four_neurons_on_loihi1_takes_what_its_table_says() -> None:
         axon_out=4,  # two to the own core, two to the host
         axon_in=4,  # two from the host
         synaptic_operation=8,
+        core_step=3,
+        chip_step=3,
         host_message=4,
     )
     # Three tokens, pipelined: in the middle step all are at work.
@@ -266,12 +269,18 @@ def test_counts_are_those_of_the_energy_room(embedding: Any, head: Any) -> None:
 def test_both_schedules_do_the_same_work(two_chips: Case) -> None:
     settings = [Setting("pipelined", "bound"), Setting("fall-through", "bound")]
     run, (pipelined, falling) = simulate_all(two_chips[0], TOKENS, *two_chips[1:], settings)
-    once, twice = (replace(s.events, neuron_access=0) for s in (pipelined, falling))
+    of_steps = dict.fromkeys(event.name for event in EVENTS if event.is_of_steps)
+    assert set(of_steps) == {"neuron_access", "core_step", "chip_step"}
+    without = dict.fromkeys(of_steps, 0)
+    once, twice = (replace(s.events, **without) for s in (pipelined, falling))
     assert once == twice
     assert once.interchip_hop > 0
     assert (pipelined.steps, falling.steps) == (10 + pipelined.depth, 10 * (falling.depth + 1))
     assert pipelined.tokens == falling.tokens == len(run.tokens) == 10
-    assert falling.events.neuron_access > pipelined.events.neuron_access
+    for found in (pipelined, falling):
+        assert found.events.core_step == found.mesh.cores * found.steps
+        assert found.events.chip_step == found.chips * found.steps == 2 * found.steps
+        assert found.events.neuron_access > 0
     assert pipelined.tokens_per_second is not None
     assert falling.tokens_per_second is not None
     assert pipelined.tokens_per_second > falling.tokens_per_second

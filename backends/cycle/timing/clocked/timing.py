@@ -26,6 +26,7 @@ from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.hardware.step_time import step_seconds
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ClockedTiming:
             )
         if not machine.cycle > 0:
             raise UsageError(f"machine: cycle is {machine.cycle:g} s; expected more than 0")
+        machine.check_at_once(self.name)
         self.machine = machine
         self._clock = clock_of(machine)
         self._ports = ports_of(machine)
@@ -108,11 +110,14 @@ class ClockedTiming:
     def _timing(self, state: State) -> StepTiming:
         """A finished step, in seconds."""
         ports, cores, cycle = state.ports, state.cores, self.machine.cycle
+        latencies = self.machine.latencies
         links = ports[: self.machine.mesh.links]
         ends = (cores["made"], cores["served"], ports["free"])
         last = max(int(times.max(initial=0)) for times in ends)
         return StepTiming(
-            seconds=(last // UNITS + 1) * cycle + self.machine.latencies.barrier,
+            seconds=step_seconds(
+                (last // UNITS + 1) * cycle, latencies.barrier, latencies.step_minimum
+            ),
             generating=self._seconds(cores["generating"]),
             processing=self._seconds(cores["processing"]),
             stalled=self._seconds(cores["stalled"]),
