@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TokenCost,
         Tradeoff,
         Underway,
+        Validation,
         bench,
         compare,
         convert,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         save,
         simulate,
         tradeoff,
+        validate,
         write_job,
     )
     from spikegpt_neuro.errors import (
@@ -105,6 +107,7 @@ _HOME = {
     "TokenCost": "api",
     "Tradeoff": "api",
     "Underway": "api",
+    "Validation": "api",
     "UnsupportedInput": "errors",
     "UsageError": "errors",
     "WorkerFailed": "errors",
@@ -127,6 +130,7 @@ _HOME = {
     "save": "api",
     "simulate": "api",
     "tradeoff": "api",
+    "validate": "api",
     "write_job": "api",
 }
 
@@ -162,6 +166,7 @@ __all__ = [
     "Underway",
     "UnsupportedInput",
     "UsageError",
+    "Validation",
     "WorkerFailed",
     "__version__",
     "bench",
@@ -184,6 +189,7 @@ __all__ = [
     "save",
     "simulate",
     "tradeoff",
+    "validate",
     "write_job",
 ]
 

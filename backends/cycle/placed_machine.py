@@ -36,8 +36,12 @@ from spikegpt_neuro.mapping.placement import Placement
 OF_A_CHIP = ("bandwidth.tile", "bandwidth.intercore", "bandwidth.synaptic_memory")
 """Rates of what takes the cores' supply; links between chips have their own."""
 
-End = Literal["value", "low", "high"]
-"""Which end of the assumed constants: as given, all fastest, or all slowest."""
+End = Literal["value", "low", "high", "nudged"]
+"""Which end of the assumed constants: as given, all fastest, all slowest, or a little slower."""
+
+NUDGE = 1.1
+"""``nudged``: times that are assumed, times this. How far a run then takes longer is the share of
+its time that rests on assumptions."""
 
 
 def machine_of(
@@ -78,14 +82,16 @@ class _Figures:
         """A constant that is slow where it is high; a latency goes with the supply."""
         constant = self._constant(key)
         low, high = constant.range
-        found = {"value": constant.base, "low": low, "high": high}[self.end]
+        nudged = constant.base * self._nudge(constant)
+        found = {"value": constant.base, "low": low, "high": high, "nudged": nudged}[self.end]
         return found * self.slower if key.startswith("latency.") else found
 
     def rate(self, key: str) -> float:
         """A bandwidth or a capacity: slow where it is low, and never 0."""
         constant = self._constant(key)
         low, high = constant.range
-        found = {"value": constant.base, "low": high, "high": low}[self.end]
+        nudged = constant.base / self._nudge(constant)
+        found = {"value": constant.base, "low": high, "high": low, "nudged": nudged}[self.end]
         return self.positive(key, found / self.slower if key in OF_A_CHIP else found)
 
     def positive(self, key: str, found: float) -> float:
@@ -99,11 +105,16 @@ class _Figures:
     def step_time(self, key: str, count: int) -> float:
         """The entry of a table in steps for ``count``; 0 where the table begins later."""
         constant = self._constant(key)
-        chosen = {"value": constant.value, "low": constant.low, "high": constant.high}[self.end]
+        ends = {"low": constant.low, "high": constant.high}
+        chosen = ends.get(self.end, constant.value)
         table = cast("tuple[tuple[int, float], ...]", chosen or constant.value)
         times = [time for start, time in table if start <= count]
         time = SPECS[key].dimension.to_base(times[-1], constant.unit) if times else 0.0
-        return time * self.slower
+        return time * self.slower * (self._nudge(constant) if self.end == "nudged" else 1.0)
+
+    @staticmethod
+    def _nudge(constant: Constant) -> float:
+        return NUDGE if constant.kind == "assumed" else 1.0
 
     def _constant(self, key: str) -> Constant:
         if key not in self.profile:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.api.reporting import Report, report
     from spikegpt_neuro.api.running import Simulated, run, simulate
     from spikegpt_neuro.api.trading import tradeoff
+    from spikegpt_neuro.api.validating import Validation, validate
     from spikegpt_neuro.evaluation.trade import Point, Tradeoff
 
 HOME = {
@@ -61,6 +62,7 @@ HOME = {
     "TokenCost": "profiling",
     "Tradeoff": "trading",
     "Underway": "finetuning",
+    "Validation": "validating",
     "bench": "benchmarking",
     "calibration_tokens": "models",
     "compare": "profiling",
@@ -83,6 +85,7 @@ HOME = {
     "save": "models",
     "simulate": "running",
     "tradeoff": "trading",
+    "validate": "validating",
     "write_job": "profiling",
 }
 """Public name -> its module here."""
@@ -106,6 +109,7 @@ __all__ = [
     "TokenCost",
     "Tradeoff",
     "Underway",
+    "Validation",
     "bench",
     "calibration_tokens",
     "compare",
@@ -128,6 +132,7 @@ __all__ = [
     "save",
     "simulate",
     "tradeoff",
+    "validate",
     "write_job",
 ]
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.placed_machine import End
+from spikegpt_neuro.backends.cycle.placed_machine import NUDGE, End
 from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import PlacedGraph, Setting, time_chunks
 from spikegpt_neuro.backends.cycle.timing.names import Timing
@@ -32,7 +32,7 @@ from spikegpt_neuro.mapping.traffic import Rates
 from spikegpt_neuro.running import Backend, Progress, Run
 from spikegpt_neuro.schedules import Schedule
 
-ENDS: tuple[End, ...] = ("value", "low", "high")
+ENDS: tuple[End, ...] = ("value", "low", "high", "nudged")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,10 @@ class Site:
     def time(
         self, schedule: Schedule, timing: Timing, progress: Progress | None = None
     ) -> tuple[Timed, Mapping[str, HardwareEvents]]:
-        """Time the run at both ends of the assumed constants, and count what happened."""
+        """Time the run at both ends of its constants, and count what happened.
+
+        Once more with assumed times a little longer, which tells how much of it rests on them.
+        """
         settings = [Setting(schedule, timing, end) for end in ENDS]
         measured = self.measured
         tokens = measured.activity.tokens
@@ -160,7 +163,8 @@ class Site:
 
 
 def timed_of(simulations: Sequence[Simulation], tokens: int, constants: tuple[str, ...]) -> Timed:
-    """Steady state and filling of a run simulated at value, low and high."""
+    """Steady state and filling of a run simulated at value, low, high and nudged."""
+    *simulations, nudged = simulations
     first = simulations[0]
     pipelined, steady = first.schedule == "pipelined", first.is_steady
     steady_seconds = [(s.seconds_per_token or 0.0) * tokens for s in simulations]
@@ -176,8 +180,16 @@ def timed_of(simulations: Sequence[Simulation], tokens: int, constants: tuple[st
         filling_steps=first.depth if fills else 0,
         filling_seconds=_range(filling) if fills else Range(),
         is_steady=steady,
+        assumed=_assumed(first.seconds_per_token, nudged.seconds_per_token),
         left_out=first.left_out,
     )
+
+
+def _assumed(seconds: float | None, nudged: float | None) -> float | None:
+    """The share of the time that moves with assumed constants."""
+    if not seconds or not nudged:
+        return None
+    return min(1.0, max(0.0, (nudged / seconds - 1) / (NUDGE - 1)))
 
 
 def _range(values: Sequence[float]) -> Range:

@@ -32,6 +32,7 @@ VERBS = {
     "map": "Place an artifact on the cores and chips of a hardware.",
     "profile": "Joules, seconds and synaptic operations per token.",
     "profiles": "List hardware profiles, or show one with its sources.",
+    "validate": "Published Loihi 2 runs predicted, beside what was measured.",
     "fit": "A hardware profile from measured runs.",
     "finetune": "Train a checkpoint on, to be sparse (needs torch).",
     "tradeoff": "Bits lost against synaptic operations, point by point.",

@@ -35,6 +35,7 @@ class Timed:
     ``steps``, ``seconds``  of the run's tokens in the steady state.
     ``filling_steps``, ``filling_seconds``  what the pipeline takes to fill, once per text.
     ``is_steady``  False where the run is too short to fill the pipeline: the whole run counts.
+    ``assumed``    share of the time that rests on assumed constants, 0 to 1; None: not known.
     ``left_out``   constants that the profile is silent on, so that they take no time.
     """
 
@@ -46,6 +47,7 @@ class Timed:
     filling_steps: int = 0
     filling_seconds: Range = field(default_factory=Range)
     is_steady: bool = True
+    assumed: float | None = None
     left_out: tuple[str, ...] = ()
 
 
@@ -68,7 +70,7 @@ def estimate(
     else:
         placement.check(graph, profile)
         events = _stepped(events, timed)
-    time = Time(timed.seconds, timed.constants)
+    time = Time(timed.seconds, timed.constants, timed.assumed)
     found = price(events, time, placement.chips, profile)
     idle = {name: HardwareEvents(**_of_steps(own)) for name, own in events.items()}
     idling = price(idle, Time(Range()), placement.chips, profile)
@@ -95,6 +97,7 @@ def estimate(
             *(f"{key}: takes no time, {profile.name} gives no constant" for key in timed.left_out),
             *_on_host(graph, activity, placement),
         ),
+        time_assumed=timed.assumed,
         filling_steps=timed.filling_steps,
         filling_seconds=timed.filling_seconds,
         filling_joules=static.joules["static"]

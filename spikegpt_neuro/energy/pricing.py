@@ -3,8 +3,8 @@ r"""Joules: hardware events times the profile's constants, and static power time
 .. math:: E = \sum_k n_k e_k + (P_{static} + P_{embedded}) \, chips \, t
 
 Every term belongs to one category and rests on the kind of its constant; a term that the profile
-gives no constant for is named and left out, never taken as 0 in silence. Static energy is as weak
-as the weakest constant that it rests on, its power or any latency of the time. Ranges take all
+gives no constant for is named and left out, never taken as 0 in silence. Static energy rests on the
+constants of the time as well as on its power (:func:`kinds_of`). Ranges take all
 constants at their low ends, and all at their high ends, together.
 """
 
@@ -54,10 +54,14 @@ def category_of(operation: str) -> Category | None:
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds of a run, and the latencies and bandwidths of the profile that they rest on."""
+    """Seconds of a run, and the latencies and bandwidths of the profile that they rest on.
+
+    ``assumed``  share of them that rests on assumed constants, 0 to 1; None: not known.
+    """
 
     seconds: Range
     constants: tuple[str, ...] = ()
+    assumed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,24 @@ def _by_category(by_operation: Mapping[str, Range]) -> dict[Category, Range]:
 def _by_kind(by_operation: Mapping[str, Range], time: Time, profile: Profile) -> dict[str, float]:
     found: dict[str, float] = {}
     for operation, joules in by_operation.items():
-        under = [_key(operation), *(time.constants if operation == STATIC else ())]
-        kind = weakest(profile[key].kind for key in under)
-        found[kind] = found.get(kind, 0.0) + joules.value
+        of_time = time if operation in POWERS else Time(time.seconds)
+        for kind, share in kinds_of(profile[_key(operation)].kind, of_time, profile).items():
+            found[kind] = found.get(kind, 0.0) + joules.value * share
     return {kind: found[kind] for kind in KINDS if found.get(kind)}
+
+
+def kinds_of(kind: str, time: Time, profile: Profile) -> dict[str, float]:
+    """Kind of constant -> share of an energy that rests on it.
+
+    ``kind``  of the energy's own constant. Where it is a power, the constants of the time count,
+    too: the weakest for all of it, or, where it is known how much of the time rests on assumed
+    ones, assumed for that share and the weakest of the others for the rest.
+    """
+    under = [kind, *(profile[key].kind for key in time.constants)]
+    if time.assumed is None or kind == "assumed":
+        return {weakest(under): 1.0}
+    sure = weakest(each for each in under if each != "assumed")
+    return {sure: 1.0 - time.assumed, "assumed": time.assumed}
 
 
 def weakest(kinds: Iterable[str]) -> str:

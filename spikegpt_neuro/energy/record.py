@@ -67,6 +67,7 @@ class Estimate:
     ``by_operation``   name of the constant (``synaptic_operation``, ...) -> joules; adds up to
                        the total like ``joules``.
     ``undivided``      joules of the total that no category can claim: what a probe sees at once.
+    ``time_assumed``   share of the time that rests on assumed constants; None: not known.
     ``by_kind``        kind of constant (measured, assumed, ...) -> joules that rest on it.
     ``constants``      the profile's constants that were used, by key (``energy.axon_in``).
     ``not_modelled``   what is left out of the total, in plain words.
@@ -92,6 +93,7 @@ class Estimate:
     by_kind: Mapping[str, float] = field(default_factory=dict)
     constants: tuple[str, ...] = ()
     not_modelled: tuple[str, ...] = ()
+    time_assumed: float | None = None
     filling_steps: int = 0
     filling_seconds: Range = Range()
     filling_joules: Range = Range()
@@ -177,6 +179,8 @@ def _problems(found: Estimate) -> Iterator[str]:
             yield f"{place} is {each.value:g}, outside its range {each.low:g} to {each.high:g}"
     if found.seconds.low == 0:
         yield "seconds.low is 0, no run takes no time"
+    if found.time_assumed is not None and not 0 <= found.time_assumed <= 1:
+        yield f"time_assumed is {found.time_assumed:g}, expected 0 to 1"
     for kind, joules in found.by_kind.items():
         if not 0 <= joules <= FIGURE_MAX:
             yield f"by_kind.{kind} is {joules:g}, expected 0 to {FIGURE_MAX:g}"

@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from spikegpt_neuro.energy.counts import Arrivals
-from spikegpt_neuro.energy.pricing import STATIC, category_of, weakest
+from spikegpt_neuro.energy.pricing import POWERS, category_of, weakest
 from spikegpt_neuro.energy.record import CATEGORIES, SHARED, Category, Estimate, Range, added
 from spikegpt_neuro.graph.layers import layer_of
 from spikegpt_neuro.hardware.profile import Constant
@@ -62,6 +62,7 @@ def figures(
         "by_operation": by_operation(estimate, constants),
         "by_arrival": by_arrival(arrivals, tokens),
         "share_assumed": estimate.share_of_kind("assumed"),
+        "time_assumed": estimate.time_assumed,
         "shares_by_kind": {kind: estimate.share_of_kind(kind) for kind in estimate.by_kind},
         "constants": [constant_json(c) for c in constants],
         "not_modelled": list(estimate.not_modelled),
@@ -144,8 +145,12 @@ def by_layer(estimate: Estimate, arrivals: Sequence[Arrivals]) -> list[dict[str,
 def by_operation(estimate: Estimate, constants: Sequence[Constant]) -> list[dict[str, Any]]:
     """A row per operation, the most expensive first, and the kind of constant it rests on."""
     kinds = {c.key.split(".")[-1]: c.kind for c in constants if not _is_of_time(c)}
-    if STATIC in kinds:
-        kinds[STATIC] = weakest(c.kind for c in constants if _is_of_time(c) or STATIC in c.key)
+    of_time = [c.kind for c in constants if _is_of_time(c)]
+    if estimate.time_assumed is not None and estimate.time_assumed < 0.5:  # less than half of it
+        of_time = [kind for kind in of_time if kind != "assumed"]
+    for power in POWERS:
+        if power in kinds:
+            kinds[power] = weakest([kinds[power], *of_time])
     rows = [
         {
             "operation": operation,

@@ -55,10 +55,8 @@ def predict(run: PublishedRun, profile: Profile, *, measured_time: bool = False)
     seconds = run.value("seconds") if given else predicted_seconds(run, profile)
     time = Time(Range.exactly(seconds))
     found = price({run.name: events_of(run)}, time, int(run.value("chips_on")), profile)
-    static = found.joules["static"].value
-    return Prediction(
-        seconds, static, sum(joules.value for joules in found.joules.values()) - static
-    )
+    joules = {category: found.joules[category].value for category in found.joules}
+    return Prediction(seconds, joules.pop("static"), sum(joules.values()))
 
 
 def as_measured(profile: Profile, run: PublishedRun) -> Profile:
@@ -105,9 +103,7 @@ def step_of(run: PublishedRun, profile: Profile, *, idle: bool = False) -> float
     passes, messages, synapses = (0.0 if idle else run.on_busiest(name) for name in loads)
     core = core_seconds(
         passes * latency["neuron_access"],
-        processing_seconds(
-            messages, synapses, latency["axon_in"], latency["synaptic_operation"]
-        ),
+        processing_seconds(messages, synapses, latency["axon_in"], latency["synaptic_operation"]),
         adds="latency.core_terms" in profile and profile["latency.core_terms"].value == "sum",
     )
     slower = scales_of(profile).time

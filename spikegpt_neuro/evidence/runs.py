@@ -20,10 +20,11 @@ from typing import Literal
 
 from spikegpt_neuro.documents import converted, read_toml
 from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.hardware.schema import ENERGY, POWER, TIME, Dimension, count_of
+from spikegpt_neuro.hardware.schema import ENERGY, POWER, SPECS, TIME, Dimension, count_of
 
 LIBRARY = "spikegpt_neuro.hw_profiles"
 FOLDER = "published"
+READINGS = "readings"
 SCHEMA_VERSION = 1
 FIGURE_MAX = 1e18
 NAME_MAX = 200
@@ -177,6 +178,24 @@ class PublishedRun:
         return tuple(q for q in wanted if q not in self.unpredicted)
 
 
+@dataclass(frozen=True)
+class _ReadingsFile:
+    schema: int
+    title: str
+    source: Source
+    constants: Mapping[str, Reading]
+
+
+@dataclass(frozen=True)
+class PublishedConstants:
+    """Constants that a source gives as such: key of a profile -> reading."""
+
+    name: str
+    title: str
+    source: Source
+    constants: Mapping[str, Reading]
+
+
 def in_base_units(name: str, reading: Reading) -> float:
     """Seconds, joules, watts or a count."""
     return UNITS[name].to_base(reading.value, reading.unit)
@@ -195,6 +214,29 @@ def published_runs(folder: Path | None = None) -> tuple[PublishedRun, ...]:
     if not listed:
         raise UnsupportedInput(f"{found}: holds no published run (.toml)")
     return tuple(map(load_run, listed))
+
+
+def published_constants(folder: Path | None = None) -> tuple[PublishedConstants, ...]:
+    """What sources say of constants directly, in the folder ``readings`` beside the runs."""
+    found = (folder or Path(str(files(LIBRARY))) / FOLDER) / READINGS
+    return tuple(load_constants(path) for path in sorted(found.glob("*.toml")))
+
+
+def load_constants(path: Path) -> PublishedConstants:
+    """Readings of constants from their file; raises :class:`UnsupportedInput` as a run does."""
+    content = converted(read_toml(path), _ReadingsFile, where=str(path), exact=True)
+    if content.schema != SCHEMA_VERSION:
+        raise UnsupportedInput(f"{path}: schema: expected {SCHEMA_VERSION}, found {content.schema}")
+    for key, reading in content.constants.items():
+        if not key.startswith(("energy.", "latency.", "power.")) or key not in SPECS:
+            raise UnsupportedInput(f"{path}: constants.{key}: no constant of energy, time or power")
+        units = SPECS[key].dimension.units
+        if reading.unit not in units:
+            expected = " or ".join(units)
+            raise UnsupportedInput(f"{path}: constants.{key}.unit: expected {expected}")
+        if not 0 < reading.value <= FIGURE_MAX:
+            raise UnsupportedInput(f"{path}: constants.{key}.value: expected more than 0")
+    return PublishedConstants(path.stem, content.title, content.source, content.constants)
 
 
 def load_run(path: Path) -> PublishedRun:

@@ -51,12 +51,12 @@ class Constant:
     high: Value | None = None
     note: str = ""
 
-    @property
+    @cached_property
     def base(self) -> float:
         """The value in the base unit of its dimension (s, J, W, byte, 1/s, or a count)."""
         return SPECS[self.key].dimension.to_base(self.value, self.unit)
 
-    @property
+    @cached_property
     def range(self) -> tuple[float, float]:
         """(low, high) in base units; twice the value where none is given."""
         convert = SPECS[self.key].dimension.to_base

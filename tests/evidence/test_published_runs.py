@@ -87,7 +87,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "parts": ("value = 40.6", "value = 40.6e6", "joules_dynamic: is more than joules"),
     "busy": (
         "[busiest]",
-        'busy_steps = { value = 16, unit = "steps", mark = "D" }\n[busiest]',
+        'busy_steps = { value = 16, unit = "steps", mark = "S" }\n[busiest]',
         "activity.busy_steps: is more than steps",
     ),
     "reason": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.errors import SpikeGPTError, UnsupportedInput, UsageError
 from spikegpt_neuro.hardware.profile import load_profile, profile_names
-from spikegpt_neuro.hardware.schema import KINDS, REQUIRED, SPECS
+from spikegpt_neuro.hardware.schema import EVIDENCE, KINDS, REQUIRED, SPECS
+from spikegpt_neuro.hardware.voltage import scales_of
 
 from places import ROOT
 
@@ -30,6 +32,9 @@ EXPECTED = {
     "loihi2-1",
     "loihi2-8",
     "loihi2-32",
+    "loihi2-alia-point",
+    "loihi2-oheo-gulch",
+    "loihi2-vpx",
     "hala-point",
     "spinnaker2",
 }
@@ -79,8 +84,9 @@ def test_published_figures_arrive_in_base_units() -> None:
     assert loihi1["latency.barrier_chips"].table == ((256, 14.3e-6), (768, 16.2e-6))
     active = loihi1["energy.neuron_access"].base + loihi1["energy.neuron_update"].base
     assert active == pytest.approx(81e-12)
-    assert loihi2["latency.synaptic_operation"].base == pytest.approx(3.5e-9 / 5)
-    assert loihi2["energy.synaptic_operation"].kind == "assumed"
+    assert loihi2["latency.neuron_access"].base == pytest.approx(4e-9)
+    assert loihi2["latency.step_minimum"].base == pytest.approx(1.78e-6)
+    assert loihi2["energy.synaptic_operation"].kind == "fitted"
     assert load_profile("hala-point").count("chip.usable_cores") * 1152 == 140_544
 
 
@@ -98,16 +104,42 @@ def test_the_fitted_profile_has_every_constant_of_the_simulator() -> None:
 def test_no_energy_of_loihi_2_claims_to_be_measured() -> None:
     profile = load_profile("loihi2")
     kinds = {c.kind for key, c in profile.constants.items() if key.startswith("energy.")}
-    assert kinds <= {"scaled", "assumed"}
+    assert kinds == {"fitted", "scaled", "assumed"}
 
 
 def test_systems_are_chip_counts_on_one_chip() -> None:
     chip = load_profile("loihi2")
-    for name, chips in {"loihi2-1": 1, "loihi2-8": 8, "loihi2-32": 32, "hala-point": 1152}.items():
+    systems = {"loihi2-1": 1, "loihi2-8": 8, "loihi2-32": 32, "hala-point": 1152}
+    systems |= {"loihi2-oheo-gulch": 1, "loihi2-alia-point": 32, "loihi2-vpx": 16}
+    for name, chips in systems.items():
         system = load_profile(name)
         assert system.count("system.chips") == chips
         assert system.limits == chip.limits
         assert system["energy.synaptic_operation"] == chip["energy.synaptic_operation"]
+
+
+def test_what_measurements_asked_for_is_optional_and_leaves_older_profiles_as_they_were() -> None:
+    known = {"loihi1": "c60276ed", "loihi1-sanafe": "9c7411f0", "spinnaker2": "ac538824"}
+    for name, fingerprint in known.items():
+        profile = load_profile(name)
+        assert not set(EVIDENCE) & set(profile.constants)
+        assert profile.sha256.startswith(fingerprint)
+    loihi2 = load_profile("loihi2")
+    without = {k: c for k, c in loihi2.constants.items() if k not in EVIDENCE}
+    assert replace(loihi2, constants=without).sha256 == loihi2.sha256
+
+
+def test_a_supply_scales_time_and_dynamic_energy() -> None:
+    loihi2 = load_profile("loihi2")
+    assert scales_of(loihi2) == (1.0, 1.0)
+    volts = replace(loihi2["voltage.nominal"], key="voltage.supply", value=0.8)
+    low = replace(loihi2["voltage.nominal"], value=0.6)
+    higher = {**loihi2.constants, "voltage.supply": volts, "voltage.nominal": low}
+    time, energy = scales_of(replace(loihi2, constants=higher))
+    assert (1 / time, energy) == (pytest.approx(1.47, rel=1e-3), pytest.approx(1.9, rel=1e-3))
+    del higher["voltage.nominal"]
+    with pytest.raises(UnsupportedInput, match=r"voltage.nominal is missing"):
+        scales_of(replace(loihi2, constants=higher))
 
 
 # A user's own file.

@@ -15,7 +15,7 @@ import spikegpt_neuro as sgn
 from spikegpt_neuro.backends.cycle import simulator
 from spikegpt_neuro.backends.cycle.backend import CycleBackend
 from spikegpt_neuro.backends.cycle.congestion import draw_congestion
-from spikegpt_neuro.backends.cycle.placed_machine import machine_of
+from spikegpt_neuro.backends.cycle.placed_machine import NUDGE, machine_of
 from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import (
     PlacedGraph,
@@ -147,7 +147,7 @@ def test_a_step_of_four_neurons_on_loihi1_takes_what_its_table_says() -> None:
 def test_simple_time_is_the_busiest_core_counted_neuron_by_neuron(
     schedule: Any, embedding: Any, head: Any
 ) -> None:
-    graph, profile = toy_graph(), torn()
+    graph, profile = toy_graph(), changed(torn(), latency__step_minimum=None)
     placement = placed(graph, profile, embedding=embedding, head=head)
     machine = machine_of(profile, placement)
     run = sgn.run(graph, TOKENS, record="events")
@@ -193,14 +193,78 @@ def test_the_machine_has_the_profiles_times() -> None:
     assert t.link_interval == pytest.approx(8 * links_inside / 3.04e12)
     assert t.interchip_interval == pytest.approx(8 * links_out / 4.34e9)
     assert t.memory_word == pytest.approx(8 * 10 / 13.9e12)
-    assert t.barrier == 1e-6  # of chips; a chip alone takes 200 ns
-    alone = shape_graph(1, 16, 32)
-    assert machine_of(LOIHI2, placed(alone, LOIHI2)).latencies.barrier == pytest.approx(200e-9)
+    assert (t.barrier, t.step_minimum) == (0, 1.78e-6)
     low, high = (machine_of(profile, placement, end=end).latencies for end in ("low", "high"))
+    assert high.barrier == 2e-6  # of chips; a chip alone takes 200 ns
+    alone = machine_of(LOIHI2, placed(shape_graph(1, 16, 32), LOIHI2), end="high")
+    assert alone.latencies.barrier == pytest.approx(200e-9)
     for field in fields(t):
         ends = (getattr(low, field.name), getattr(t, field.name), getattr(high, field.name))
         assert list(ends) == sorted(ends), field.name
     assert low.axon_in < t.axon_in < high.axon_in
+
+
+@pytest.mark.parametrize("timing", ["bound", "simple", "detailed", "cycle"])
+def test_no_step_takes_less_than_the_smallest(timing: str) -> None:
+    graph, profile = toy_graph(), torn()
+    placement = placed(graph, profile)
+    free = changed(profile, latency__step_minimum=None)
+    _, without = simulate(graph, TOKENS, free, placement, timing)
+    _, found = simulate(graph, TOKENS, profile, placement, timing)
+    least = machine_of(profile, placement).latencies.step_minimum
+    assert without.step_seconds.max() < least
+    assert (found.step_seconds == least).all()
+
+
+def test_parts_of_a_core_may_add_up() -> None:
+    graph = toy_graph()
+    once = changed(torn(), latency__step_minimum=None)
+    sums = changed(once, latency__core_terms="sum")
+    placement = placed(graph, once)
+    assert not machine_of(once, placement).adds
+    assert machine_of(sums, placement).adds
+    for timing in ("bound", "simple"):
+        _, shorter = simulate(graph, TOKENS, once, placement, timing)
+        _, longer = simulate(graph, TOKENS, sums, placement, timing)
+        work = longer.step_seconds - longer.barrier
+        assert (longer.step_seconds >= shorter.step_seconds).all()
+        assert longer.seconds > shorter.seconds
+        assert (work <= 2 * (shorter.step_seconds - shorter.barrier) * (1 + 1e-12)).all()
+    for timing in ("detailed", "cycle"):
+        with pytest.raises(UsageError, match=r"core_terms of the profile is 'sum'; use timing"):
+            simulate(graph, TOKENS, sums, placement, timing)
+
+
+def test_a_higher_supply_is_faster() -> None:
+    graph = toy_graph()
+    nominal = changed(torn(), voltage__nominal=0.6)
+    volts = nominal["voltage.nominal"]
+    slow, fast = (
+        replace(
+            nominal,
+            constants={
+                **nominal.constants,
+                "voltage.supply": replace(volts, key="voltage.supply", value=value),
+            },
+        )
+        for value in (0.6, 0.8)
+    )
+    placement = placed(graph, slow)
+    before, after = (machine_of(p, placement).latencies for p in (slow, fast))
+    for name in ("synaptic_operation", "neuron_access", "step_minimum", "link_interval"):
+        assert getattr(before, name) / getattr(after, name) == pytest.approx(1.47, rel=2e-3)
+    assert before.interchip_interval == after.interchip_interval
+    assert before == machine_of(torn(), placement).latencies
+
+
+def test_a_nudge_moves_assumed_times_only() -> None:
+    graph, profile = toy_graph(), torn()
+    placement = placed(graph, profile)
+    before, after = (machine_of(profile, placement, end=e).latencies for e in ("value", "nudged"))
+    for name in ("axon_in", "micro_operation", "hop_east_west"):
+        assert getattr(after, name) == pytest.approx(NUDGE * getattr(before, name))
+    for name in ("synaptic_operation", "neuron_access", "step_minimum", "spike_out"):
+        assert getattr(after, name) == getattr(before, name)
 
 
 @pytest.mark.parametrize(("cores_per_tile", "barrier"), [(4, 0.6e-6), (2, 1.0e-6), (1, 1.4e-6)])
