@@ -5,16 +5,17 @@ The dynamic energy of run r is taken as a sum over what the chip counts:
 .. math:: E_r = \sum_k n_{rk} e_k + \varepsilon_r
 
 with one constant e per counter. What no counter tells apart is part of the constant that it goes
-with: an update of a neuron part of its access, payload bits part of the synaptic operation, hops
-part of the message sent. Those constants become 0, or they would be paid twice. Static power is
-not fitted: it is static energy over time and powered chips, with the extremes of all runs.
+with: an update of a neuron and the steps of cores and chips part of the access, payload bits part
+of the synaptic operation, hops part of the message sent. Those constants become 0, or they would be
+paid twice. Static power is not fitted: it is static energy over time and powered chips, with the
+extremes of all runs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,17 @@ from numpy.typing import NDArray
 from spikegpt_neuro.backends.loihi.comparison import COUNTED
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
-from spikegpt_neuro.files import atomic_file, check_output_file, readable
-from spikegpt_neuro.hardware.profile import Profile, load_profile, profile_names
+from spikegpt_neuro.hardware.events import EVENTS
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.writing import (
+    constant_text,
+    quoted,
+    reference_to,
+    save_profile_text,
+)
+
+OF_STEPS = tuple(e.name for e in EVENTS if e.is_of_steps and e.name not in COUNTED.values())
+"""What every step costs; published runs tell it, the chip's counters do not."""
 
 ABSORBED = {
     "neuron_update": "neuron_access",
@@ -33,6 +43,7 @@ ABSORBED = {
     "spike_within_tile": "axon_out",
     "hop_east_west": "axon_out",
     "hop_north_south": "axon_out",
+    **dict.fromkeys(OF_STEPS, "neuron_access"),
 }
 """Constant that no counter tells apart -> the one that it is part of."""
 
@@ -46,6 +57,7 @@ PICOJOULE = 1e-12
 class Fit:
     """``joules``: constant -> joules per operation; ``residuals``: (R,) joules, measured less fit.
 
+    ``deviations``  constant -> standard deviation in joules; none without more runs than constants.
     ``relative``  root of their mean square, over the mean dynamic energy.
     ``static``    (lowest, mean, highest) watts of one powered chip.
     """
@@ -54,6 +66,7 @@ class Fit:
     residuals: NDArray[np.float64]
     relative: float
     static: tuple[float, float, float]
+    deviations: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def runs(self) -> int:
@@ -80,6 +93,27 @@ def fit(
     CheckFailed
         There are too few runs, or they are too alike, or a constant would be negative.
     """
+    check_records(runs, powered_chips, called)
+    names = list(COUNTED.values())
+    counts = np.array([[r.raw["counts"][key] for key in COUNTED] for r in runs], np.float64)
+    energy = np.array([run.undivided.value for run in runs])
+    joules = _solve(counts, energy, names)
+    residuals = energy - counts @ joules
+    return Fit(
+        joules=dict(zip(names, joules.tolist(), strict=True)),
+        residuals=residuals,
+        relative=float(np.sqrt(np.mean(residuals**2)) / np.mean(energy)),
+        static=static_power(runs, powered_chips),
+        deviations=dict(zip(names, _deviations(counts, residuals), strict=False)),
+    )
+
+
+def check_records(
+    runs: Sequence[Estimate],
+    powered_chips: int | None = None,
+    called: Sequence[str] | None = None,
+) -> None:
+    """Raise where records cannot be fitted; see :func:`fit`."""
     if powered_chips is not None and powered_chips < 1:
         raise UsageError(f"powered_chips is {powered_chips}, expected 1 or more")
     called = called or [f"run {number}" for number in range(1, len(runs) + 1)]
@@ -87,18 +121,50 @@ def fit(
         for problem in _problems(run):
             raise UnsupportedInput(f"{name}: {problem}; fit what {MEASURES} wrote")
     _check_one_system(runs, called)
-    names = list(COUNTED.values())
-    counts = np.array([[r.raw["counts"][key] for key in COUNTED] for r in runs], np.float64)
-    energy = np.array([run.undivided.value for run in runs])
-    joules = _solve(counts, energy, names)
-    residuals = energy - counts @ joules
+
+
+def static_power(runs: Sequence[Estimate], powered_chips: int | None) -> tuple[float, float, float]:
+    """(lowest, mean, highest) watts of one powered chip."""
     powers = [r.joules["static"].value / r.seconds.value / (powered_chips or r.chips) for r in runs]
-    return Fit(
-        joules=dict(zip(names, joules.tolist(), strict=True)),
-        residuals=residuals,
-        relative=float(np.sqrt(np.mean(residuals**2)) / np.mean(energy)),
-        static=(min(powers), float(np.mean(powers)), max(powers)),
-    )
+    return min(powers), float(np.mean(powers)), max(powers)
+
+
+def absorbed_in(base: Profile) -> dict[str, str]:
+    """Constants of ``base`` that become 0 -> what they are part of, in words.
+
+    Not the steps of cores and chips: published runs tell them.
+    """
+    return {
+        key: f"part of {whole}: no counter tells them apart"
+        for key, whole in ABSORBED.items()
+        if f"energy.{key}" in base and key not in OF_STEPS
+    }
+
+
+def without_absorbed(base: Profile) -> Profile:
+    """``base`` with the constants at 0 that are part of others."""
+    constants = dict(base.constants)
+    for key in absorbed_in(base):
+        name = f"energy.{key}"
+        constants[name] = replace(constants[name], value=0, low=None, high=None)
+    return replace(base, constants=constants)
+
+
+def counts_of(run: Estimate) -> dict[str, float]:
+    """Constant -> how often the chip counted it."""
+    return {constant: float(run.raw["counts"][key]) for key, constant in COUNTED.items()}
+
+
+def _deviations(counts: NDArray[np.float64], residuals: NDArray[np.float64]) -> list[float]:
+    """Standard deviation of each constant in joules; none where no run is left to tell."""
+    runs, unknowns = counts.shape
+    if runs <= unknowns:
+        return []
+    scale = counts.max(axis=0)
+    scatter = float(residuals @ residuals) / (runs - unknowns)
+    spread = np.diag(np.linalg.pinv((counts / scale).T @ (counts / scale)))
+    found: list[float] = (np.sqrt(scatter * spread) / scale).tolist()
+    return found
 
 
 def _problems(run: Estimate) -> Iterator[str]:
@@ -190,55 +256,44 @@ def save_profile(
     file exists, unless ``force``; :class:`UnsupportedInput` where what was fitted is no profile,
     or would build on itself.
     """
-    check_profile_path(path, force)
-    with atomic_file(path, force=force) as new:
-        new.write_text(profile_text(found, base, measured), "utf-8")
-        load_profile(new, becomes=path)
-
-
-def check_profile_path(path: Path, force: bool) -> None:
-    """Raise unless a profile may be written at ``path``."""
-    if path.suffix != ".toml":
-        raise UsageError(f"{path}: a hardware profile is a .toml file")
-    check_output_file(path, force)
+    save_profile_text(path, profile_text(found, base, measured), force)
 
 
 def profile_text(found: Fit, base: Profile, measured: Sequence[str]) -> str:
     """The profile as TOML."""
-    installed = base.name in profile_names() and load_profile(base.name).file == base.file
-    name = base.name if installed else str(Path(base.file).resolve())
     residuals = ", ".join(f"{r:.3g}" for r in found.residuals)
     quality = f"residuals {residuals} J, {found.relative:.2%} of the mean"
     lines = [
         "# Written from measured runs: " + ", ".join(measured).replace("\n", " "),
         "schema = 1",
-        f"title = {_quoted(f'{base.name} with energies fitted to {found.runs} measured runs')}",
-        f"base = {_quoted(name)}",
+        f"title = {quoted(f'{base.name} with energies fitted to {found.runs} measured runs')}",
+        f"base = {quoted(reference_to(base))}",
         "",
         "[sources]",
-        f"runs = {_quoted('our measurement: ' + ', '.join(measured))}",
-        f"fit = {_quoted(f'least squares over {found.runs} measured runs; {quality}')}",
+        f"runs = {quoted('our measurement: ' + ', '.join(measured))}",
+        f"fit = {quoted(f'least squares over {found.runs} measured runs; {quality}')}",
         "",
         "[energy]",
     ]
     for key, joules in found.joules.items():
-        lines.append(f"{key} = {_constant(joules / PICOJOULE, 'pJ', 'fitted', 'fit')}")
+        picojoules, ends = joules / PICOJOULE, _ends(joules, found.deviations.get(key))
+        lines.append(f"{key} = {constant_text(picojoules, 'pJ', 'fitted', 'fit', ends=ends)}")
     for key, whole in ABSORBED.items():
         if f"energy.{key}" in base:
             note = f"part of {whole}: no counter tells them apart"
-            lines.append(f"{key} = {_constant(0, 'pJ', 'fitted', 'fit', note)}")
-    low, mean, high = found.static
-    bounds = f"low = {low!r}, high = {high!r}"
-    static = f'value = {mean!r}, unit = "W", kind = "measured", {bounds}, source = "runs"'
-    return "\n".join([*lines, "", "[power]", f"static_per_chip = {{ {static} }}", ""])
+            lines.append(f"{key} = {constant_text(0, 'pJ', 'fitted', 'fit', note)}")
+    return "\n".join([*lines, "", "[power]", static_text(found.static, "runs"), ""])
 
 
-def _constant(value: float, unit: str, kind: str, source: str, note: str = "") -> str:
-    entry = f'value = {value!r}, unit = "{unit}", kind = "{kind}", source = "{source}"'
-    return f"{{ {entry}, note = {_quoted(note)} }}" if note else f"{{ {entry} }}"
+def static_text(static: tuple[float, float, float], source: str) -> str:
+    """The line of the measured static power of a chip: lowest, mean and highest."""
+    low, mean, high = static
+    return f"static_per_chip = {constant_text(mean, 'W', 'measured', source, ends=(low, high))}"
 
 
-def _quoted(text: str) -> str:
-    """A TOML basic string."""
-    escaped = readable(text).replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
+def _ends(joules: float, deviation: float | None) -> tuple[float, float] | None:
+    """A standard deviation down and up, in picojoules."""
+    if deviation is None:
+        return None
+    low, high = max(0.0, joules - deviation), joules + deviation
+    return low / PICOJOULE, high / PICOJOULE

@@ -29,6 +29,7 @@ from spikegpt_neuro.energy.estimators import AS_ARRIVES, Timed, under_accounting
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.tables import figures, synops_over_dense
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.evidence.validation import accuracy_of
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.placement import Placement, load_placement
@@ -176,7 +177,8 @@ class Bench:
         arrivals = arrivals_of(self.graph, self._measured[variant.backend].activity)
         where = {"embedding": site.placement.embedding, "head": site.placement.head}
         sparse = self._sparse(arrivals)
-        return TokenCost(figures(record, arrivals, constants) | sparse | where, record)
+        said = figures(record, arrivals, constants) | sparse | where
+        return TokenCost(said | {"accuracy": _accuracy(variant, site.profile)}, record)
 
     def _probed(self, variant: Variant, progress: Progress | None) -> TokenCost:
         """What the probes of the hardware said, and whether its integers were the reference's."""
@@ -237,3 +239,13 @@ class Bench:
     def _priced(self, variant: Variant) -> Priced:
         activity = self._measured[variant.backend].activity
         return price(variant.accounting, counts_of(self.graph, activity, self.context))
+
+
+def _accuracy(variant: Variant, profile: Profile) -> dict[str, Any]:
+    """Quantity -> how near the profile comes to published runs; nothing by other accountings."""
+    if variant.accounting != AS_ARRIVES:
+        return {}
+    return {
+        quantity: {**asdict(accuracy), "said": str(accuracy)}
+        for quantity, accuracy in accuracy_of(profile).items()
+    }

@@ -17,6 +17,9 @@ from spikegpt_neuro.units import scaled
 NAMES = ("hardware", "backend", "schedule", "timing", "accounting", "embedding", "head")
 """What sets profiles apart."""
 
+HELD = {"joules": "energy model", "seconds": "time model"}
+"""What is held against published runs."""
+
 FILLING = (("seconds", "s"), ("joules", "J"))
 
 Figures = Mapping[str, Any]
@@ -87,6 +90,8 @@ def _summary(figures: Figures) -> Table:
     table.add_section()
     table.add_row("energy", _between(figures, "joules_per_token", "J"))
     table.add_row("time", _between(figures, "seconds_per_token", "s"))
+    for quantity, accuracy in figures.get("accuracy", {}).items():
+        table.add_row(HELD[quantity], accuracy["said"])
     table.add_row("tokens per second", _rate(figures))
     table.add_row("chips, cores", f"{figures['chips']:,}, {figures['cores']:,}")
     table.add_row("rests on assumed constants", f"{figures['share_assumed']:.1%}")

@@ -19,7 +19,7 @@ from spikegpt_neuro.evidence.boards import CHIP, Boards, Free, Values, differenc
 from spikegpt_neuro.evidence.least_squares import Floats, Solution, solve
 from spikegpt_neuro.evidence.prediction import as_measured, predict, predicted_seconds, static_watts
 from spikegpt_neuro.evidence.runs import PublishedConstants, PublishedRun
-from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.profile import Constant, Profile
 from spikegpt_neuro.hardware.schema import SPECS
 
 OF_THE_CHIP = (
@@ -31,6 +31,7 @@ OF_THE_CHIP = (
 )
 OF_BOARDS = ("power.static_per_chip", "latency.step_minimum")
 """Constants that a fit may move: of the chip, and of a board whose profile has its own."""
+SMALLEST = 1e-12  # where a fit begins with a constant that a profile has at 0
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,18 @@ def fit_runs(
     moved = {f.key for f in free}
     beside = (row for row in extra if row.quantity not in SPECS or row.quantity in moved)
     rows = [*(row for run in runs for row in rows_of(run)), *beside]
-    start = {f: Boards(chip, {})[f.board][f.key].base for f in free}
+    start = {f: _start(Boards(chip, {})[f.board][f.key]) for f in free}
     return solve(
         start,
         weights_of(rows),
         lambda values: logarithms(rows, chip, values),
         doubtful=doubtful,
     )
+
+
+def _start(constant: Constant) -> float:
+    """Where a fit begins: the constant; where that is 0, half of what it is at most."""
+    return constant.base or constant.range[1] / 2 or SMALLEST
 
 
 def logarithms(rows: Sequence[Row], chip: Profile, values: Values) -> Floats:

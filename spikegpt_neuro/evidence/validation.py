@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from statistics import fmean
 
 from spikegpt_neuro.evidence.boards import CHIP, Boards, Free
@@ -184,8 +185,13 @@ class Accuracy:
     near: int
     runs: int
 
+    @property
+    def factor(self) -> str:
+        """``within x1.9``; not less than what was found."""
+        return f"within x{ceil(self.within * 10 - 1e-9) / 10:.1f}"
+
     def __str__(self) -> str:
-        return f"within x{self.within:.2g} on {self.near} of {self.runs} published runs"
+        return f"{self.factor} on {self.near} of {self.runs} published runs"
 
 
 def accuracy_of(chip: Profile, evidence: Evidence | None = None) -> dict[Quantity, Accuracy]:

@@ -37,7 +37,7 @@ def core_seconds(generating: Times, processing: Times, *, adds: bool) -> Times:
     """
     if adds:
         return generating + processing
-    found: Times = np.maximum(generating, processing)  # type: ignore[assignment]
+    found: Times = np.maximum(generating, processing)
     return found
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from spikegpt_neuro.drawing import shortened
+from spikegpt_neuro.energy.estimators import AS_ARRIVES
 from spikegpt_neuro.energy.record import CATEGORIES, SHARED, Category, Estimate, Range, added
+from spikegpt_neuro.evidence.validation import accuracy_of
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware import events
 from spikegpt_neuro.hardware.profile import Constant
@@ -16,6 +18,7 @@ from spikegpt_neuro.reports.numbers import between, percent, scaled
 from spikegpt_neuro.units import digits
 
 ASSUMED = "assumed"
+QUANTITY = {"joules": "energy", "seconds": "time"}
 COLOURS: Mapping[Category, str] = {c.name: c.colour for c in events.CATEGORIES}
 LABELS: Mapping[Category, str] = {c.name: c.label for c in events.CATEGORIES}
 """The same in every chart."""
@@ -33,6 +36,8 @@ def energy(material: Material) -> Section:
         f"{percent(assumed)} of it rests on assumed constants; "
         "the ranges show what those leave open."
     )
+    if first.accounting == AS_ARRIVES and not first.is_measured:
+        said += _accuracy(material)
     rows: list[tuple[str, Range]] = [
         (LABELS[c], first.joules[c] * per_token) for c in CATEGORIES if c in first.joules
     ]
@@ -48,6 +53,15 @@ def energy(material: Material) -> Section:
         blocks.append(_by_part(material.graph, first))
     blocks.append(_kinds(first))
     return Section("energy", "Energy", (said,), tuple(blocks))
+
+
+def _accuracy(material: Material) -> str:
+    """How near the profile comes to what was measured on chips."""
+    return "".join(
+        f" The {QUANTITY[name]} of published runs is predicted {found.factor} on {found.near} of "
+        f"{found.runs}."
+        for name, found in accuracy_of(material.profile).items()
+    )
 
 
 def _by_part(graph: SpikingGraph, estimate: Estimate) -> Picture:

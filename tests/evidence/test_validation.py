@@ -170,9 +170,9 @@ def test_what_cannot_be_compared_is_refused(chip: Profile) -> None:
 
 def test_accuracy_is_said_in_a_line(chip: Profile) -> None:
     said = accuracy_of(chip)
-    assert str(said["joules"]) == "within x1.9 on 21 of 22 published runs"
+    assert str(said["joules"]) == "within x2.0 on 21 of 22 published runs"
     assert said["seconds"].near == 11
-    assert str(Accuracy(1.234, 2, 3)) == "within x1.2 on 2 of 3 published runs"
+    assert str(Accuracy(1.234, 2, 3)) == "within x1.3 on 2 of 3 published runs"
     assert accuracy_of(load_profile("loihi1-sanafe")) == {}
 
 
