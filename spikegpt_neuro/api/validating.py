@@ -11,12 +11,14 @@ from typing import Any, ClassVar
 from spikegpt_neuro.api.choices import DEFAULT_PROFILE
 from spikegpt_neuro.api.inputs import PathLike
 from spikegpt_neuro.api.stages import Stages, stage
-from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evidence.picture import draw_comparison
 from spikegpt_neuro.evidence.runs import PublishedRun, published_runs
 from spikegpt_neuro.evidence.validation import (
+    LEFT_OUT,
     Compared,
     Evidence,
+    LeaveOut,
     compare_all,
     off_by,
     static_powers,
@@ -71,7 +73,7 @@ def validate(
     hw: PathLike | Profile = DEFAULT_PROFILE,
     *,
     runs: Sequence[PublishedRun] | PathLike | None = None,
-    leave_out: bool = True,
+    leave_out: LeaveOut | None = "run",
     progress: Progress | Stages | None = None,
 ) -> Validation:
     """Predict every published run from its activity with the profile ``hw``.
@@ -84,7 +86,8 @@ def validate(
     runs
         Other runs than those installed, or the folder of their files.
     leave_out
-        Fit once more without each run in turn; takes seconds.
+        Fit once more without each ``"run"`` in turn, or without all runs of its ``"network"``;
+        takes seconds. None: do not.
 
     Raises
     ------
@@ -93,10 +96,12 @@ def validate(
 
     Examples
     --------
-    >>> found = sgn.validate(leave_out=False)
+    >>> found = sgn.validate(leave_out=None)
     >>> found.mean_ratio < 1.5, {run["quantity"] for run in found.runs} >= {"seconds", "joules"}
     (True, True)
     """
+    if leave_out not in (*LEFT_OUT, None):
+        raise UsageError(f"leave_out is {leave_out!r}, expected one of {', '.join(LEFT_OUT)}")
     chip = hw if isinstance(hw, Profile) else load_profile(hw)
     evidence = evidence_of(runs)
     with stage(progress, "predicting published runs") as shown:

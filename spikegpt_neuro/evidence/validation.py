@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import fmean
+from typing import Literal
 
 from spikegpt_neuro.evidence.boards import CHIP, Boards, Free
 from spikegpt_neuro.evidence.fitting import (
@@ -32,6 +33,8 @@ from spikegpt_neuro.evidence.runs import (
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.running import Progress
 
+LeaveOut = Literal["run", "network"]
+LEFT_OUT: tuple[LeaveOut, ...] = ("run", "network")
 WITHIN = 2.0
 """What counts as near: a factor of two."""
 PARTS: Mapping[Quantity, tuple[str, ...]] = {
@@ -92,12 +95,13 @@ def compare_all(
     chip: Profile,
     evidence: Evidence,
     *,
-    leave_out: bool = True,
+    leave_out: LeaveOut | None = "run",
     progress: Progress | None = None,
 ) -> tuple[Compared, ...]:
     """All quantities that can be predicted, with ``chip`` under every board.
 
-    ``leave_out``  fit once more without each run in turn, which takes seconds.
+    ``leave_out``  fit once more without each run in turn, or without all runs of its network, which
+                   takes seconds; None: do not.
 
     Raises :class:`UnsupportedInput` where the profile lacks a constant.
     """
@@ -107,8 +111,10 @@ def compare_all(
     for done, run in enumerate(evidence.runs, start=1):
         own = predict(run, boards[run.board]) if run.predictable else None
         used = bool(free) and bool(entering(run))
-        other = _without(run, chip, evidence, free) if own and used and leave_out else None
-        found += [] if own is None else _compared(run, own, other, free, leave_out)
+        other = None
+        if own is not None and used and leave_out is not None:
+            other = _without(run, chip, evidence, free, leave_out)
+        found += [] if own is None else _compared(run, own, other, free, leave_out is not None)
         if progress is not None:
             progress(done, len(evidence.runs))
     return tuple(found)
@@ -148,10 +154,15 @@ def _compared(
 
 
 def _without(
-    run: PublishedRun, chip: Profile, evidence: Evidence, free: Sequence[Free]
+    run: PublishedRun,
+    chip: Profile,
+    evidence: Evidence,
+    free: Sequence[Free],
+    leave_out: LeaveOut,
 ) -> Prediction:
     """The prediction of a run by constants that were fitted to all others."""
-    others = [other for other in evidence.runs if other.name != run.name]
+    alike = "name" if leave_out == "run" else "network"
+    others = [o for o in evidence.runs if getattr(o, alike) != getattr(run, alike)]
     solved = fit_runs(others, chip, free, evidence.rows_of_constants, doubtful=True)
     values = dict(solved.values)
     for each in solved.undetermined:
@@ -201,7 +212,7 @@ def accuracy_of(chip: Profile, evidence: Evidence | None = None) -> dict[Quantit
     """
     if any(key not in chip for key in NEEDED):
         return {}
-    found = compare_all(chip, evidence or Evidence.installed(), leave_out=False)
+    found = compare_all(chip, evidence or Evidence.installed(), leave_out=None)
     quantities: tuple[Quantity, ...] = ("joules", "seconds")
     return {
         quantity: _accuracy([off_by(c.ratio) for c in found if c.quantity == quantity])

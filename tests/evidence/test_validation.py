@@ -12,7 +12,7 @@ import pytest
 
 import spikegpt_neuro as sgn
 from spikegpt_neuro.cli import run as run_cli
-from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evidence.boards import CHIP, Boards, Free, differences
 from spikegpt_neuro.evidence.prediction import predict, predicted_seconds, static_watts
 from spikegpt_neuro.evidence.runs import PublishedRun, published_runs
@@ -130,6 +130,17 @@ def test_left_out_runs_are_predicted_by_the_others(found: sgn.Validation) -> Non
         assert 0.3 < row.ratio_left_out < 4
 
 
+def test_leaving_out_a_network_is_harder_than_leaving_out_a_run(
+    chip: Profile, found: sgn.Validation
+) -> None:
+    networks = compare_all(chip, Evidence.installed(), leave_out="network")
+    factors = {}
+    for name, rows in (("run", found.compared), ("network", networks)):
+        pilot = [r for r in rows if r.name.startswith("pilotnet-lif") and r.quantity == "joules"]
+        factors[name] = fmean(off_by(row.ratio_left_out or 0) for row in pilot)
+    assert factors["network"] > 1.2 * factors["run"]
+
+
 def test_validate_says_what_it_promises(found: sgn.Validation) -> None:
     said = found.to_dict()
     assert list(said) == ["runs", "mean_ratio", "worst_ratio"]
@@ -154,8 +165,8 @@ def test_another_profile_is_held_against_the_same_runs(chip: Profile) -> None:
     twice = {**chip.constants}
     latency = "latency.synaptic_operation"
     twice[latency] = replace(twice[latency], value=2 * twice[latency].base, unit="s", high=None)
-    slow = compare_all(replace(chip, constants=twice), Evidence.installed(), leave_out=False)
-    fast = compare_all(chip, Evidence.installed(), leave_out=False)
+    slow = compare_all(replace(chip, constants=twice), Evidence.installed(), leave_out=None)
+    fast = compare_all(chip, Evidence.installed(), leave_out=None)
     for before, after in zip(fast, slow, strict=True):
         assert after.predicted >= before.predicted
         assert after.ratio_left_out is None
@@ -163,9 +174,11 @@ def test_another_profile_is_held_against_the_same_runs(chip: Profile) -> None:
 
 def test_what_cannot_be_compared_is_refused(chip: Profile) -> None:
     with pytest.raises(UnsupportedInput, match=r"loihi1.toml: latency.axon_in is missing"):
-        sgn.validate("loihi1", leave_out=False)
+        sgn.validate("loihi1", leave_out=None)
     with pytest.raises(UnsupportedInput, match="none of the runs says enough"):
         sgn.validate(runs=[RUNS["qp-solver"]])
+    with pytest.raises(UsageError, match="leave_out is 'all', expected one of run, network"):
+        sgn.validate(leave_out="all")  # type: ignore[arg-type]
 
 
 def test_accuracy_is_said_in_a_line(chip: Profile) -> None:
@@ -191,8 +204,8 @@ def test_the_verb_for_people(
 ) -> None:
     from spikegpt_neuro.api import validating
 
-    def quick(*given: object, leave_out: bool, progress: object) -> object:
-        return compare_all(*given, leave_out=False)  # type: ignore[arg-type]
+    def quick(*given: object, leave_out: object, progress: object) -> object:
+        return compare_all(*given, leave_out=None)  # type: ignore[arg-type]
 
     monkeypatch.setattr(validating, "compare_all", quick)
     assert run_cli(["validate"]) == 0
@@ -203,5 +216,5 @@ def test_the_verb_for_people(
 
 def test_runs_of_ones_own(tmp_path: Path, chip: Profile) -> None:
     run: PublishedRun = RUNS["wta-lif-ns-200"]
-    alone = sgn.validate(runs=[run], leave_out=False)
+    alone = sgn.validate(runs=[run], leave_out=None)
     assert {row["name"] for row in alone.runs} == {"wta-lif-ns-200"}
