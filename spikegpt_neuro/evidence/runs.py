@@ -20,13 +20,15 @@ from typing import Literal
 
 from spikegpt_neuro.documents import converted, read_toml
 from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.hardware.profile import profile_names
 from spikegpt_neuro.hardware.schema import ENERGY, POWER, SPECS, TIME, Dimension, count_of
 
 LIBRARY = "spikegpt_neuro.hw_profiles"
 FOLDER = "published"
 READINGS = "readings"
 SCHEMA_VERSION = 1
-FIGURE_MAX = 1e18
+FIGURE_MAX = 1e15
+"""Far beyond any run; up to here every whole number is a float."""
 NAME_MAX = 200
 
 Mark = Literal["V", "S", "D"]
@@ -260,6 +262,8 @@ def _problems(content: _File) -> Iterator[tuple[str, str]]:
     for place, text in texts.items():
         if not text.strip() or len(text) > NAME_MAX or not text.isprintable():
             yield place, f"expected a text of one line and at most {NAME_MAX} characters"
+    if content.board not in profile_names():
+        yield "board", f"expected an installed profile, one of {', '.join(profile_names())}"
     yield from _misread(content)
     if content.busiest is not None and content.activity is None:
         yield "activity", "is missing; the busiest core is a part of it"

@@ -84,6 +84,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "schema": ("schema = 1", "schema = 2", "schema: expected 1, found 2"),
     "no title": ('title = "Auto', 'title = " "\n# "Auto', "title: expected a text of one line"),
     "network": ('network = "autoencoder"', "", "network: is missing"),
+    "board": ('board = "loihi2-vpx"', 'board = "./x.toml"', "board: expected an installed profile"),
     "parts": ("value = 40.6", "value = 40.6e6", "joules_dynamic: is more than joules"),
     "busy": (
         "[busiest]",

@@ -15,6 +15,7 @@ NEEDED = {
     "artifact": None,
     "vocabulary": None,
     "profile": None,
+    "published": None,
     "placement": None,
     "record": None,
     "job": None,
