@@ -246,6 +246,8 @@ def test_the_wheel_brings_one_top_level_name(tmp_path: Path) -> None:
     for package in OUTSIDE:
         assert f"spikegpt_neuro/{package}/__init__.py" in names
     assert "spikegpt_neuro/py.typed" in names
+    for file in (ROOT / "hw_profiles").rglob("*.toml"):
+        assert f"spikegpt_neuro/{file.relative_to(ROOT).as_posix()}" in names
 
 
 def _module_of(file: Path) -> str:

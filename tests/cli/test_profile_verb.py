@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,6 +89,13 @@ def test_the_figures_that_callers_rely_on(call: Call, schedule: str) -> None:
     assert {c["key"] for c in found["constants"]} >= {"energy.synaptic_operation"}
     assert sum(found["shares_by_kind"].values()) == pytest.approx(1, rel=1e-12)
     assert found["not_modelled"]
+    assert 0 <= found["time_assumed"] <= 1
+    assert found["share_assumed"] == found["shares_by_kind"].get("assumed", 0)
+    accuracy = found["accuracy"]
+    assert set(accuracy) == {"joules", "seconds"}
+    assert set(accuracy["joules"]) == {"within", "near", "runs", "said"}
+    assert 1 < accuracy["joules"]["within"] <= 2
+    assert found["joules"]["network"] > 0  # a chip's step is in it
 
 
 def test_schedules_do_the_same_operations_at_another_cost(call: Call) -> None:
@@ -141,6 +149,7 @@ def test_a_person_reads_tables(call: Call) -> None:
     assert (code, err) == (0, "")
     for words in ("by layer", "by operation", "by kind of constant", "not modelled: "):
         assert words in out
+    assert re.search(r"energy model .* within x\d\.\d on \d+ of \d+ published runs", out)
     assert "blocks.0" in out
     assert "spike-driven" in out
     code, out, _ = call("--hw", "loihi2", "--prompt", TEXT, "--compare", "timing=bound,simple")

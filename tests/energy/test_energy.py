@@ -20,7 +20,16 @@ from spikegpt_neuro.energy.counts import arrivals_of, firing_rate
 from spikegpt_neuro.energy.estimators import Timed, estimate, under_accounting
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.hardware import hardware_events
-from spikegpt_neuro.energy.pricing import CATEGORY_OF, STATIC, time_constants, weakest
+from spikegpt_neuro.energy.pricing import (
+    CATEGORY_OF,
+    EMBEDDED,
+    STATIC,
+    Time,
+    kinds_of,
+    time_constants,
+    weakest,
+)
+from spikegpt_neuro.energy.pricing import price as charge
 from spikegpt_neuro.energy.record import CATEGORIES, Category, Estimate, Range, from_json, to_json
 from spikegpt_neuro.energy.tables import figures, layers
 from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
@@ -344,14 +353,18 @@ def _complete(folder: Path, doubled: str | None = None) -> Profile:
         f'kind = "assumed", low = 1, high = 90, source = "own" }}'
         for index, name in enumerate(EVERYTHING)
     ]
-    watts = 2 if doubled == STATIC else 1
-    static = f'{{ value = {watts}, unit = "W", kind = "measured", source = "own" }}'
-    return profile_with(folder, *lines, f"power.{STATIC} = {static}")
+    powers = [
+        f"power.{name} = {{ value = {watts * (1 + (name == doubled))}, "
+        'unit = "W", kind = "measured", source = "own" }'
+        for name, watts in ((STATIC, 1), (EMBEDDED, 3))
+        if name == STATIC or doubled in (None, name)
+    ]
+    return profile_with(folder, *lines, *powers)
 
 
 @pytest.mark.parametrize("doubled", [*EVERYTHING, STATIC])
 def test_doubling_a_constant_moves_only_its_category(tmp_path: Path, doubled: str) -> None:
-    before = _priced(_complete(tmp_path))
+    before = _priced(_without_embedded(_complete(tmp_path)))
     after = _priced(_complete(tmp_path, doubled))
     moved: Category = "static" if doubled == STATIC else CATEGORY_OF[doubled]
     for category in CATEGORIES:
@@ -364,6 +377,56 @@ def test_doubling_a_constant_moves_only_its_category(tmp_path: Path, doubled: st
     for operation, joules in before.by_operation.items():
         factor = 2 if operation == doubled else 1
         assert after.by_operation[operation].value == pytest.approx(factor * joules.value, 1e-12)
+
+
+def _without_embedded(profile: Profile) -> Profile:
+    constants = {k: c for k, c in profile.constants.items() if k != f"power.{EMBEDDED}"}
+    return replace(profile, constants=constants)
+
+
+def test_embedded_processors_are_static_power_beside_that_of_the_cores(tmp_path: Path) -> None:
+    both = _priced(_complete(tmp_path))
+    twice = _priced(_complete(tmp_path, EMBEDDED))
+    alone = _priced(_without_embedded(_complete(tmp_path)))
+    assert both.joules["static"].value == pytest.approx(4 * alone.joules["static"].value)
+    assert both.by_operation[STATIC] == alone.by_operation[STATIC]
+    assert both.by_operation[EMBEDDED].value == pytest.approx(2 * 3 * 1e-3)
+    assert twice.by_operation[EMBEDDED].value == pytest.approx(2 * 2 * 3 * 1e-3)
+    for category in CATEGORIES:
+        if category != "static":
+            assert both.joules[category] == alone.joules[category] == twice.joules[category]
+
+
+def test_static_energy_is_divided_by_what_its_time_rests_on() -> None:
+    loihi2 = load_profile("loihi2")
+    constants = time_constants(loihi2, chips=2)
+    for assumed, shares in (
+        (None, {"assumed": 1.0}),
+        (0.25, {"scaled": 0.75, "assumed": 0.25}),
+        (0.0, {"scaled": 1.0, "assumed": 0.0}),
+    ):
+        time = Time(Range.exactly(1e-3), constants, assumed)
+        assert kinds_of("measured", time, loihi2) == shares
+        assert kinds_of("assumed", time, loihi2) == {"assumed": 1.0}
+        found = charge({}, time, 2, loihi2)
+        assert sum(found.by_kind.values()) == pytest.approx(found.joules["static"].value)
+        assert found.by_kind.get("assumed", 0.0) == pytest.approx(
+            shares["assumed"] * found.joules["static"].value
+        )
+
+
+def test_how_much_of_a_time_is_assumed(toy: tuple[SpikingGraph, np.ndarray, Run]) -> None:
+    """All of it where every constant is assumed; none where none is."""
+    graph, tokens, _ = toy
+    loihi2 = load_profile("loihi2")
+    measured = measure(graph, tokens)
+    for kind, share in (("assumed", 1.0), ("measured", 0.0)):
+        constants = {k: replace(c, kind=kind) for k, c in loihi2.constants.items()}
+        profile = replace(loihi2, constants=constants)
+        timed, _ = _site(measured, profile, "host", "chip").time("pipelined", "bound")
+        assert timed.assumed == pytest.approx(share, abs=1e-9)
+    timed, _ = _site(measured, loihi2, "host", "chip").time("pipelined", "bound")
+    assert timed.assumed == 0  # the smallest step, which was measured
 
 
 def test_every_sum_is_the_total(tmp_path: Path) -> None:
@@ -410,7 +473,7 @@ def test_figures_are_the_record_per_token(tmp_path: Path) -> None:
 
 
 def test_ranges_hold_the_value(tmp_path: Path) -> None:
-    found = _priced(_complete(tmp_path))
+    found = _priced(_without_embedded(_complete(tmp_path)))
     ranges = [*found.joules.values(), *found.by_operation.values(), found.total, found.seconds]
     for each in (*ranges, found.tokens_per_second):
         assert each.low <= each.value <= each.high

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -16,8 +17,18 @@ from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evidence.boards import CHIP, Boards, Free, differences
 from spikegpt_neuro.evidence.prediction import predict, predicted_seconds, static_watts
 from spikegpt_neuro.evidence.runs import PublishedRun, published_runs
-from spikegpt_neuro.evidence.validation import Accuracy, Evidence, accuracy_of, compare_all, off_by
+from spikegpt_neuro.evidence.validation import (
+    Accuracy,
+    Compared,
+    Evidence,
+    accuracy_of,
+    compare_all,
+    off_by,
+    summary,
+)
 from spikegpt_neuro.hardware.profile import Profile, load_profile
+
+from places import ROOT
 
 RUNS = {run.name: run for run in published_runs()}
 
@@ -130,15 +141,42 @@ def test_left_out_runs_are_predicted_by_the_others(found: sgn.Validation) -> Non
         assert 0.3 < row.ratio_left_out < 4
 
 
+@pytest.fixture(scope="module")
+def networks(chip: Profile) -> tuple[Compared, ...]:
+    return compare_all(chip, Evidence.installed(), leave_out="network")
+
+
 def test_leaving_out_a_network_is_harder_than_leaving_out_a_run(
-    chip: Profile, found: sgn.Validation
+    networks: tuple[Compared, ...], found: sgn.Validation
 ) -> None:
-    networks = compare_all(chip, Evidence.installed(), leave_out="network")
     factors = {}
     for name, rows in (("run", found.compared), ("network", networks)):
         pilot = [r for r in rows if r.name.startswith("pilotnet-lif") and r.quantity == "joules"]
         factors[name] = fmean(off_by(row.ratio_left_out or 0) for row in pilot)
     assert factors["network"] > 1.2 * factors["run"]
+
+
+def test_the_document_has_these_figures(
+    networks: tuple[Compared, ...], found: sgn.Validation
+) -> None:
+    text = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| predicted over.*?\n\n", text, re.DOTALL | re.MULTILINE)
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in table.split("\n")[2:-2]]
+    quantities = {"time": "seconds", "total energy": "joules", "dynamic energy": "joules_dynamic"}
+    for name, *figures in rows:
+        marks = "VSD" if "derived" in name else "VS"
+        quantity = quantities[name.partition(",")[0]]
+        pairs = zip(found.compared, networks, strict=True)
+        chosen = [(r, n) for r, n in pairs if r.quantity == quantity and r.mark in marks]
+        mean, worst, _, left_out = summary([row for row, _ in chosen])
+        network_left_out = summary([row for _, row in chosen])[3]
+        told = (str(len(chosen)), *(f"{x:.2f}" for x in (mean, worst, left_out, network_left_out)))
+        assert tuple(figures) == told, name
+    ratios = {(r.name, r.quantity): f"{r.ratio:.2f}" for r in found.compared}
+    for part, words in (("prefill", "prefill"), ("generation", "generation")):
+        for quantity, what in (("seconds", "time"), ("joules", "energy")):
+            (row,) = re.findall(rf"^\| {words}: {what} per token .*$", text, re.MULTILINE)
+            assert row.endswith(f"| {ratios[f'matmul-free-{part}', quantity]} |")
 
 
 def test_validate_says_what_it_promises(found: sgn.Validation) -> None:

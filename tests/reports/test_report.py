@@ -234,6 +234,13 @@ def test_hostile_names_and_texts_stay_text(page: Path) -> None:
     assert "49" not in words
 
 
+def test_the_total_stands_beside_how_near_the_model_comes(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for quantity in ("energy", "time"):
+        said = rf"The {quantity} of published runs is predicted within x\d\.\d on \d+ of \d+\."
+        assert re.search(said, text)
+
+
 def test_the_figures_are_those_of_profile(
     page: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
