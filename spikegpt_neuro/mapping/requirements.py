@@ -18,15 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
-from spikegpt_neuro.graph.pipeline import ON_CHIP, delays
+from spikegpt_neuro.graph.pipeline import ON_CHIP, delays, within_a_step
 from spikegpt_neuro.hardware.profile import Encoding, Profile, Support
 from spikegpt_neuro.mapping.sparse_lists import SparseLists
 from spikegpt_neuro.neurons import Embedding
 
 Where = Literal["chip", "host"]
+
+Steps = Literal["shared", "separate"]
+"""Whether populations that need no exchange of messages share a time step."""
 
 TOKENS = "token ids"
 """The source of an embedding on the chip: one axon from the host per token id."""
@@ -113,14 +117,25 @@ class Workload:
     """What is on the chip, in the order data flows.
 
     ``sizes``    neurons of every source of events, those on the host included.
-    ``readers``  source -> the populations on the chip that hear it.
+    ``readers``  source -> the populations on the chip that hear it by messages.
     ``to_host``  populations whose events the host hears.
+    ``chains``   populations whose neurons i stand on one core, whatever i, since they answer
+                 within one step, in their order; what is in none stands alone.
     """
 
     demands: tuple[Demand, ...]
     sizes: Mapping[str, int]
     readers: Mapping[str, tuple[Reader, ...]]
     to_host: frozenset[str]
+    chains: tuple[tuple[str, ...], ...] = ()
+
+    @cached_property
+    def units(self) -> tuple[tuple[Demand, ...], ...]:
+        """Demands that are placed together, chains where they begin, in the order data flows."""
+        chain_of = {name: chain for chain in self.chains for name in chain}
+        by_name = {d.name: d for d in self.demands}
+        chains = dict.fromkeys(chain_of.get(d.name, (d.name,)) for d in self.demands)
+        return tuple(tuple(by_name[name] for name in chain) for chain in chains)
 
     @property
     def neurons(self) -> int:
@@ -163,10 +178,12 @@ def workload(
     embedding: Where = "host",
     head: Where = "chip",
     weight_bits: int | None = None,
+    steps: Steps = "separate",
 ) -> Workload:
     """What of ``graph`` the chip has to hold; ``weight_bits`` asks for another width."""
     away = on_host(graph, embedding, head)
-    wait = delays(graph, ON_CHIP)
+    within = answered_within(graph, steps, embedding, head)
+    wait = delays(graph, ON_CHIP, within)
     bits = stored_bits(weight_bits or graph.weight_bits, profile.support)
     demands: list[Demand] = []
     readers: dict[str, list[Reader]] = {p.name: [] for p in graph.populations}
@@ -176,7 +193,7 @@ def workload(
         if population.name in away:
             to_host |= {q.source for q in projections} - away
             continue
-        inputs = tuple(_input(q, graph, bits) for q in projections)
+        inputs = tuple(_input(q, graph, bits) for q in projections if q.name not in within)
         if population is graph.input:
             inputs = (_tokens(population, profile.support),)
         for i in inputs:
@@ -186,7 +203,28 @@ def workload(
     sizes = {p.name: p.size for p in graph.populations}
     sizes |= {i.source: i.fan_in for d in demands for i in d.inputs if i.source == TOKENS}
     heard = {name: tuple(targets) for name, targets in readers.items()}
-    return Workload(tuple(demands), sizes, heard, frozenset(to_host))
+    return Workload(tuple(demands), sizes, heard, frozenset(to_host), _chains(graph, within))
+
+
+def answered_within(
+    graph: SpikingGraph, steps: Steps, embedding: Where = "host", head: Where = "chip"
+) -> frozenset[str]:
+    """Projections that take no message and no step; none where steps are separate."""
+    if steps == "separate":
+        return frozenset()
+    return within_a_step(graph, on_host(graph, embedding, head))
+
+
+def _chains(graph: SpikingGraph, within: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+    """Populations that ``within`` joins, each chain in the order data flows."""
+    chain_of: dict[str, list[str]] = {}
+    for population in graph.populations:
+        for projection in graph.incoming[population.name]:
+            if projection.name in within:
+                chain = chain_of.setdefault(projection.source, [projection.source])
+                chain.append(population.name)
+                chain_of[population.name] = chain
+    return tuple(dict.fromkeys(map(tuple, chain_of.values())))
 
 
 def on_host(graph: SpikingGraph, embedding: Where, head: Where) -> set[str]:
@@ -236,7 +274,11 @@ def stored_bits(bits: int, support: Support) -> int:
 
 
 def refusals(
-    graph: SpikingGraph, profile: Profile, embedding: Where = "host", head: Where = "chip"
+    graph: SpikingGraph,
+    profile: Profile,
+    embedding: Where = "host",
+    head: Where = "chip",
+    steps: Steps = "separate",
 ) -> list[Violation]:
     """Why no number of chips of this kind would do; populations of one reason are named once."""
     away = on_host(graph, embedding, head)
@@ -244,7 +286,7 @@ def refusals(
     for population in graph.populations:
         for problem, remedy in _population_refusals(population, graph, profile, away):
             found.setdefault((problem, remedy), []).append(population.name)
-    load = workload(graph, profile, embedding, head)
+    load = workload(graph, profile, embedding, head, steps=steps)
     for demand in load.demands:
         for problem, remedy in _neuron_refusals(demand, profile):
             found.setdefault((problem, remedy), []).append(demand.name)
