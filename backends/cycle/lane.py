@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.result import Series
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming, TimingModel
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
 from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import crosses_chips
 from spikegpt_neuro.mapping.routes import Routes
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.placed_machine import End
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.hardware.mesh import Mesh
+from spikegpt_neuro.mapping.placed_machine import End
 from spikegpt_neuro.schedules import Schedule
 from spikegpt_neuro.units import scaled
 

@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.cycle.lane import WINDOW_STEPS, Lane, link_intervals
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.naming import core_names, link_names
-from spikegpt_neuro.backends.cycle.placed_machine import End, left_out, machine_of
 from spikegpt_neuro.backends.cycle.result import CoreLoads, LinkLoads, Series, Simulation
 from spikegpt_neuro.backends.cycle.timing.models import timing_model
 from spikegpt_neuro.backends.cycle.timing.names import DEFAULT, Timing, check_timing
@@ -38,8 +36,10 @@ from spikegpt_neuro.energy.hardware import Accounts
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, stages
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
+from spikegpt_neuro.mapping.placed_machine import End, left_out, machine_of
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.mapping.requirements import workload
 from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id

@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.placed_machine import NUDGE, End
 from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import PlacedGraph, Setting, time_chunks
 from spikegpt_neuro.backends.cycle.timing.names import Timing
@@ -26,6 +25,7 @@ from spikegpt_neuro.energy.record import Estimate, Range
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import Mapped, place_by_activity
+from spikegpt_neuro.mapping.placed_machine import NUDGE, End
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.mapping.traffic import Rates

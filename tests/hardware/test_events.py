@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.machine import (
+from spikegpt_neuro.backends.loihi.comparison import COUNTED
+from spikegpt_neuro.energy import pricing, record
+from spikegpt_neuro.energy.events import HardwareEvents
+from spikegpt_neuro.energy.hardware import Accounts
+from spikegpt_neuro.hardware.events import CATEGORIES, EVENTS
+from spikegpt_neuro.hardware.machine import (
     BETWEEN_CHIPS,
     INTERVALS,
     NEEDED,
     OPTIONAL,
     Latencies,
 )
-from spikegpt_neuro.backends.loihi.comparison import COUNTED
-from spikegpt_neuro.energy import pricing, record
-from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.hardware import Accounts
-from spikegpt_neuro.hardware.events import CATEGORIES, EVENTS
 from spikegpt_neuro.hardware.mesh import Mesh
 from spikegpt_neuro.hardware.profile import load_profile
 from spikegpt_neuro.hardware.schema import SPECS

@@ -13,8 +13,8 @@ from math import ceil
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.machine import Latencies, Machine
 from spikegpt_neuro.hardware.mesh import HOST, Mesh
 
 UNITS = 1_000_000

@@ -22,9 +22,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.machine import Machine
-from spikegpt_neuro.backends.cycle.placed_machine import machine_of
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.mapping.placed_machine import machine_of
 from spikegpt_neuro.mapping.placement import Placement
 
 Parameters = NDArray[np.float32]

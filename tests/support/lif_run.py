@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.hardware import ways_of
+from spikegpt_neuro.hardware.machine import Latencies, Machine
 from spikegpt_neuro.hardware.mesh import Mesh
 
 from lif_network import LIFNetwork, NeuronRoutes

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import crosses_chips
 from spikegpt_neuro.hardware.step_time import core_seconds, step_seconds
 

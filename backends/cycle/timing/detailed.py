@@ -26,7 +26,6 @@ from __future__ import annotations
 import numpy as np
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.backends.cycle.timing.heap import put, take
 from spikegpt_neuro.backends.cycle.timing.in_flight import (
     Chips,
@@ -43,6 +42,7 @@ from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.machine import Latencies, Machine
 from spikegpt_neuro.hardware.mesh import HOST
 from spikegpt_neuro.hardware.step_time import step_seconds
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.heap import put, take
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import hops_between, route
 
 Floats = NDArray[np.float64]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import HOST, route
 from spikegpt_neuro.hardware.step_time import processing_seconds
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.model import TimingModel
 from spikegpt_neuro.backends.cycle.timing.names import check_timing, registered
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput
+from spikegpt_neuro.hardware.machine import Machine
 
 
 def timing_model(name: str, machine: Machine) -> TimingModel:

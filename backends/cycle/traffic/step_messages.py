@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.cycle.machine import Latencies
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.machine import Latencies
 from spikegpt_neuro.mapping.routes import Routes
 
 Indices = NDArray[np.int64]

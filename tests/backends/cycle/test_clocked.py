@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.bound import BoundTiming
 from spikegpt_neuro.backends.cycle.timing.clocked import ClockedTiming, MessageTrace
 from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.simple import SimpleTiming
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import EAST, HOST, crosses_chips
 
 from clocked_reference import UNITS, in_units, make_machine, make_step

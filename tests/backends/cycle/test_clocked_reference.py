@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.clocked import ClockedTiming
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import HOST
 
 from clocked_reference import UNITS, ClockedReference, make_machine, make_step

@@ -15,7 +15,6 @@ import spikegpt_neuro as sgn
 from spikegpt_neuro.backends.cycle import simulator
 from spikegpt_neuro.backends.cycle.backend import CycleBackend
 from spikegpt_neuro.backends.cycle.congestion import draw_congestion
-from spikegpt_neuro.backends.cycle.placed_machine import NUDGE, machine_of
 from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import (
     PlacedGraph,
@@ -39,6 +38,7 @@ from spikegpt_neuro.graph.pipeline import ON_CHIP, stages
 from spikegpt_neuro.hardware.events import EVENTS
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.mapper import Mapped, measured_rates, place
+from spikegpt_neuro.mapping.placed_machine import NUDGE, machine_of
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.model.spikegpt import ModelShape
 from spikegpt_neuro.neurons import LIF, Embedding

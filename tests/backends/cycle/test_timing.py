@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegpt_neuro.backends.cycle.machine import Latencies, Machine
 from spikegpt_neuro.backends.cycle.timing.bound import BoundTiming
 from spikegpt_neuro.backends.cycle.timing.detailed import DetailedTiming
 from spikegpt_neuro.backends.cycle.timing.heap import put, take
@@ -20,6 +19,7 @@ from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.models import timing_model
 from spikegpt_neuro.backends.cycle.timing.simple import SimpleTiming
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.machine import Latencies, Machine
 from spikegpt_neuro.hardware.mesh import EAST, HOST, NORTH, SOUTH, WEST, Mesh, crosses_chips
 
 NS = 1e-9

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.cycle.machine import Machine
-from spikegpt_neuro.backends.cycle.placed_machine import machine_of
 from spikegpt_neuro.backends.cycle.timing.bound import BoundTiming
 from spikegpt_neuro.backends.cycle.timing.models import timing_model
 from spikegpt_neuro.backends.cycle.timing.names import GROUP, MODELS, check_timing, timing_names
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput, UsageError
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.profile import load_profile
+from spikegpt_neuro.mapping.placed_machine import machine_of
 
 from energy_example import example_graph, example_placement
 from outside_package import write_package

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.clocked.part import Records
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, Wheel
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, crosses_chips
 
 Integers = NDArray[np.int64]

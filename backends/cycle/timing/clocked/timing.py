@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.machine import Machine
 from spikegpt_neuro.backends.cycle.timing.clocked.kernel import run
 from spikegpt_neuro.backends.cycle.timing.clocked.state import (
     TRACE,
@@ -26,6 +25,7 @@ from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.step_time import step_seconds
 
 

@@ -18,14 +18,14 @@ from typing import Literal, cast
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.machine import (
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.hardware.machine import (
     BETWEEN_CHIPS,
     NEEDED,
     OPTIONAL,
     Latencies,
     Machine,
 )
-from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.hardware.mesh import Mesh
 from spikegpt_neuro.hardware.profile import Constant, Profile
 from spikegpt_neuro.hardware.schema import SPECS
