@@ -35,13 +35,11 @@ from spikegpt_neuro.backends.cycle.watch import Watch
 from spikegpt_neuro.energy.hardware import Accounts
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
-from spikegpt_neuro.graph.pipeline import ON_CHIP, stages
 from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placed_machine import End, left_out, machine_of
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.requirements import workload
 from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id
 from spikegpt_neuro.running import Progress, Record, Run, check_tokens
 from spikegpt_neuro.schedules import Schedule
@@ -127,12 +125,12 @@ class PlacedGraph:
         """Raises :class:`UnsupportedInput` where the placement or the profile does not fit."""
         placement.check(graph, profile)
         machine = machine_of(profile, placement, weight_bits=graph.weight_bits)
-        load = workload(graph, profile, placement.embedding, placement.head)
+        load = placement.workload(graph, profile)
         layout = Layout.of(graph)
         routes = routes_of(with_one_token_id(load), placement.pieces, machine.mesh.cores)
-        stage = stages(graph, ON_CHIP)
+        stage = load.stages
         present = set(routes.population.tolist())
-        accounts = Accounts.of(graph, routes, machine.mesh)
+        accounts = Accounts.of(graph, load, routes, machine.mesh)
         if (accounts.micro_operations * accounts.on_chip).any():
             _ = profile["latency.micro_operation"]
         return PlacedGraph(
@@ -154,12 +152,11 @@ class PlacedGraph:
 
     def lane(self, setting: Setting, tokens: int, window: int = WINDOW_STEPS) -> Lane:
         """A lane for ``tokens`` tokens."""
-        machine, accounts = self.machine(setting.end), self.accounts
-        updates = (accounts.updates, accounts.micro_operations)
+        machine = self.machine(setting.end)
         return Lane(
             Timetable(setting.schedule, self.stage, tokens, setting.fill),
             self.routes,
-            NeuronWork.of(machine.latencies, self.layout.sizes, *updates),
+            NeuronWork.of(machine.latencies, self.accounts),
             timing_model(setting.timing, machine),
             link_intervals(machine),
             window,

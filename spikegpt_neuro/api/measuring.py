@@ -6,7 +6,7 @@ time, and :mod:`spikegpt_neuro.energy.estimators` makes a record of both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,10 +20,13 @@ from spikegpt_neuro.backends.cycle.traffic.masks import Chunk, Layout, integer_r
 from spikegpt_neuro.energy.activity import Activity, Tally
 from spikegpt_neuro.energy.estimators import Timed, estimate
 from spikegpt_neuro.energy.events import HardwareEvents
-from spikegpt_neuro.energy.pricing import time_constants
-from spikegpt_neuro.energy.record import Estimate, Range
+from spikegpt_neuro.energy.hardware import hardware_events
+from spikegpt_neuro.energy.pricing import Time, price, time_constants
+from spikegpt_neuro.energy.record import Estimate, Range, added
+from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.mapper import Mapped, place_by_activity
 from spikegpt_neuro.mapping.placed_machine import NUDGE, End
 from spikegpt_neuro.mapping.placement import Placement
@@ -87,31 +90,68 @@ def _chunks(
 
 
 def mapped_of(
-    measured: Measured,
+    graph: SpikingGraph,
+    measured: Callable[[], Measured],
     profile: Profile,
+    goal: Goal,
     embedding: Where,
     head: Where,
     seed: int,
     artifact: str | None = None,
 ) -> Mapped:
-    """Place the graph, its traffic weighed by the measured activity.
+    """Place the graph by the measured activity, which is asked for where it can be placed.
 
     Raises :class:`DoesNotFit` naming the first limit that does not hold.
     """
-    activity = measured.activity
 
     def rates() -> Rates:
+        activity = measured().activity
         return {name: counts / activity.tokens for name, counts in activity.per_neuron.items()}
 
     return place_by_activity(
-        measured.graph,
+        graph,
         profile,
         rates,
+        goal=goal,
         embedding=embedding,
         head=head,
         seed=seed,
         artifact=artifact,
     )
+
+
+def joules_of(measured: Measured, profile: Profile, found: Mapped) -> dict[str, float] | None:
+    """Schedule -> joules per token, in the predicted time; None where none is predicted."""
+    if found.prediction is None:
+        return None
+    tokens, placement = measured.activity.tokens, found.placement
+    joules = {}
+    for schedule, seconds in found.prediction.seconds.items():
+        steps = tokens * (found.prediction.steps if schedule == "fall-through" else 1)
+        events = hardware_events(measured.graph, measured.activity, profile, placement, steps)
+        time = Time(Range.exactly(seconds * tokens))
+        joules[schedule] = added(price(events, time, placement.chips, profile).joules.values())
+    return {schedule: total.value / tokens for schedule, total in joules.items()}
+
+
+CONFIRMED_TOKENS = 2
+
+
+def confirm(measured: Measured, profile: Profile, found: Mapped) -> float | None:
+    """Seconds per token by the clocked simulation, of a few tokens; None where it cannot be."""
+    schedule = Goal(found.placement.objective, found.placement.schedule).timed
+    site = Site(measured, profile, found.placement)
+    try:
+        setting = Setting(schedule, "cycle", fill=schedule == "fall-through")
+        tokens = CONFIRMED_TOKENS
+        if schedule == "pipelined":
+            tokens += int(site.placed.stage.max())
+        if tokens > measured.activity.tokens:
+            return None
+        _, (simulated,) = time_chunks(site.placed, measured.chunks, tokens, [setting])
+    except (UnsupportedInput, UsageError):  # constants are missing, or parts of cores add up
+        return None
+    return simulated.seconds_per_token
 
 
 @dataclass(frozen=True)

@@ -11,23 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
-from spikegpt_neuro.api.running import run
+from spikegpt_neuro.api.measuring import Measured, confirm, joules_of, mapped_of, measure
 from spikegpt_neuro.files import sha256_of, write_atomically
 from spikegpt_neuro.graph.artifact import CONFIG
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
-from spikegpt_neuro.mapping.mapper import (
-    Mapped,
-    lower_bound_cores,
-    measured_rates,
-    place_by_activity,
-)
+from spikegpt_neuro.mapping.cost import Prediction
+from spikegpt_neuro.mapping.goal import Goal, check_chips, check_steps
+from spikegpt_neuro.mapping.mapper import Mapped, lower_bound_cores
+from spikegpt_neuro.mapping.objectives import Objective, check_objective
 from spikegpt_neuro.mapping.picture import chip_contents, draw
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.requirements import Where
-from spikegpt_neuro.mapping.traffic import Rates
+from spikegpt_neuro.mapping.requirements import Steps, Where
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
+from spikegpt_neuro.schedules import Schedule, check_schedule
 from spikegpt_neuro.vocabulary import Unknown
 
 ACTIVITY_TOKENS = 128
@@ -41,6 +39,13 @@ class Placed(Result):
     ``lower_bound_cores``     cores that the dense weights alone would fill.
     ``message_hops_*``        messages x hops per token: as placed, with cores numbered through in
                               the order data flows, and at random over the same chips.
+    ``objective``, ``schedule``, ``steps``  what it was placed for.
+    ``seconds_per_token``, ``joules_per_token``  predicted from measured rates, by schedule; None
+                              where the profile lacks a constant for it.
+    ``confirmed_seconds_per_token``  what the clocked simulation of ``schedule`` says, on the same
+                              activity; None where it was not asked for, or cannot be.
+    ``interchip_messages_per_token``  that cross a border between chips.
+    ``busiest_core``          the core that works longest per token: its name and its seconds.
     ``mapped``, ``profile``   everything that is known of the placement, and its hardware.
     """
 
@@ -59,10 +64,23 @@ class Placed(Result):
     host_messages_per_token: float
     embedding: Where
     head: Where
+    objective: Objective
+    schedule: Schedule
+    steps: Steps
+    seconds_per_token: Mapping[str, float] | None
+    joules_per_token: Mapping[str, float] | None
+    confirmed_seconds_per_token: float | None
+    interchip_messages_per_token: float | None
+    busiest_core: Mapping[str, Any] | None
     mapped: Mapped = field(repr=False)
     profile: Profile = field(repr=False)
 
-    UNITS: ClassVar[Mapping[str, str]] = {"synaptic_memory_used": "byte"}
+    UNITS: ClassVar[Mapping[str, str]] = {
+        "synaptic_memory_used": "byte",
+        "seconds_per_token": "s",
+        "joules_per_token": "J",
+        "confirmed_seconds_per_token": "s",
+    }
     HEADLINE: ClassVar[tuple[str, ...]] = ("hardware", "chips", "cores", "utilization")
 
     @property
@@ -107,6 +125,11 @@ def place(
     hw: PathLike | Profile,
     *,
     activity: Text | None = None,
+    optimize: Objective = "cores",
+    schedule: Schedule = "pipelined",
+    chips: int | None = None,
+    steps: Steps | None = None,
+    confirmed: bool = True,
     embedding: Where = "host",
     head: Where = "chip",
     seed: int = 0,
@@ -123,6 +146,18 @@ def place(
     activity
         A text or token ids whose first 128 tokens' activity weighs the traffic; None: the built-in
         text, or random ids where the graph has no vocabulary.
+    optimize
+        ``"cores"``: as few as hold the model; ``"energy"``: least joules per token of
+        ``schedule``; ``"latency"``: least time of a token that falls through; ``"throughput"``:
+        most tokens per second in the pipeline.
+    chips
+        The most chips that may be used; None: all of the system.
+    steps
+        ``"shared"``: populations that need no exchange of messages answer in one time step, on the
+        same cores; ``"separate"``: every population takes its own. None: separate on the fewest
+        cores, else shared.
+    confirmed
+        Simulate the schedule that counts, clock by clock, beside the prediction.
     embedding, head
         ``"chip"`` or ``"host"``.
     artifact
@@ -132,6 +167,8 @@ def place(
     ------
     DoesNotFit
         With every limit that does not hold in ``violations``.
+    UnsupportedInput
+        The profile lacks a constant that the objective needs.
 
     Examples
     --------
@@ -140,21 +177,19 @@ def place(
     (1, 9696)
     """
     profile = hw if isinstance(hw, Profile) else load_profile(hw)
+    objective = check_objective(optimize)
+    chosen = check_steps(steps or ("separate" if objective == "cores" else "shared"))
+    goal = Goal(objective, check_schedule(schedule), chosen, check_chips(chips))
+    held: list[Measured] = []
 
-    def measure() -> Rates:
+    def activity_of() -> Measured:
         tokens = _tokens(graph, activity, unknown, seed)
-        return measured_rates(graph, run(graph, tokens, record="events", progress=progress))
+        held.append(measure(graph, tokens, progress=progress))
+        return held[0]
 
-    found = place_by_activity(
-        graph,
-        profile,
-        measure,
-        embedding=embedding,
-        head=head,
-        seed=seed,
-        artifact=checksum_of(artifact),
-    )
-    return placed(found, profile)
+    sha256 = checksum_of(artifact)
+    found = mapped_of(graph, activity_of, profile, goal, embedding, head, seed, sha256)
+    return placed(found, profile, held[0], confirmed)
 
 
 def checksum_of(artifact: PathLike | None) -> str | None:
@@ -171,9 +206,10 @@ def _tokens(
     return tokens_of(graph, text, unknown=unknown, count=ACTIVITY_TOKENS)
 
 
-def placed(found: Mapped, profile: Profile) -> Placed:
+def placed(found: Mapped, profile: Profile, measured: Measured, confirmed: bool = False) -> Placed:
     """The figures of a placement."""
     used = int(found.usage.synaptic_memory.sum())
+    prediction, placement = found.prediction, found.placement
     return Placed(
         hardware=profile.name,
         chips=found.topology.chips,
@@ -188,8 +224,22 @@ def placed(found: Mapped, profile: Profile) -> Placed:
         message_hops_plain_order=found.hops.plain_order,
         message_hops_random_order=found.hops.random_order,
         host_messages_per_token=found.traffic.from_host + found.traffic.to_host,
-        embedding=found.placement.embedding,
-        head=found.placement.head,
+        embedding=placement.embedding,
+        head=placement.head,
+        objective=placement.objective,
+        schedule=Goal(placement.objective, placement.schedule).timed,
+        steps=placement.steps,
+        seconds_per_token=None if prediction is None else dict(prediction.seconds),
+        joules_per_token=joules_of(measured, profile, found),
+        confirmed_seconds_per_token=confirm(measured, profile, found) if confirmed else None,
+        interchip_messages_per_token=None if prediction is None else prediction.interchip_messages,
+        busiest_core=None if prediction is None else _busiest(prediction, placement),
         mapped=found,
         profile=profile,
     )
+
+
+def _busiest(prediction: Prediction, placement: Placement) -> dict[str, Any]:
+    core = int(prediction.busy.argmax())
+    chip, number = placement.sites[core]
+    return {"name": f"chip {chip} core {number}", "seconds": float(prediction.busy[core])}

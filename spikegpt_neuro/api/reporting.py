@@ -24,6 +24,7 @@ from spikegpt_neuro.evaluation.trade import load_tradeoff
 from spikegpt_neuro.files import check_output_file, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.mapper import Mapped
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.model.float_forward import FloatModel
@@ -101,7 +102,7 @@ def report(
     score = _score(graph, ids, floating, progress)
     with stage(progress, f"measuring activity on {backend}") as shown:
         measured = measure(graph, ids, own_backend(backend, options, alone=True), shown)
-    mapped = mapped_of(measured, profile, embedding, head, seed)
+    mapped = mapped_of(graph, lambda: measured, profile, Goal(), embedding, head, seed)
     material = Material(
         title=title,
         graph=graph,

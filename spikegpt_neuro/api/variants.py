@@ -32,6 +32,7 @@ from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evidence.validation import accuracy_of
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
+from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.placement import Placement, load_placement
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.running import Backend, Progress
@@ -219,9 +220,12 @@ class Bench:
             given = self.placement
             placement = given if isinstance(given, Placement) else load_placement(given)
             return placement.check(self.graph, profile)
+        measured = self._measured[variant.backend]
         return mapped_of(
-            self._measured[variant.backend],
+            self.graph,
+            lambda: measured,
             profile,
+            Goal(),
             variant.embedding,
             variant.head,
             self.seed,

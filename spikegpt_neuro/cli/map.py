@@ -10,6 +10,7 @@ import click
 from spikegpt_neuro.cli.common import (
     Output,
     place_options,
+    schedule_choice,
     source_of,
     unknown_option,
     verb,
@@ -17,10 +18,13 @@ from spikegpt_neuro.cli.common import (
 from spikegpt_neuro.cli.session import as_typed
 from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.errors import DoesNotFit
+from spikegpt_neuro.mapping.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import Placed
-    from spikegpt_neuro.mapping.requirements import Where
+    from spikegpt_neuro.mapping.objectives import Objective
+    from spikegpt_neuro.mapping.requirements import Steps, Where
+    from spikegpt_neuro.schedules import Schedule
     from spikegpt_neuro.vocabulary import Unknown
 
 
@@ -29,6 +33,34 @@ if TYPE_CHECKING:
 @click.option("--hw", required=True, metavar="PROFILE", help="A profile's name or .toml file.")
 @click.option("-o", "--output", metavar="FILE", help="Save the placement (JSON).")
 @click.option("--svg", metavar="FILE", help="Save a picture of core fill and traffic.")
+@click.option(
+    "--optimize",
+    type=click.Choice(OBJECTIVES),
+    default="cores",
+    show_default=True,
+    help="Fewest cores, energy of the schedule, time of a token that falls through, or tokens per "
+    "second in the pipeline.",
+)
+@click.option(
+    "--schedule",
+    type=schedule_choice,
+    default="pipelined",
+    show_default=True,
+    help="Whose energy counts: of reading (pipelined) or of writing (fall-through).",
+)
+@click.option("--chips", type=click.IntRange(min=1), help="The most chips that may be used.")
+@click.option(
+    "--steps",
+    type=click.Choice(["shared", "separate"]),
+    help="Whether populations that need no exchange answer in one time step [default: separate "
+    "for cores, else shared].",
+)
+@click.option(
+    "--confirm/--no-confirm",
+    default=True,
+    show_default=True,
+    help="Simulate the schedule that counts beside the prediction.",
+)
 @place_options
 @click.option(
     "--activity",
@@ -44,6 +76,11 @@ def map(  # noqa: A001
     hw: str,
     output: str | None,
     svg: str | None,
+    optimize: Objective,
+    schedule: Schedule,
+    chips: int | None,
+    steps: Steps | None,
+    confirm: bool,
     embedding: Where,
     head: Where,
     seed: int,
@@ -63,6 +100,11 @@ def map(  # noqa: A001
                 graph,
                 hw,
                 activity=source_of(activity),
+                optimize=optimize,
+                schedule=schedule,
+                chips=chips,
+                steps=steps,
+                confirmed=confirm,
                 embedding=embedding,
                 head=head,
                 seed=seed,

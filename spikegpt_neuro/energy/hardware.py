@@ -23,7 +23,7 @@ from spikegpt_neuro.hardware.mesh import HOST, Mesh
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.requirements import TOKENS, workload
+from spikegpt_neuro.mapping.requirements import TOKENS, Workload
 from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id
 from spikegpt_neuro.neurons.micro_operations import update_of
 
@@ -44,12 +44,12 @@ def hardware_events(
     of this graph on this hardware.
     """
     placement.check(graph, profile)
-    load = with_one_token_id(workload(graph, profile, placement.embedding, placement.head))
+    load = with_one_token_id(placement.workload(graph, profile))
     mesh = Mesh.of(Topology.of(profile, placement.chips), placement.slots)
     routes = routes_of(load, placement.pieces, mesh.cores)
     events = routes.events_of({**activity.per_neuron, TOKENS: np.array([activity.tokens])})
     active = np.full(len(routes.sources), activity.tokens)
-    found = Accounts.of(graph, routes, mesh).by_population(events, active, steps)
+    found = Accounts.of(graph, load, routes, mesh).by_population(events, active, steps)
     nothing = HardwareEvents()
     return {name: own for name, own in found.items() if own != nothing}
 
@@ -61,6 +61,8 @@ class Accounts:
     ``sizes``, ``updates``, ``micro_operations``  (P,) neurons of a source, and what one token
                     asks of the whole population.
     ``extra_bits``  (P,) payload bits of its events beyond the first.
+    ``sends``       (P,) whether an event leaves its core's memory: not where all that reads it
+                    answers within the step.
     """
 
     routes: Routes
@@ -69,9 +71,10 @@ class Accounts:
     updates: Indices
     micro_operations: Indices
     extra_bits: Indices
+    sends: NDArray[np.bool_]
 
     @staticmethod
-    def of(graph: SpikingGraph, routes: Routes, mesh: Mesh) -> Accounts:
+    def of(graph: SpikingGraph, load: Workload, routes: Routes, mesh: Mesh) -> Accounts:
         """Of a graph's populations, and the token ids as one neuron that does nothing."""
         updates, micro_operations = np.array(
             [*map(update_of, graph.populations), (0, 0)], np.int64
@@ -83,6 +86,7 @@ class Accounts:
             updates=updates,
             micro_operations=micro_operations,
             extra_bits=np.array([*(p.events.bits - 1 for p in graph.populations), 0], np.int64),
+            sends=np.array([*(p.name not in load.handed_on for p in graph.populations), True]),
         )
 
     @cached_property
@@ -114,7 +118,8 @@ class Accounts:
             name: sum_by(routes.segment, values, len(routes.start))
             for name, values in by_route.items()
         }
-        return per_event | {"spike_out": (routes.core < routes.cores).astype(np.int64)}
+        sent = (routes.core < routes.cores) & self.sends[routes.population]
+        return per_event | {"spike_out": sent.astype(np.int64)}
 
     @cached_property
     def _held(self) -> Mapping[str, Indices]:

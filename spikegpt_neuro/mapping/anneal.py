@@ -9,6 +9,7 @@ it talks to. It is taken if the cost falls, else with probability exp(-rise / te
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,23 @@ def random_cost(traffic: Traffic, cores: int, topology: Topology, seed: int) -> 
     return float(np.mean([hop_weighted(traffic, order, topology) for order in orders]))
 
 
+def dealt(cores: int, topology: Topology, seed: int, chip: Sequence[int] | None = None) -> Indices:
+    """Slots of the cores (cores,), at random within their chips.
+
+    Where all links are busy, short ways of one kind crowd the same links: dealt at random, traffic
+    is even over all of them (Valiant, Brebner, STOC 1981).
+    """
+    order = np.random.default_rng(seed).permutation(topology.slots)
+    if chip is None:
+        chip = (np.arange(cores) // topology.usable).tolist()
+    return _filled(order, cores, topology, chip)
+
+
+def in_a_row(cores: int, topology: Topology, chip: Sequence[int] | None = None) -> Indices:
+    """Slots of the cores (cores,) along a walk through each chip: what follows stands beside."""
+    return _filled(topology.serpentine(), cores, topology, chip)
+
+
 def improve(traffic: Traffic, cores: int, topology: Topology, seed: int) -> Indices:
     """Slots of the cores (cores,): never worse than in plain order, the same for one seed."""
     plain = np.arange(topology.slots)
@@ -72,6 +90,16 @@ def improve(traffic: Traffic, cores: int, topology: Topology, seed: int) -> Indi
         slots, cores, *neighbours, topology.coordinates, topology.crossing, moves, np.uint64(seed)
     )[:cores]
     return min([best, improved], key=lambda found: hop_weighted(traffic, found, topology))
+
+
+def _filled(order: Indices, cores: int, topology: Topology, chip: Sequence[int] | None) -> Indices:
+    """The first slots of an order, or of each chip's part of it as many as it has cores."""
+    if chip is None:
+        return order[:cores]
+    counts = np.bincount(chip, minlength=topology.chips)
+    return np.concatenate(
+        [order[order // topology.usable == k][:n] for k, n in enumerate(counts.tolist())]
+    )
 
 
 @kernel

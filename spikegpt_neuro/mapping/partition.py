@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.errors import DoesNotFit
 from spikegpt_neuro.hardware.profile import Profile
-from spikegpt_neuro.mapping.requirements import Demand, Violation, Workload, over
+from spikegpt_neuro.mapping.requirements import Unit, Violation, Workload, over
 from spikegpt_neuro.mapping.routes import Piece, messages_per_event
 
 SMALLEST_PIECE = 8
@@ -65,9 +65,9 @@ class _Core:
 
 @dataclass(frozen=True)
 class _Seeker:
-    """A population that looks for cores; ``sent`` is the running sum of its output axons."""
+    """A unit that looks for cores; ``sent`` is the running sum of its output axons."""
 
-    demand: Demand
+    unit: Unit
     sent: NDArray[np.int64]
 
     def outputs(self, start: int, neurons: int) -> int:
@@ -102,8 +102,8 @@ class _Packing:
 
     def pieces(self) -> list[Piece]:
         """Place everything; returns the pieces in the order data flows."""
-        for demand in reversed(self.load.demands):
-            self._place(demand)
+        for unit in reversed(self.load.units):
+            self._place(unit)
         last = len(self.cores) - 1
         return [
             replace(piece, core=last - piece.core)
@@ -111,40 +111,41 @@ class _Packing:
             for piece in self.placed[demand.name]
         ]
 
-    def _place(self, demand: Demand) -> None:
-        counts = messages_per_event(self.load, demand.name, self.placed)
-        seeker = _Seeker(demand, np.concatenate([[0], np.cumsum(counts)]))
+    def _place(self, unit: Unit) -> None:
+        members = [messages_per_event(self.load, m.name, self.placed) for m in unit.members]
+        seeker = _Seeker(unit, np.concatenate([[0], np.cumsum(np.sum(members, axis=0))]))
         pieces: list[Piece] = []
         start = 0
-        for index in self._candidates(demand):
-            if start == demand.size:
+        for index in self._candidates(unit):
+            if start == unit.size:
                 break
             start += self._join(seeker, start, index, pieces)
-        while start < demand.size:
+        while start < unit.size:
             start += self._open(seeker, start, pieces)
-        self.placed[demand.name] = pieces
+        for member in unit.members:
+            self.placed[member.name] = [replace(p, population=member.name) for p in pieces]
 
-    def _candidates(self, demand: Demand) -> list[int]:
+    def _candidates(self, unit: Unit) -> list[int]:
         """Cores in use that are looked at, last first; without dense synapses, fullest first.
 
         What needs axons more than memory must not use up the axons of a core with much memory.
         """
         newest = range(len(self.cores) - 1, -1, -1)[: self.strategy.window]
-        if demand.is_heavy:
+        if unit.is_heavy:
             return list(newest)
         return sorted(newest, key=lambda index: self.cores[index].synaptic)
 
     def _join(self, seeker: _Seeker, start: int, index: int, pieces: list[Piece]) -> int:
         """Put neurons on a core in use if enough of them fit; returns how many."""
-        core, left = self.cores[index], seeker.demand.size - start
+        core, left = self.cores[index], seeker.unit.size - start
         fitting = self._fitting(seeker, start, core)
-        wanted = left if seeker.demand.whole else min(left, self._sliver(seeker, start))
+        wanted = left if seeker.unit.whole else min(left, self._sliver(seeker, start))
         if fitting < max(1, wanted):
             return 0
         return self._take(seeker, start, fitting, index, pieces)
 
     def _sliver(self, seeker: _Seeker, start: int) -> int:
-        if not seeker.demand.is_heavy:
+        if not seeker.unit.is_heavy:
             return SMALLEST_PIECE
         return int(self.strategy.sliver * self._fitting(seeker, start, self._empty()))
 
@@ -152,7 +153,7 @@ class _Packing:
         """Put neurons on a new core."""
         core = self._empty()
         fitting = self._fitting(seeker, start, core)
-        if fitting < (seeker.demand.size if seeker.demand.whole else 1):
+        if fitting < (seeker.unit.size if seeker.unit.whole else 1):
             raise ExceedsCore(self._reason(seeker, start))
         self.cores.append(core)
         return self._take(seeker, start, fitting, len(self.cores) - 1, pieces)
@@ -169,7 +170,7 @@ class _Packing:
 
     def _fitting(self, seeker: _Seeker, start: int, core: _Core) -> int:
         """The largest number of neurons from ``start`` on for which every limit holds."""
-        low, high = 0, min(seeker.demand.size - start, core.neurons)
+        low, high = 0, min(seeker.unit.size - start, core.neurons // len(seeker.unit.members))
         while low < high:
             middle = (low + high + 1) // 2
             if self._holds(seeker, start, middle, core):
@@ -179,50 +180,48 @@ class _Packing:
         return low
 
     def _holds(self, seeker: _Seeker, start: int, neurons: int, core: _Core) -> bool:
-        demand = seeker.demand
+        unit = seeker.unit
         if seeker.outputs(start, neurons) > core.outputs:
             return False
-        if self._inputs(demand, neurons, core) > core.inputs:
+        if self._inputs(unit, neurons, core) > core.inputs:
             return False
-        if demand.shared_bytes + neurons * demand.neuron_bytes > core.memory:
+        if unit.shared_bytes + neurons * unit.neuron_bytes > core.memory:
             return False
         synaptic = core.synaptic
-        if demand.is_heavy and neurons > 1 and not demand.whole:  # what cannot be cut takes all
+        if unit.is_heavy and neurons > 1 and not unit.whole:  # what cannot be cut takes all
             synaptic -= int(self.strategy.reserve * self.profile.limits.synaptic_memory)
-        return demand.synaptic_bytes(neurons, self.profile.encoding, start) <= synaptic
+        return unit.synaptic_bytes(neurons, self.profile.encoding, start) <= synaptic
 
-    def _inputs(self, demand: Demand, neurons: int, core: _Core) -> int:
+    def _inputs(self, unit: Unit, neurons: int, core: _Core) -> int:
         """Input axons that the core does not have yet, at most.
 
         One-to-one overlaps, and a sparse list that is empty on the core needs no axon.
         """
-        dense = {i.source: i.sources for i in demand.inputs if i.dense}
-        new = sum(size for source, size in dense.items() if source not in core.heard)
-        single = {i.source for i in demand.inputs if not i.dense} - dense.keys() - core.heard
-        return new + neurons * len(single)
+        new = sum(size for source, size in unit.dense_sources.items() if source not in core.heard)
+        return new + neurons * len(unit.single_sources - core.heard)
 
     def _take(
         self, seeker: _Seeker, start: int, neurons: int, index: int, pieces: list[Piece]
     ) -> int:
-        core, demand = self.cores[index], seeker.demand
-        core.neurons -= neurons
+        core, unit = self.cores[index], seeker.unit
+        core.neurons -= neurons * len(unit.members)
         core.outputs -= seeker.outputs(start, neurons)
-        core.inputs -= self._inputs(demand, neurons, core)
-        core.memory -= demand.shared_bytes + neurons * demand.neuron_bytes
-        core.synaptic -= demand.synaptic_bytes(neurons, self.profile.encoding, start)
-        core.heard |= {i.source for i in demand.inputs if i.dense}
-        pieces.append(Piece(demand.name, start, start + neurons, index))
+        core.inputs -= self._inputs(unit, neurons, core)
+        core.memory -= unit.shared_bytes + neurons * unit.neuron_bytes
+        core.synaptic -= unit.synaptic_bytes(neurons, self.profile.encoding, start)
+        core.heard |= unit.dense_sources.keys()
+        pieces.append(Piece(unit.name, start, start + neurons, index))
         return neurons
 
     def _reason(self, seeker: _Seeker, start: int) -> Violation:
         """Output axons are the one limit that :func:`requirements.refusals` cannot foresee."""
-        demand = seeker.demand
-        neurons = demand.size if demand.whole else 1
-        what = f"all {neurons} neurons together" if demand.whole else f"one neuron ({start})"
+        unit = seeker.unit
+        neurons = unit.size if unit.whole else 1
+        what = f"all {neurons} neurons together" if unit.whole else f"one neuron ({start})"
         limit = self.profile.limits.output_axons
         problem = over(what, seeker.outputs(start, neurons), limit, "output axons", self.profile)
         remedy = "fewer weight_bits=... at convert (fewer target cores) or a chip with larger cores"
-        heard_by = {r.target for r in self.load.readers[demand.name] if r.dense}
+        heard_by = {r.target for m in unit.members for r in self.load.readers[m.name] if r.dense}
         if self.load.demands[-1].name in heard_by:
             remedy = f"the head on the host (head='host'), {remedy}"
-        return Violation(f"population {demand.name}", problem, f"{remedy} would help")
+        return Violation(f"population {unit.name}", problem, f"{remedy} would help")

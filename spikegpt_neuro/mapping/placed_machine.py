@@ -65,6 +65,29 @@ def machine_of(
     )
 
 
+def missing_times(profile: Profile) -> str | None:
+    """Why a step cannot be timed: the first constant that is missing; None: it can."""
+    chips, usable = min(2, profile.count("system.chips")), profile.count("chip.usable_cores")
+    nothing = Placement(
+        hardware=profile.name,
+        hardware_sha256=profile.sha256,
+        graph="",
+        artifact=None,
+        embedding="host",
+        head="host",
+        seed=0,
+        chips=chips,
+        usable_cores=usable,
+        sites=tuple((chip, 0) for chip in range(chips)),
+        pieces=(),
+    )
+    try:
+        machine_of(profile, nothing)
+    except UnsupportedInput as error:
+        return str(error)
+    return None
+
+
 def left_out(profile: Profile) -> tuple[str, ...]:
     """Latencies that the profile is silent on, so that the simulation gives them no time."""
     return tuple(f"latency.{key}" for key in OPTIONAL if f"latency.{key}" not in profile)
@@ -119,8 +142,7 @@ class _Figures:
     def _constant(self, key: str) -> Constant:
         if key not in self.profile:
             raise UnsupportedInput(
-                f"{self.profile.file}: {key} is missing; the cycle simulator needs it "
-                f"({SPECS[key].meaning})"
+                f"{self.profile.file}: {key} is missing; timing needs it ({SPECS[key].meaning})"
             )
         return self.profile[key]
 

@@ -23,11 +23,20 @@ from spikegpt_neuro.files import write_atomically
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Indices
-from spikegpt_neuro.mapping.requirements import Where, on_host
+from spikegpt_neuro.mapping.objectives import Objective
+from spikegpt_neuro.mapping.requirements import (
+    Steps,
+    Where,
+    Workload,
+    chains_of,
+    on_host,
+    workload,
+)
 from spikegpt_neuro.mapping.traffic import Piece
+from spikegpt_neuro.schedules import Schedule
 
 FORMAT = "spikegpt-neuro placement"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 WHERES: tuple[Where, ...] = get_args(Where)
 FILE_LIMIT = 512 * MEGABYTE
 AGAIN = "place the model again"
@@ -41,6 +50,9 @@ class Placement:
     ``pieces``    neurons on cores; ``Piece.core`` counts in ``sites``.
     ``graph``     fingerprint of the graph's structure (:func:`structure_of`).
     ``artifact``  sha256 of the artifact's config.json, if it was placed from one.
+    ``steps``     whether populations that need no exchange share a time step; they then stand on
+                  the same cores, neuron by neuron.
+    ``objective``, ``schedule``  what it was made for.
     """
 
     hardware: str
@@ -54,6 +66,9 @@ class Placement:
     usable_cores: int
     sites: tuple[tuple[int, int], ...]
     pieces: tuple[Piece, ...]
+    steps: Steps = "separate"
+    objective: Objective = "cores"
+    schedule: Schedule = "pipelined"
 
     def __repr__(self) -> str:
         return (
@@ -66,6 +81,10 @@ class Placement:
         """Slot of each core in use; see :mod:`spikegpt_neuro.hardware.topology`."""
         chip, core = np.array(self.sites, np.int64).reshape(-1, 2).T
         return cast(Indices, chip * self.usable_cores + core)
+
+    def workload(self, graph: SpikingGraph, profile: Profile) -> Workload:
+        """What of ``graph`` stands on the chips."""
+        return workload(graph, profile, self.embedding, self.head, steps=self.steps)
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
@@ -170,6 +189,9 @@ class _Document:
     usable_cores: int
     sites: tuple[tuple[int, int], ...]
     pieces: tuple[_Row, ...]
+    steps: Steps
+    objective: Objective
+    schedule: Schedule
 
 
 def _to_json(placement: Placement) -> dict[str, Any]:
@@ -182,6 +204,9 @@ def _to_json(placement: Placement) -> dict[str, Any]:
         "embedding": placement.embedding,
         "head": placement.head,
         "seed": placement.seed,
+        "steps": placement.steps,
+        "objective": placement.objective,
+        "schedule": placement.schedule,
         "chips": placement.chips,
         "usable_cores": placement.usable_cores,
         "sites": [list(site) for site in placement.sites],
@@ -203,9 +228,9 @@ def _from_document(document: _Document) -> Placement:
 
 def _problems(placement: Placement, graph: SpikingGraph, profile: Profile) -> Iterator[str]:
     """Why it does not place ``graph`` on ``profile``, the first reason first."""
-    for name, where in (("embedding", placement.embedding), ("head", placement.head)):
-        if where not in WHERES:
-            yield f"{name} is {where!r}, expected {' or '.join(map(repr, WHERES))}"
+    for name, value, known in _choices(placement):
+        if value not in known:
+            yield f"{name} is {value!r}, expected {' or '.join(map(repr, known))}"
             return
     usable, most = profile.count("chip.usable_cores"), profile.count("system.chips")
     if placement.usable_cores != usable:
@@ -221,6 +246,25 @@ def _problems(placement: Placement, graph: SpikingGraph, profile: Profile) -> It
             yield f"{_neurons(piece)}: are on core {piece.core}, this population is on the host"
     sizes = {p.name: p.size for p in graph.populations if p.name not in away}
     yield from _piece_problems(placement, sizes)
+    yield from _torn_chains(placement, graph)
+
+
+def _choices(placement: Placement) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """What has one of a few values: its name, its value and those."""
+    yield "embedding", placement.embedding, WHERES
+    yield "head", placement.head, WHERES
+    yield "steps", placement.steps, get_args(Steps)
+
+
+def _torn_chains(placement: Placement, graph: SpikingGraph) -> Iterator[str]:
+    """Populations that share a step and do not stand together."""
+    stands: dict[str, set[tuple[int, int, int]]] = {}
+    for piece in placement.pieces:
+        stands.setdefault(piece.population, set()).add((piece.start, piece.stop, piece.core))
+    for chain in chains_of(graph, placement.steps, placement.embedding, placement.head):
+        for name in chain[1:]:
+            if stands.get(name) != stands.get(chain[0]):
+                yield f"{chain[0]} and {name} share a step, but not their cores"
 
 
 def _site_problems(placement: Placement) -> Iterator[str]:

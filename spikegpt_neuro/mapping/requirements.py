@@ -17,12 +17,12 @@ every weight, whichever is smaller:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
-from spikegpt_neuro.graph.pipeline import ON_CHIP, delays, within_a_step
+from spikegpt_neuro.graph.pipeline import ON_CHIP, delays, stages, within_a_step
 from spikegpt_neuro.hardware.profile import Encoding, Profile, Support
 from spikegpt_neuro.mapping.sparse_lists import SparseLists
 from spikegpt_neuro.neurons import Embedding
@@ -113,6 +113,58 @@ class Demand:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """Populations of one size of which a core holds the same neurons."""
+
+    members: tuple[Demand, ...]
+
+    @property
+    def name(self) -> str:
+        """That of its first population."""
+        return self.members[0].name
+
+    @property
+    def size(self) -> int:
+        return self.members[0].size
+
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        return tuple(i for member in self.members for i in member.inputs)
+
+    @cached_property
+    def dense_sources(self) -> Mapping[str, int]:
+        """Source -> its neurons, each an axon on every core, whatever stands there."""
+        return {i.source: i.sources for i in self.inputs if i.dense}
+
+    @cached_property
+    def single_sources(self) -> frozenset[str]:
+        """Sources of which a core hears the neurons that stand there, one axon for each."""
+        single = (i.source for i in self.inputs if not i.dense)
+        return frozenset(source for source in single if source not in self.dense_sources)
+
+    @cached_property
+    def neuron_bytes(self) -> int:
+        """Memory of one neuron of each population."""
+        return sum(member.neuron_bytes for member in self.members)
+
+    @cached_property
+    def shared_bytes(self) -> int:
+        return sum(member.shared_bytes for member in self.members)
+
+    @cached_property
+    def is_heavy(self) -> bool:
+        return any(member.is_heavy for member in self.members)
+
+    @cached_property
+    def whole(self) -> bool:
+        return any(member.whole for member in self.members)
+
+    def synaptic_bytes(self, neurons: int, encoding: Encoding, start: int = 0) -> int:
+        """Synaptic memory for ``neurons`` of each population from ``start`` on, on one core."""
+        return sum(member.synaptic_bytes(neurons, encoding, start) for member in self.members)
+
+
+@dataclass(frozen=True)
 class Workload:
     """What is on the chip, in the order data flows.
 
@@ -121,6 +173,7 @@ class Workload:
     ``to_host``  populations whose events the host hears.
     ``chains``   populations whose neurons i stand on one core, whatever i, since they answer
                  within one step, in their order; what is in none stands alone.
+    ``stages``   stage of every population (:mod:`spikegpt_neuro.graph.pipeline`).
     """
 
     demands: tuple[Demand, ...]
@@ -128,14 +181,21 @@ class Workload:
     readers: Mapping[str, tuple[Reader, ...]]
     to_host: frozenset[str]
     chains: tuple[tuple[str, ...], ...] = ()
+    stages: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
-    def units(self) -> tuple[tuple[Demand, ...], ...]:
-        """Demands that are placed together, chains where they begin, in the order data flows."""
+    def units(self) -> tuple[Unit, ...]:
+        """What is placed together, in the order data flows."""
         chain_of = {name: chain for chain in self.chains for name in chain}
         by_name = {d.name: d for d in self.demands}
         chains = dict.fromkeys(chain_of.get(d.name, (d.name,)) for d in self.demands)
-        return tuple(tuple(by_name[name] for name in chain) for chain in chains)
+        return tuple(Unit(tuple(by_name[name] for name in chain)) for chain in chains)
+
+    @cached_property
+    def handed_on(self) -> frozenset[str]:
+        """Populations whose events are read within the step alone, from the core's memory."""
+        first = {name for chain in self.chains for name in chain[:-1]}
+        return frozenset(n for n in first - self.to_host if not self.readers.get(n))
 
     @property
     def neurons(self) -> int:
@@ -183,7 +243,7 @@ def workload(
     """What of ``graph`` the chip has to hold; ``weight_bits`` asks for another width."""
     away = on_host(graph, embedding, head)
     within = answered_within(graph, steps, embedding, head)
-    wait = delays(graph, ON_CHIP, within)
+    stage, wait = stages(graph, ON_CHIP, within), delays(graph, ON_CHIP, within)
     bits = stored_bits(weight_bits or graph.weight_bits, profile.support)
     demands: list[Demand] = []
     readers: dict[str, list[Reader]] = {p.name: [] for p in graph.populations}
@@ -202,8 +262,16 @@ def workload(
         demands.append(_demand(population, inputs, waits, profile.encoding.state_word))
     sizes = {p.name: p.size for p in graph.populations}
     sizes |= {i.source: i.fan_in for d in demands for i in d.inputs if i.source == TOKENS}
-    heard = {name: tuple(targets) for name, targets in readers.items()}
-    return Workload(tuple(demands), sizes, heard, frozenset(to_host), _chains(graph, within))
+    if within:  # a chain stands where its stage is: its readers come later, whatever their names
+        demands.sort(key=lambda demand: stage[demand.name])
+    return Workload(
+        tuple(demands),
+        sizes,
+        {name: tuple(targets) for name, targets in readers.items()},
+        frozenset(to_host),
+        _chains(graph, within),
+        stage,
+    )
 
 
 def answered_within(
@@ -213,6 +281,13 @@ def answered_within(
     if steps == "separate":
         return frozenset()
     return within_a_step(graph, on_host(graph, embedding, head))
+
+
+def chains_of(
+    graph: SpikingGraph, steps: Steps, embedding: Where = "host", head: Where = "chip"
+) -> tuple[tuple[str, ...], ...]:
+    """Populations whose neurons have to stand together; see :attr:`Workload.chains`."""
+    return _chains(graph, answered_within(graph, steps, embedding, head))
 
 
 def _chains(graph: SpikingGraph, within: frozenset[str]) -> tuple[tuple[str, ...], ...]:
@@ -282,9 +357,10 @@ def refusals(
 ) -> list[Violation]:
     """Why no number of chips of this kind would do; populations of one reason are named once."""
     away = on_host(graph, embedding, head)
+    within = answered_within(graph, steps, embedding, head)
     found: dict[tuple[str, str], list[str]] = {}
     for population in graph.populations:
-        for problem, remedy in _population_refusals(population, graph, profile, away):
+        for problem, remedy in _population_refusals(population, graph, profile, away, within):
             found.setdefault((problem, remedy), []).append(population.name)
     load = workload(graph, profile, embedding, head, steps=steps)
     for demand in load.demands:
@@ -300,7 +376,11 @@ def _names(names: list[str]) -> str:
 
 
 def _population_refusals(
-    population: Population, graph: SpikingGraph, profile: Profile, away: set[str]
+    population: Population,
+    graph: SpikingGraph,
+    profile: Profile,
+    away: set[str],
+    within: frozenset[str],
 ) -> Iterator[tuple[str, str]]:
     support, name = profile.support, profile.name
     sends = population.name not in away or population is graph.input
@@ -322,13 +402,13 @@ def _population_refusals(
             problem = f"its table has {bits} bits, cores of {name} store {support.weight_bits[-1]}"
             yield problem, "keep the embedding on the host (embedding='host')"
         return
-    yield from _projection_refusals(population, graph, profile)
+    yield from _projection_refusals(population, graph, profile, within)
 
 
 def _projection_refusals(
-    population: Population, graph: SpikingGraph, profile: Profile
+    population: Population, graph: SpikingGraph, profile: Profile, within: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
-    support, wait = profile.support, delays(graph, ON_CHIP)
+    support, wait = profile.support, delays(graph, ON_CHIP, within)
     for projection in graph.incoming[population.name]:
         if projection.is_dense and graph.weight_bits > support.weight_bits[-1]:
             widest = support.weight_bits[-1]

@@ -73,7 +73,7 @@ def traffic_of(load: Workload, routes: Routes, rates: Rates) -> Traffic:
     for index, name in enumerate(routes.sources):
         mine = np.flatnonzero(routes.population == index)
         if len(mine):
-            total = np.concatenate([[0.0], np.cumsum(_rate(load, name, rates))])
+            total = np.concatenate([[0.0], np.cumsum(rate_of(load, name, rates))])
             begin[mine], end[mine] = total[routes.start[mine]], total[routes.stop[mine]]
             to_host += float(total[-1]) * (name in load.to_host)
     source, target, sent = _sent(routes, begin, end)
@@ -117,7 +117,8 @@ def _sum_by(
     return total
 
 
-def _rate(load: Workload, source: str, rates: Rates) -> NDArray[np.float64]:
+def rate_of(load: Workload, source: str, rates: Rates) -> NDArray[np.float64]:
+    """Events per token of each neuron of a source (n,)."""
     if source in rates:
         return np.asarray(rates[source], np.float64)
     size = load.sizes[source]  # token ids: one of them per token

@@ -36,6 +36,7 @@ from spikegpt_neuro.errors import CheckFailed, UnsupportedInput, UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.layers import layer_of
 from spikegpt_neuro.hardware.profile import Profile, load_profile
+from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.running import Run
 from spikegpt_neuro.schedules import Schedule
 
@@ -258,8 +259,8 @@ def scattered(tmp_path_factory: pytest.TempPathFactory) -> Profile:
 
 
 def _site(measured: Measured, profile: Profile, embedding: Any, head: Any) -> Site:
-    placement = mapped_of(measured, profile, embedding, head, seed=0).placement
-    return Site(measured, profile, placement)
+    found = mapped_of(measured.graph, lambda: measured, profile, Goal(), embedding, head, seed=0)
+    return Site(measured, profile, found.placement)
 
 
 @pytest.mark.parametrize("schedule", ["pipelined", "fall-through"])
@@ -328,7 +329,7 @@ def test_a_text_too_short_for_the_pipeline_is_priced_as_it_ran(
 def test_what_does_not_fit_is_refused(toy: tuple[SpikingGraph, np.ndarray, Run]) -> None:
     graph, tokens, _ = toy
     with pytest.raises(CheckFailed, match="carry binary spikes only"):
-        mapped_of(measure(graph, tokens), load_profile("loihi1"), "host", "chip", 0)
+        _site(measure(graph, tokens), load_profile("loihi1"), "host", "chip")
 
 
 # Prices.

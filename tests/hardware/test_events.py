@@ -82,7 +82,7 @@ def test_every_row_is_counted() -> None:
     load = with_one_token_id(workload(graph, profile, placement.embedding, placement.head))
     mesh = Mesh.of(Topology.of(profile, placement.chips), placement.slots)
     routes = routes_of(load, placement.pieces, mesh.cores)
-    counted = Accounts.of(graph, routes, mesh).sums(
+    counted = Accounts.of(graph, load, routes, mesh).sums(
         np.ones(len(routes.start), np.int64), np.ones(len(routes.sources), np.int64), steps=1
     )
     assert set(counted) == set(NAMES)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example as also
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles_changed import with_constants
 
 import spikegpt_neuro as sgn
 from spikegpt_neuro.cli import run as run_cli
@@ -50,16 +51,6 @@ from toy_graph import toy_graph
 LOIHI2 = load_profile("loihi2")
 BOUND = 1.15
 Rates = dict[str, np.ndarray[Any, Any]]
-
-
-def with_constants(profile: Profile, **changes: float) -> Profile:
-    """The profile with other values; ``core__neurons`` names core.neurons."""
-    constants = dict(profile.constants)
-    for name, value in changes.items():
-        key = name.replace("__", ".")
-        unit = "byte" if constants[key].unit == "KiB" else constants[key].unit
-        constants[key] = replace(constants[key], value=value, unit=unit, low=None, high=None)
-    return replace(profile, constants=constants)
 
 
 def mapped(graph: SpikingGraph, profile: Profile, rates: Rates, **options: Any) -> Mapped:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from shared_steps import stages, within, without
 
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
-from spikegpt_neuro.graph.pipeline import ON_CHIP, delays
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.neurons import Embedding
 
@@ -36,13 +36,18 @@ def recount(graph: SpikingGraph, profile: Profile, file: Path, rates: dict[str, 
     content = json.loads(file.read_text())
     cores = len(content["sites"])
     core_of, runs = _cores_of_neurons(graph, content)
+    inside = _inside(graph, content)
+    for source, target in inside.values():
+        assert np.array_equal(core_of[source], core_of[target]), f"{source}, {target} torn apart"
+    waits = _waits(graph, inside)
+    graph = without(graph, set(inside))
     names = ("neurons", "synaptic_memory", "neuron_memory", "input_axons", "output_axons")
     use = {name: np.zeros(cores, np.int64) for name in names}
     messages = np.zeros((cores, cores))
     for population in graph.populations:
         if population.name in core_of:
             use["neurons"] += np.bincount(core_of[population.name], minlength=cores)
-            _add_memory(graph, profile, population.name, core_of, runs, use)
+            _add_memory(graph, profile, population.name, core_of, runs, use, waits)
     for population in graph.populations:
         reach = _reach(graph, population.name, core_of, cores)
         use["input_axons"] += reach.sum(axis=0)
@@ -79,6 +84,22 @@ def _cores_of_neurons(
     return core_of, runs
 
 
+def _inside(graph: SpikingGraph, content: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Projections within a step."""
+    away = {graph.input.name} if content["embedding"] == "host" else set()
+    away |= {graph.output.name} if content["head"] == "host" else set()
+    return within(graph, away) if content["steps"] == "shared" else {}
+
+
+def _waits(graph: SpikingGraph, inside: dict[str, tuple[str, str]]) -> dict[str, list[int]]:
+    """Population -> steps that each of its inputs waits for the slowest."""
+    at = stages(graph, inside)
+    waits: dict[str, list[int]] = {p.name: [] for p in graph.populations}
+    for q in graph.projections:
+        waits[q.target].append(at[q.target] - at[q.source] - (q.name not in inside))
+    return waits
+
+
 def _add_memory(
     graph: SpikingGraph,
     profile: Profile,
@@ -86,15 +107,15 @@ def _add_memory(
     core_of: dict[str, Array],
     runs: dict[str, list[tuple[int, int, int]]],
     use: dict[str, Array],
+    waits: dict[str, list[int]],
 ) -> None:
     word = int(profile["encoding.state_word"].base)
     program = graph.by_name[name].program
     values = [getattr(program, f.name) for f in fields(program)]  # type: ignore[arg-type]
     arrays = sum(isinstance(v, np.ndarray) for v in values)
     scalars = sum(isinstance(v, (int, bool)) for v in values)
-    wait = delays(graph, ON_CHIP)
     incoming = [q for q in graph.projections if q.target == name]
-    rings = sum(1 + wait[q.name] for q in incoming)
+    rings = sum(1 + wait for wait in waits[name])
     if name == graph.input.name:
         arrays, rings = 0, 1
     per_neuron = word * (len(program.state_names) + arrays + rings)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.energy.hardware import Accounts
 from spikegpt_neuro.hardware.machine import Latencies
 from spikegpt_neuro.mapping.routes import Routes
 
@@ -24,20 +25,21 @@ Seconds = NDArray[np.float64]
 @dataclass(frozen=True)
 class NeuronWork:
     """Seconds of a neuron: ``access`` in every step, ``update`` (P,) in addition where its
-    population works on a token, ``spike_out`` where it has an event.
+    population works on a token, ``spike_out`` (P,) where it has an event.
     """  # noqa: D205
 
     access: float
     update: Seconds
-    spike_out: float
+    spike_out: Seconds
 
     @staticmethod
-    def of(
-        latencies: Latencies, sizes: Indices, updates: Indices, micro_operations: Indices
-    ) -> NeuronWork:
-        """Neurons of one population share its updates and micro-operations (P,) evenly."""
-        whole = updates * latencies.neuron_update + micro_operations * latencies.micro_operation
-        return NeuronWork(latencies.neuron_access, whole / sizes, latencies.spike_out)
+    def of(latencies: Latencies, accounts: Accounts) -> NeuronWork:
+        """Neurons of one population share its updates and micro-operations evenly."""
+        whole = accounts.updates * latencies.neuron_update
+        whole = whole + accounts.micro_operations * latencies.micro_operation
+        return NeuronWork(
+            latencies.neuron_access, whole / accounts.sizes, accounts.sends * latencies.spike_out
+        )
 
 
 def messages_of(
@@ -119,7 +121,7 @@ def _write(
     route_synapses: NDArray[np.int32],
     access: float,
     update: Seconds,
-    spike_out: float,
+    spike_out: Seconds,
     target: NDArray[np.int32],
     synapses: NDArray[np.int32],
     work: Seconds,
@@ -138,7 +140,7 @@ def _write(
             for neuron in range(start[s], stop[s]):
                 since += access + update[p]
                 if _has_event(bits, row, offset[p], neuron):
-                    since += spike_out
+                    since += spike_out[p]
                     for route in range(first_route[s], first_route[s + 1]):
                         target[message] = route_target[route]
                         synapses[message] = route_synapses[route]

@@ -69,7 +69,8 @@ def test_messages_of_a_step_are_those_of_every_neuron(seed: int, embedding: Any,
         masks.push(rows)
     at = rng.choice([IDLE, 2, 3, 4], len(layout.sources))
     at[-1] = at[0]  # a token id comes with its token
-    work = NeuronWork(2.0, rng.integers(1, 9, len(layout.sources)).astype(float), 3.0)
+    count = len(layout.sources)
+    work = NeuronWork(2.0, rng.integers(1, 9, count).astype(float), np.full(count, 3.0))
     messages, counted = messages_of(routes, work, masks, at)
     active = {
         p.name: events[at[k]][p.name] for k, p in enumerate(graph.populations) if at[k] != IDLE

@@ -279,7 +279,7 @@ def test_a_barrier_takes_longer_over_more_tiles(cores_per_tile: int, barrier: fl
 @pytest.mark.parametrize(
     ("profile", "expected"),
     [
-        (load_profile("spinnaker2"), "latency.neuron_access is missing; the cycle simulator"),
+        (load_profile("spinnaker2"), "latency.neuron_access is missing; timing needs it"),
         (changed(LOIHI2, router__cycle=None), "router.cycle is missing"),
         (changed(LOIHI2, router__cycle=0), "router.cycle is 0; expected more than 0"),
         (changed(LOIHI2, bandwidth__intercore=None), "bandwidth.tile is missing"),

@@ -1,0 +1,183 @@
+"""From pieces to a placement with its figures, and which of several placements is best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.hardware.machine import Machine
+from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.hardware.topology import Indices, Topology
+from spikegpt_neuro.mapping.anneal import dealt, hop_weighted, improve, in_a_row, random_cost
+from spikegpt_neuro.mapping.cost import Prediction, predict
+from spikegpt_neuro.mapping.goal import Goal
+from spikegpt_neuro.mapping.mapped import Hops, Mapped
+from spikegpt_neuro.mapping.partition import cores_of
+from spikegpt_neuro.mapping.placed_machine import machine_of
+from spikegpt_neuro.mapping.placement import Placement
+from spikegpt_neuro.mapping.requirements import Workload
+from spikegpt_neuro.mapping.routes import Piece, Routes, routes_of
+from spikegpt_neuro.mapping.spreading import spread
+from spikegpt_neuro.mapping.traffic import Rates, Traffic, traffic_of, usage_of
+from spikegpt_neuro.mapping.work import Work
+
+LOG = logging.getLogger(__name__)
+ROOM = 0.8
+"""Share of the chips' synaptic memory up to which it is no limit."""
+MORE_CHIPS = 1.5
+"""How many more chips than the count before are tried, as long as that pays."""
+IN_VAIN = 3
+"""Counts of chips on which nothing packed after which the search ends."""
+PAYS = 0.98
+"""A score that is no more than this, against the one before, is worth more chips."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Placed neurons before their cores are moved about, and what they are expected to take."""
+
+    pieces: tuple[Piece, ...]
+    chip: tuple[int, ...] | None
+    routes: Routes
+    placement: Placement
+    prediction: Prediction
+    score: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One graph on one profile; ``blank`` is its placement without cores."""
+
+    graph: SpikingGraph
+    profile: Profile
+    rates: Rates
+    load: Workload
+    blank: Placement
+
+    def packed(self, candidates: Sequence[list[Piece]]) -> Mapped:
+        """The partition whose traffic is the least in plain order, its cores annealed."""
+        cores, topology = cores_of(candidates[0]), self._topology(self.blank.chips)
+        routed = [(pieces, routes_of(self.load, pieces, cores)) for pieces in candidates]
+        found = [(p, routes, traffic_of(self.load, routes, self.rates)) for p, routes in routed]
+        plain = np.arange(cores)
+        pieces, routes, traffic = min(
+            found, key=lambda each: hop_weighted(each[2], plain, topology)
+        )
+        slots = improve(traffic, cores, topology, self.blank.seed)
+        return self._mapped(pieces, routes, traffic, slots, topology)
+
+    def fastest(self, goal: Goal, candidates: Sequence[list[Piece]]) -> Mapped:
+        """The best of the packed partition and of those spread over more and more chips."""
+        LOG.info("placing for %s (%s)", goal.objective, goal.timed)
+        best, known = self._candidate(goal, candidates[0], None), dict[str, int]()
+        vain = 0
+        for chips in self._chip_counts(goal):
+            found = spread(self.work, self.profile, goal.timed, chips, self.blank.seed, known)
+            if found is None:
+                vain += 1
+                if vain == IN_VAIN:
+                    break
+                continue
+            other = self._candidate(goal, found.pieces, found.chip)
+            pays = other.score < PAYS * best.score
+            best = min(best, other, key=lambda each: each.score)
+            if chips > self.blank.chips and not pays:
+                break
+            if goal.objective == "energy" and self._has_room(found.pieces, chips):
+                break
+        return self._settled(goal, best)
+
+    def _settled(self, goal: Goal, best: Candidate) -> Mapped:
+        """The cores of a candidate moved to where messages have short ways, or few meet."""
+        topology = self._topology(best.placement.chips)
+        traffic, cores = traffic_of(self.load, best.routes, self.rates), best.routes.cores
+        if best.chip is None:
+            slots = improve(traffic, cores, topology, self.blank.seed)
+        else:
+            slots = self._slots(goal, cores, topology, best.chip)
+        return self._mapped(best.pieces, best.routes, traffic, slots, topology)
+
+    def _chip_counts(self, goal: Goal) -> Iterator[int]:
+        chips, system = self.blank.chips, self.profile.count("system.chips")
+        while chips <= min(system, goal.chips or system):
+            yield chips
+            chips = max(chips + 1, int(chips * MORE_CHIPS))
+
+    def _has_room(self, pieces: Sequence[Piece], chips: int) -> bool:
+        """Whether memory keeps nothing from being spread: more chips then only draw more power."""
+        demands = {demand.name: demand for demand in self.load.demands}
+        encoding, limits = self.profile.encoding, self.profile.limits
+        used = sum(demands[p.population].synaptic_bytes(p.size, encoding, p.start) for p in pieces)
+        return used < ROOM * chips * self.blank.usable_cores * limits.synaptic_memory
+
+    def _candidate(
+        self, goal: Goal, pieces: Sequence[Piece], chip: tuple[int, ...] | None
+    ) -> Candidate:
+        cores = cores_of(pieces)
+        routes = routes_of(self.load, pieces, cores)
+        chips = self.blank.chips if chip is None else max(chip) + 1
+        topology = self._topology(chips)
+        placement = self._placement(pieces, self._slots(goal, cores, topology, chip), topology)
+        prediction = self._prediction(routes, placement)
+        score = goal.score(prediction, placement, self.profile)
+        return Candidate(tuple(pieces), chip, routes, placement, prediction, score)
+
+    def _slots(
+        self, goal: Goal, cores: int, topology: Topology, chip: tuple[int, ...] | None
+    ) -> Indices:
+        """Where cores stand: dealt out where all are busy at once, else as data flows."""
+        if goal.timed == "pipelined":
+            return dealt(cores, topology, self.blank.seed, chip)
+        return in_a_row(cores, topology, chip)
+
+    @cached_property
+    def work(self) -> Work:
+        """What every unit takes, on cores of this profile."""
+        usable, chips = self.blank.usable_cores, self.blank.chips
+        whole = [(chip, core) for chip in range(chips) for core in range(usable)]
+        latencies = self._machine(replace(self.blank, sites=tuple(whole))).latencies
+        return Work.of(self.graph, self.load, self.rates, latencies)
+
+    def _machine(self, placement: Placement) -> Machine:
+        return machine_of(self.profile, placement, weight_bits=self.graph.weight_bits)
+
+    def _prediction(self, routes: Routes, placement: Placement) -> Prediction:
+        return predict(self.work, routes, self.rates, self._machine(placement))
+
+    def _placement(self, pieces: Sequence[Piece], slots: Indices, topology: Topology) -> Placement:
+        return replace(
+            self.blank,
+            chips=topology.chips,
+            sites=tuple((int(s) // topology.usable, int(s) % topology.usable) for s in slots),
+            pieces=tuple(pieces),
+        )
+
+    def _mapped(
+        self,
+        pieces: Sequence[Piece],
+        routes: Routes,
+        traffic: Traffic,
+        slots: Indices,
+        topology: Topology,
+    ) -> Mapped:
+        placement, cores = self._placement(pieces, slots, topology), len(slots)
+        try:
+            prediction = self._prediction(routes, placement)
+        except UnsupportedInput:  # a profile without times: places, and tells none
+            prediction = None
+        hops = Hops(
+            placed=hop_weighted(traffic, slots, topology),
+            plain_order=hop_weighted(traffic, np.arange(cores), topology),
+            random_order=random_cost(traffic, cores, topology, self.blank.seed),
+        )
+        usage = usage_of(self.load, pieces, routes, self.profile)
+        return Mapped(placement, self.load, usage, traffic, topology, hops, prediction)
+
+    def _topology(self, chips: int) -> Topology:
+        return Topology.of(self.profile, max(1, chips))
