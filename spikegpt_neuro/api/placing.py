@@ -229,7 +229,7 @@ def placed(found: Mapped, profile: Profile, measured: Measured, confirmed: bool 
         objective=placement.objective,
         schedule=Goal(placement.objective, placement.schedule).timed,
         steps=placement.steps,
-        seconds_per_token=None if prediction is None else dict(prediction.seconds),
+        seconds_per_token=_by_name(prediction),
         joules_per_token=joules_of(measured, profile, found),
         confirmed_seconds_per_token=confirm(measured, profile, found) if confirmed else None,
         interchip_messages_per_token=None if prediction is None else prediction.interchip_messages,
@@ -237,6 +237,10 @@ def placed(found: Mapped, profile: Profile, measured: Measured, confirmed: bool 
         mapped=found,
         profile=profile,
     )
+
+
+def _by_name(prediction: Prediction | None) -> dict[str, float] | None:
+    return None if prediction is None else {str(s): t for s, t in prediction.seconds.items()}
 
 
 def _busiest(prediction: Prediction, placement: Placement) -> dict[str, Any]:

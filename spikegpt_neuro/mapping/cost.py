@@ -79,11 +79,14 @@ def predict(work: Work, routes: Routes, rates: Rates, machine: Machine) -> Predi
         step(loads.generation[:, s], received[:, s], loads.links[:, s], 0.0)
         for s in range(loads.generation.shape[1])
     )
-    whole = [part.sum(axis=1) for part in (loads.generation, received, loads.links)]
+    generated, taken = loads.generation.sum(axis=1), received.sum(axis=1)
     wait = _wait(routes, events, machine)
     return Prediction(
-        {"pipelined": step(*whole, wait), "fall-through": falling},
-        whole[0] + whole[1] + visits,
+        {
+            "pipelined": step(generated, taken, loads.links.sum(axis=1), wait),
+            "fall-through": falling,
+        },
+        generated + taken + visits,
         loads.generation.shape[1],
         _interchip(routes, events, machine),
     )
@@ -104,7 +107,8 @@ def _neurons(routes: Routes) -> Floats:
     """(C,) neurons on each core."""
     placed = routes.core < routes.cores
     size = (routes.stop - routes.start)[placed].astype(float)
-    return np.bincount(routes.core[placed], size, routes.cores)
+    found: Floats = np.bincount(routes.core[placed], size, routes.cores).astype(float)
+    return found
 
 
 def _loads(work: Work, routes: Routes, events: Floats, machine: Machine) -> Loads:
@@ -138,7 +142,7 @@ def _table(
     row: NDArray[np.integer], column: NDArray[np.integer], values: Floats, shape: tuple[int, int]
 ) -> Floats:
     """``values`` summed into a table."""
-    flat = np.bincount(row * shape[1] + column, values, shape[0] * shape[1])
+    flat: Floats = np.bincount(row * shape[1] + column, values, shape[0] * shape[1]).astype(float)
     return flat.reshape(shape)
 
 

@@ -9,7 +9,7 @@ leaves one without room, each goes to the fullest that has some.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -76,12 +76,13 @@ def pack(
     pieces, times = _pieces(slices, encoding), _times(slices)
     order = np.argsort(-_hardness(pieces, slices, limit), kind="stable")
     full = _full(pieces, times) / cores if phases == 1 else 0.0
+    given = (order, *pieces, *_Sources.of(slices), *times, limit, full)
+    fill: Callable[..., None] = _pack
     found = []
     for tight in (False, True):
         core = np.full(len(pieces.slice), NO_ROOM)
         busy, visits = np.zeros((2, cores, phases)), np.zeros(cores)
-        how = (full, tight, core, busy, visits)
-        _pack(order, *pieces, *_Sources.of(slices), *times, limit, *how)
+        fill(*given, tight, core, busy, visits)
         found.append(_packed(pieces, core, busy + visits[:, None] * [[[0]], [[1]]]))
         if not found[-1].lost:
             break
@@ -161,7 +162,8 @@ def _hardness(pieces: _Pieces, slices: Sequence[Slice], limit: Floats) -> Floats
     first = np.searchsorted(pieces.slice, np.arange(len(slices)))
     need = pieces.need[first].copy()
     need[:, INPUT_AXONS] = axons[:, 0] + axons[:, 1] * (pieces.stop - pieces.start)[first]
-    return (need / limit).max(axis=1)[pieces.slice]
+    hardest: Floats = (need / limit).max(axis=1)
+    return hardest[pieces.slice]
 
 
 class _Sources(NamedTuple):

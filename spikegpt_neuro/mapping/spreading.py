@@ -150,7 +150,8 @@ class _Spreader:
     def _bounds(self, unit: Unit, capacity: float) -> list[int]:
         """Where the unit may be cut."""
         count = 1 if unit.whole else int(np.ceil(self._bytes(unit) * SLICES / capacity))
-        return np.linspace(0, unit.size, max(1, min(count, unit.size)) + 1).astype(int).tolist()
+        parts = max(1, min(count, unit.size))
+        return [unit.size * k // parts for k in range(parts + 1)]
 
     def _bytes(self, unit: Unit) -> float:
         longest = max(1, self._longest(unit, 0))

@@ -185,7 +185,7 @@ def test_shared_steps_change_no_integer_and_no_arrival(
     graph, measured, rates = model
     arrived = {}
     for steps in ("shared", "separate"):
-        goal = Goal("latency", steps=cast(Steps, steps), chips=1)
+        goal = Goal("latency", steps=steps, chips=1)
         site = Site(measured, NOVEMBER, placed(graph, NOVEMBER, goal, rates).placement)
         _, events = site.time("fall-through", "bound")
         arrived[steps] = {
@@ -211,7 +211,7 @@ def test_near_the_best_of_all_ways_to_place_a_small_model() -> None:
     rng = np.random.default_rng(0)
     rates = {p.name: rng.uniform(0.5, 1, p.size) for p in graph.populations}
     for objective in ("latency", "throughput"):
-        goal = Goal(cast(Objective, objective), steps="shared")
+        goal = Goal(objective, steps="shared")
         found = placed(graph, profile, goal, rates)
         assert found.prediction is not None
         best = min(_all_seconds(graph, profile, rates, goal, found))

@@ -37,9 +37,8 @@ class NeuronWork:
         """Neurons of one population share its updates and micro-operations evenly."""
         whole = accounts.updates * latencies.neuron_update
         whole = whole + accounts.micro_operations * latencies.micro_operation
-        return NeuronWork(
-            latencies.neuron_access, whole / accounts.sizes, accounts.sends * latencies.spike_out
-        )
+        spike_out: Seconds = np.where(accounts.sends, latencies.spike_out, 0.0)
+        return NeuronWork(latencies.neuron_access, whole / accounts.sizes, spike_out)
 
 
 def messages_of(

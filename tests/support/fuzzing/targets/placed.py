@@ -12,6 +12,7 @@ from fuzzing.parts import tiny_graph
 from spikegpt_neuro.api.measuring import Measured, Site, mapped_of, measure
 from spikegpt_neuro.energy.record import Estimate, Range, from_json, to_json
 from spikegpt_neuro.hardware.profile import Profile
+from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.placement import Placement
 
 MOST_CHIPS = 64
@@ -24,7 +25,8 @@ def measured_run() -> Measured:
 
 
 def placement_on(profile: Profile) -> Placement:
-    return mapped_of(measured_run(), profile, "host", "chip", 0).placement
+    found = mapped_of(tiny_graph(), measured_run, profile, Goal(), "host", "chip", 0)
+    return found.placement
 
 
 def record_on(profile: Profile, placement: Placement) -> Estimate:
