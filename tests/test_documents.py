@@ -134,13 +134,16 @@ def test_bytes_that_are_no_toml(tmp_path: Path, data: bytes, expected: str) -> N
 
 PLACEMENT = {
     "format": "spikegpt-neuro placement",
-    "schema_version": 1,
+    "schema_version": 2,
     "hardware": {"name": "loihi2", "sha256": "0"},
     "graph": "0",
     "artifact": None,
     "embedding": "host",
     "head": "chip",
     "seed": 0,
+    "steps": "separate",
+    "objective": "cores",
+    "schedule": "pipelined",
     "chips": 1,
     "usable_cores": 4,
     "sites": [[0, 1], [0, 2]],
