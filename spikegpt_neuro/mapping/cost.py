@@ -17,7 +17,7 @@ bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Prediction:
     """
 
     seconds: Mapping[Schedule, float]
-    busy: Floats
+    busy: Floats = field(repr=False)
     steps: int
     interchip_messages: float
 

@@ -37,7 +37,7 @@ class Mapped:
     traffic: Traffic = field(repr=False)
     topology: Topology = field(repr=False)
     hops: Hops
-    prediction: Prediction | None = None
+    prediction: Prediction | None = field(default=None, repr=False)
 
     @property
     def cores(self) -> int:
