@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,12 +18,12 @@ from spikegpt_neuro.graph.artifact import CONFIG
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.cost import Prediction
-from spikegpt_neuro.mapping.goal import Goal, check_chips, check_steps
+from spikegpt_neuro.mapping.goal import Goal, check_chips
 from spikegpt_neuro.mapping.mapper import Mapped, lower_bound_cores
-from spikegpt_neuro.mapping.objectives import Objective, check_objective
+from spikegpt_neuro.mapping.objectives import Objective, Steps, check_objective, check_steps
 from spikegpt_neuro.mapping.picture import chip_contents, draw
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.requirements import Steps, Where
+from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.schedules import Schedule, check_schedule
@@ -180,16 +181,14 @@ def place(
     objective = check_objective(optimize)
     chosen = check_steps(steps or ("separate" if objective == "cores" else "shared"))
     goal = Goal(objective, check_schedule(schedule), chosen, check_chips(chips))
-    held: list[Measured] = []
 
-    def activity_of() -> Measured:
-        tokens = _tokens(graph, activity, unknown, seed)
-        held.append(measure(graph, tokens, progress=progress))
-        return held[0]
+    @cache
+    def measured() -> Measured:
+        return measure(graph, _tokens(graph, activity, unknown, seed), progress=progress)
 
     sha256 = checksum_of(artifact)
-    found = mapped_of(graph, activity_of, profile, goal, embedding, head, seed, sha256)
-    return placed(found, profile, held[0], confirmed)
+    found = mapped_of(graph, measured, profile, goal, embedding, head, seed, sha256)
+    return placed(found, profile, measured(), confirmed)
 
 
 def checksum_of(artifact: PathLike | None) -> str | None:

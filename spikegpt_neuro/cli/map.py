@@ -18,12 +18,12 @@ from spikegpt_neuro.cli.common import (
 from spikegpt_neuro.cli.session import as_typed
 from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.errors import DoesNotFit
-from spikegpt_neuro.mapping.objectives import OBJECTIVES
+from spikegpt_neuro.mapping.objectives import OBJECTIVES, STEPS
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import Placed
-    from spikegpt_neuro.mapping.objectives import Objective
-    from spikegpt_neuro.mapping.requirements import Steps, Where
+    from spikegpt_neuro.mapping.objectives import Objective, Steps
+    from spikegpt_neuro.mapping.requirements import Where
     from spikegpt_neuro.schedules import Schedule
     from spikegpt_neuro.vocabulary import Unknown
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--chips", type=click.IntRange(min=1), help="The most chips that may be used.")
 @click.option(
     "--steps",
-    type=click.Choice(["shared", "separate"]),
+    type=click.Choice(STEPS),
     help="Whether populations that need no exchange answer in one time step [default: separate "
     "for cores, else shared].",
 )

@@ -89,7 +89,7 @@ class Bench:
             best = min(best, other, key=lambda each: each.score)
             if chips > self.blank.chips and not pays:
                 break
-            if goal.objective == "energy" and self._has_room(found.pieces, chips):
+            if goal.objective == "energy" and self._has_room(other, chips):
                 break
         return self._settled(goal, best)
 
@@ -109,12 +109,11 @@ class Bench:
             yield chips
             chips = max(chips + 1, int(chips * MORE_CHIPS))
 
-    def _has_room(self, pieces: Sequence[Piece], chips: int) -> bool:
+    def _has_room(self, other: Candidate, chips: int) -> bool:
         """Whether memory keeps nothing from being spread: more chips then only draw more power."""
-        demands = {demand.name: demand for demand in self.load.demands}
-        encoding, limits = self.profile.encoding, self.profile.limits
-        used = sum(demands[p.population].synaptic_bytes(p.size, encoding, p.start) for p in pieces)
-        return used < ROOM * chips * self.blank.usable_cores * limits.synaptic_memory
+        usage = usage_of(self.load, other.pieces, other.routes, self.profile)
+        cores = chips * self.blank.usable_cores
+        return int(usage.synaptic_memory.sum()) < ROOM * cores * self.profile.limits.synaptic_memory
 
     def _candidate(
         self, goal: Goal, pieces: Sequence[Piece], chip: tuple[int, ...] | None

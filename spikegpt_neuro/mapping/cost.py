@@ -60,7 +60,8 @@ class Loads:
 
 def predict(work: Work, routes: Routes, rates: Rates, machine: Machine) -> Prediction:
     """Expected figures of placed neurons."""
-    latencies, events = machine.latencies, expected_events(work, routes, rates)
+    latencies = machine.latencies
+    events = routes.rates_of(lambda name: rate_of(work.load, name, rates))
     loads = _loads(work, routes, events, machine)
     visits = latencies.neuron_access * _neurons(routes)
     interval = np.where(
@@ -90,17 +91,6 @@ def predict(work: Work, routes: Routes, rates: Rates, machine: Machine) -> Predi
         loads.generation.shape[1],
         _interchip(routes, events, machine),
     )
-
-
-def expected_events(work: Work, routes: Routes, rates: Rates) -> Floats:
-    """(S,) events per token of each segment."""
-    found = np.zeros(len(routes.start))
-    for index, name in enumerate(routes.sources):
-        mine = np.flatnonzero(routes.population == index)
-        if len(mine):
-            running = np.concatenate([[0.0], np.cumsum(rate_of(work.load, name, rates))])
-            found[mine] = running[routes.stop[mine]] - running[routes.start[mine]]
-    return found
 
 
 def _neurons(routes: Routes) -> Floats:

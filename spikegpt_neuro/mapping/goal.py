@@ -11,15 +11,13 @@ that counts, or joules per token as far as they depend on where neurons stand,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast, get_args
 
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.cost import Prediction
-from spikegpt_neuro.mapping.objectives import Objective
+from spikegpt_neuro.mapping.objectives import Objective, Steps
 from spikegpt_neuro.mapping.placed_machine import missing_times
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.requirements import Steps
 from spikegpt_neuro.schedules import Schedule
 
 STATIC = "power.static_per_chip"
@@ -73,14 +71,6 @@ class Goal:
             "energy.interchip_hop": prediction.interchip_messages,
         }
         return sum(profile[key].base * n for key, n in counted.items() if key in profile)
-
-
-def check_steps(steps: str) -> Steps:
-    """Raise :class:`UsageError` for a value that is none."""
-    for known in get_args(Steps):
-        if steps == known:
-            return cast(Steps, known)
-    raise UsageError(f"steps is {steps!r}; expected {' or '.join(get_args(Steps))}")
 
 
 def check_chips(chips: int | None) -> int | None:

@@ -126,9 +126,9 @@ def _too_many_chips(
     graph: SpikingGraph, profile: Profile, embedding: Where, head: Where, cores: int, goal: Goal
 ) -> Violation:
     available, needed = profile.count("system.chips"), chips_for(cores, profile)
-    where = f"{profile.name} has"
-    if goal.chips is not None and goal.chips < available:
-        available, where = goal.chips, "allowed are"
+    is_limited = goal.chips is not None and goal.chips < available
+    available = min(available, goal.chips or available)
+    where = "allowed are" if is_limited else f"{profile.name} has"
     plural = "s" * (available > 1)
     problem = (
         f"the model fills {cores:,} cores of {needed} chips, {where} {available} "
@@ -146,10 +146,8 @@ def _too_many_chips(
         for option, (place_of_head, bits) in smaller.items()
         if (found := _cores_with(graph, profile, embedding, place_of_head, bits)) is not None
     ]
-    larger = f"a system of {needed} or more chips fits"
-    if where == "allowed are":
-        larger = f"chips={needed} fits"
-    return Violation("system", problem, ", ".join([*offers, larger]))
+    larger = f"chips={needed}" if is_limited else f"a system of {needed} or more chips"
+    return Violation("system", problem, ", ".join([*offers, f"{larger} fits"]))
 
 
 def _cores_with(

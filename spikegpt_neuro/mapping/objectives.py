@@ -19,3 +19,17 @@ def check_objective(objective: str) -> Objective:
         if objective == known:
             return known
     raise UsageError(f"optimize is {objective!r}; expected {', '.join(OBJECTIVES)}")
+
+
+Steps = Literal["shared", "separate"]
+"""Whether populations that need no exchange of messages share a time step."""
+
+STEPS: tuple[Steps, ...] = get_args(Steps)
+
+
+def check_steps(steps: str) -> Steps:
+    """Raise :class:`UsageError` for a value that is none."""
+    for known in STEPS:
+        if steps == known:
+            return known
+    raise UsageError(f"steps is {steps!r}; expected {' or '.join(STEPS)}")

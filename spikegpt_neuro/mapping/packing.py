@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 LIMITS = ("neurons", "synaptic_memory", "neuron_memory", "input_axons", "output_axons")
-INPUT_AXONS = LIMITS.index("input_axons")
+SYNAPTIC_MEMORY, INPUT_AXONS = map(LIMITS.index, ("synaptic_memory", "input_axons"))
 ROUNDING = 1e-12  # seconds: what is nearer is equal
 NO_ROOM = -1
 
@@ -50,10 +50,19 @@ class Slice:
     phase: int
 
     @property
+    def step(self) -> int:
+        """Neurons of each piece but the last, which may have fewer."""
+        own = self.stop - self.start
+        return own if self.unit.whole else min(self.length, own)
+
+    @property
     def starts(self) -> Indices:
         """First neuron of each piece."""
-        step = self.stop - self.start if self.unit.whole else self.length
-        return np.arange(self.start, self.stop, step)
+        return np.arange(self.start, self.stop, self.step)
+
+    def hardness(self, limits: CoreLimits, encoding: Encoding) -> float:
+        """The largest share of a core that its first piece takes."""
+        return self.unit.share_of_core(self.step, self.outputs, limits, encoding, self.start)
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,8 @@ def pack(
     """Place all pieces, evenly or, where that leaves one without room, tightly."""
     limit = np.array([getattr(limits, name) for name in LIMITS], float)
     pieces, times = _pieces(slices, encoding), _times(slices)
-    order = np.argsort(-_hardness(pieces, slices, limit), kind="stable")
+    hardness = np.array([own.hardness(limits, encoding) for own in slices])
+    order = np.argsort(-hardness[pieces.slice], kind="stable")
     full = _full(pieces, times) / cores if phases == 1 else 0.0
     given = (order, *pieces, *_Sources.of(slices), *times, limit, full)
     fill: Callable[..., None] = _pack
@@ -94,7 +104,7 @@ def _packed(pieces: _Pieces, core: Indices, busy: Floats) -> Packed:
     columns = (pieces.slice, pieces.start, pieces.stop, core)
     rows = zip(*(column[placed].tolist() for column in columns), strict=True)
     # One byte more for each: what has no synapse of its own is not lost in silence.
-    lost = pieces.need[~placed, LIMITS.index("synaptic_memory")].sum() + (~placed).sum()
+    lost = pieces.need[~placed, SYNAPTIC_MEMORY].sum() + (~placed).sum()
     return Packed(tuple(rows), float(busy.max(axis=(0, 1)).sum()), float(lost))
 
 
@@ -141,7 +151,7 @@ def _pieces(slices: Sequence[Slice], encoding: Encoding) -> _Pieces:
         ],
         axis=1,
     )
-    return _Pieces(which, start, stop, np.ascontiguousarray(need))
+    return _Pieces(which, start, stop, need)
 
 
 def _synaptic(own: Slice, starts: Indices, encoding: Encoding) -> Floats:
@@ -152,18 +162,6 @@ def _synaptic(own: Slice, starts: Indices, encoding: Encoding) -> Floats:
         return np.array([known[n] for n in lengths], float)
     where = zip(starts.tolist(), lengths, strict=True)
     return np.array([own.unit.synaptic_bytes(n, encoding, start) for start, n in where], float)
-
-
-def _hardness(pieces: _Pieces, slices: Sequence[Slice], limit: Floats) -> Floats:
-    """(N,) the largest share of a core that the first piece of the same slice takes."""
-    axons = np.array(
-        [(sum(o.unit.dense_sources.values()), len(o.unit.single_sources)) for o in slices], float
-    )
-    first = np.searchsorted(pieces.slice, np.arange(len(slices)))
-    need = pieces.need[first].copy()
-    need[:, INPUT_AXONS] = axons[:, 0] + axons[:, 1] * (pieces.stop - pieces.start)[first]
-    hardest: Floats = (need / limit).max(axis=1)
-    return hardest[pieces.slice]
 
 
 class _Sources(NamedTuple):
@@ -202,14 +200,9 @@ class _Times(NamedTuple):
     phase: Indices
 
 
-def _columns(rows: Sequence[Sequence[tuple[float, ...]]]) -> Floats:
-    """(3, all) what the rows hold, column by column."""
-    return np.array([*chain(*rows)], float).reshape(-1, 3).T
-
-
 def _times(slices: Sequence[Slice]) -> _Times:
     rows = [[(k, *ab) for k, ab in own.processing.items()] for own in slices]
-    at, fixed, growing = (np.array(c, float) for c in _columns(rows))
+    at, fixed, growing = np.ascontiguousarray(np.array([*chain(*rows)], float).reshape(-1, 3).T)
     return _Times(
         np.cumsum([0, *map(len, rows)], dtype=np.int64),
         at.astype(np.int64),

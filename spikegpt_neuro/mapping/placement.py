@@ -23,9 +23,8 @@ from spikegpt_neuro.files import write_atomically
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Indices
-from spikegpt_neuro.mapping.objectives import Objective
+from spikegpt_neuro.mapping.objectives import STEPS, Objective, Steps
 from spikegpt_neuro.mapping.requirements import (
-    Steps,
     Where,
     Workload,
     chains_of,
@@ -253,7 +252,7 @@ def _choices(placement: Placement) -> Iterator[tuple[str, str, tuple[str, ...]]]
     """What has one of a few values: its name, its value and those."""
     yield "embedding", placement.embedding, WHERES
     yield "head", placement.head, WHERES
-    yield "steps", placement.steps, get_args(Steps)
+    yield "steps", placement.steps, STEPS
 
 
 def _torn_chains(placement: Placement, graph: SpikingGraph) -> Iterator[str]:

@@ -23,14 +23,12 @@ from typing import Literal, NamedTuple
 
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, delays, stages, within_a_step
-from spikegpt_neuro.hardware.profile import Encoding, Profile, Support
+from spikegpt_neuro.hardware.profile import CoreLimits, Encoding, Profile, Support
+from spikegpt_neuro.mapping.objectives import Steps
 from spikegpt_neuro.mapping.sparse_lists import SparseLists
 from spikegpt_neuro.neurons import Embedding
 
 Where = Literal["chip", "host"]
-
-Steps = Literal["shared", "separate"]
-"""Whether populations that need no exchange of messages share a time step."""
 
 TOKENS = "token ids"
 """The source of an embedding on the chip: one axon from the host per token id."""
@@ -158,6 +156,22 @@ class Unit:
     @cached_property
     def whole(self) -> bool:
         return any(member.whole for member in self.members)
+
+    def share_of_core(
+        self, neurons: int, outputs: int, limits: CoreLimits, encoding: Encoding, start: int = 0
+    ) -> float:
+        """The largest share of an empty core's limits that ``neurons`` of each population take.
+
+        ``outputs``  output axons of one neuron of all populations.
+        """
+        axons = sum(self.dense_sources.values()) + neurons * len(self.single_sources)
+        return max(
+            neurons * len(self.members) / limits.neurons,
+            self.synaptic_bytes(neurons, encoding, start) / limits.synaptic_memory,
+            (self.shared_bytes + neurons * self.neuron_bytes) / limits.neuron_memory,
+            axons / limits.input_axons,
+            neurons * outputs / limits.output_axons,
+        )
 
     def synaptic_bytes(self, neurons: int, encoding: Encoding, start: int = 0) -> int:
         """Synaptic memory for ``neurons`` of each population from ``start`` on, on one core."""

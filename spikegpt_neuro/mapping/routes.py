@@ -21,10 +21,10 @@ counted by segment tell everything that the parts of the chips did.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,11 +92,18 @@ class Routes:
 
     def events_of(self, events: Mapping[str, NDArray[np.integer]]) -> Indices:
         """(S,) events of each segment, from those of every neuron of each source (n,)."""
-        found = np.zeros(len(self.start), np.int64)
+        return self._sums(events.__getitem__, np.int64)
+
+    def rates_of(self, rate: Callable[[str], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """(S,) events per token of each segment, from those of every neuron of a source (n,)."""
+        return self._sums(rate, np.float64)
+
+    def _sums(self, of: Callable[[str], NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+        found = np.zeros(len(self.start), kind)
         for index, name in enumerate(self.sources):
             mine = np.flatnonzero(self.population == index)
             if len(mine):
-                running = np.concatenate([[0], np.cumsum(events[name], dtype=np.int64)])
+                running = np.concatenate([[0], np.cumsum(of(name), dtype=kind)])
                 found[mine] = running[self.stop[mine]] - running[self.start[mine]]
         return found
 

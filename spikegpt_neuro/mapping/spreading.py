@@ -8,9 +8,9 @@ and B axons on a chip, P_u pieces take
 .. math:: \sum_u c_u / P_u \;\text{ least with }\; \sum_u P_u A_u \le B: \qquad
     P_u \propto \sqrt{c_u / A_u}, \qquad \Big(\sum_u \sqrt{c_u A_u}\Big)^2 / B
 
-In the pipeline every stage works at once: pieces are as long as the busiest core allows. Lengths
-that fill whole words of memory are tried from there, one kind of unit after the other, as long as
-the packed chip (:mod:`packing`) gets faster.
+In the pipeline every stage works at once: pieces go by their work alone. From there, lengths that
+fill whole words of memory are tried for one or two kinds of units at a time, annealed for the
+fastest packed chip (:mod:`packing`).
 """
 
 from __future__ import annotations
@@ -194,23 +194,12 @@ class _Spreader:
 
     def _longest(self, unit: Unit, outputs: int) -> int:
         """Most neurons of a unit that an empty core holds."""
-        limits, low, high = self.limits, 0, unit.size
-        axons = sum(unit.dense_sources.values())
-
-        def fits(n: int) -> bool:
-            return (
-                n * len(unit.members) <= limits.neurons
-                and unit.synaptic_bytes(n, self.encoding) <= limits.synaptic_memory
-                and unit.shared_bytes + n * unit.neuron_bytes <= limits.neuron_memory
-                and axons + n * len(unit.single_sources) <= limits.input_axons
-                and n * outputs <= limits.output_axons
-            )
-
-        key = (unit.name, outputs)
+        key, low, high = (unit.name, outputs), 0, unit.size
         if key not in self.longest:
             while low < high:
                 middle = (low + high + 1) // 2
-                low, high = (middle, high) if fits(middle) else (low, middle - 1)
+                fits = unit.share_of_core(middle, outputs, self.limits, self.encoding) <= 1.0
+                low, high = (middle, high) if fits else (low, middle - 1)
             self.longest[key] = low
         return self.longest[key]
 
@@ -234,7 +223,7 @@ class _Spreader:
 
     def packed(self, parts: Sequence[Sequence[Part]]) -> Spread | None:
         """Pack each chip, the last one first: how many cores hear a source is then known."""
-        count: dict[tuple[int, int], int] = {}  # (unit, chip) -> its pieces there
+        count: dict[int, int] = {}  # unit -> its pieces on the chips behind
         pieces: list[Piece] = []
         chip_of: list[int] = []
         for chip in range(len(parts) - 1, -1, -1):
@@ -245,7 +234,7 @@ class _Spreader:
             used = {core: k for k, core in enumerate(sorted({p[3] for p in packed.pieces}))}
             for k, start, stop, core in packed.pieces:
                 number = parts[chip][k].unit
-                count[number, chip] = count.get((number, chip), 0) + 1
+                count[number] = count.get(number, 0) + 1
                 here = len(chip_of) + used[core]
                 members = self.units[number].members
                 pieces += [Piece(member.name, start, stop, here) for member in members]
@@ -254,7 +243,7 @@ class _Spreader:
         return _in_order(pieces, chip_of, self.work)
 
     def _chip(
-        self, parts: Sequence[Part], count: Mapping[tuple[int, int], int]
+        self, parts: Sequence[Part], count: Mapping[int, int]
     ) -> tuple[Packed, dict[str, int]] | None:
         kinds = dict.fromkeys(self.kind(part) for part in parts)
         tried = {kind: self._tried(kind, parts) for kind in kinds}
@@ -272,7 +261,7 @@ class _Spreader:
     def slices(
         self,
         parts: Sequence[Part],
-        count: Mapping[tuple[int, int], int],
+        count: Mapping[int, int],
         lengths: Mapping[str, int],
     ) -> tuple[list[Slice], int]:
         """Slices of a chip with pieces of ``lengths``, and its number of phases."""
@@ -292,7 +281,7 @@ class _Spreader:
     def _slice(
         self,
         part: Part,
-        count: Mapping[tuple[int, int], int],
+        count: Mapping[int, int],
         lengths: Mapping[str, int],
         here: Mapping[int, int],
         phase: Mapping[int, int],
@@ -317,25 +306,22 @@ class _Spreader:
             phase=phase[self.work.stage(unit.name)],
         )
 
-    def _messages(
-        self, source: str, count: Mapping[tuple[int, int], int], here: Mapping[int, int]
-    ) -> int:
+    def _messages(self, source: str, count: Mapping[int, int], here: Mapping[int, int]) -> int:
         """Messages that an event makes, at most."""
         found = int(source in self.work.load.to_host)
         for number, dense in self.readers.get(source, ()):
-            elsewhere = sum(n for (unit, _), n in count.items() if unit == number)
-            found += elsewhere + here.get(number, 0) if dense else 1
+            found += count.get(number, 0) + here.get(number, 0) if dense else 1
         return found
 
 
 class _Search:
-    """Lengths of the kinds of units on one chip, improved one at a time."""
+    """Lengths of the kinds of units on one chip: the rule's, and better ones."""
 
     def __init__(
         self,
         spreader: _Spreader,
         parts: Sequence[Part],
-        count: Mapping[tuple[int, int], int],
+        count: Mapping[int, int],
         tried: Mapping[str, list[int]],
     ) -> None:
         self.spreader = spreader

@@ -30,9 +30,9 @@ from spikegpt_neuro.mapping.candidates import Bench
 from spikegpt_neuro.mapping.cost import Prediction
 from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.mapper import Mapped, Refused, place
-from spikegpt_neuro.mapping.objectives import OBJECTIVES, Objective
+from spikegpt_neuro.mapping.objectives import OBJECTIVES, Objective, Steps
 from spikegpt_neuro.mapping.placement import load_placement
-from spikegpt_neuro.mapping.requirements import Steps, chains_of, workload
+from spikegpt_neuro.mapping.requirements import chains_of, workload
 from spikegpt_neuro.mapping.routes import Piece, routes_of
 from spikegpt_neuro.mapping.traffic import usage_of
 from spikegpt_neuro.mapping.work import waiting
