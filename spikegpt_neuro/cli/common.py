@@ -204,13 +204,14 @@ class Log(logging.StreamHandler[TextIO]):
 def _remarks(out: Output) -> Iterator[None]:
     """Show what the library logs on standard error, for as long as a verb runs."""
     log = logging.getLogger("spikegpt_neuro")
-    handler = Log(out)
+    handler, level = Log(out), log.level
     log.setLevel(logging.WARNING if out.quiet else logging.INFO)
     log.addHandler(handler)
     try:
         yield
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)  # the library may be used on in this process
 
 
 unknown_option = click.option(

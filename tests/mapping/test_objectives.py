@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -357,6 +358,13 @@ def test_map_tells_what_it_was_made_for(artifact: Path, capsys: pytest.CaptureFi
     falling = {o: figures[o]["seconds_per_token"]["fall-through"] for o in OBJECTIVES}
     assert falling["latency"] <= 1.05 * min(falling.values()) < falling["cores"]
     assert figures["cores"]["cores"] == min(f["cores"] for f in figures.values())
+
+
+def test_a_quiet_verb_leaves_the_log_as_it_was(artifact: Path) -> None:
+    log = logging.getLogger("spikegpt_neuro")
+    before = log.level
+    assert run_cli(["map", str(artifact), "--hw", "loihi2", "-q", "--no-confirm"]) == 0
+    assert log.level == before
 
 
 def test_wrong_options_are_refused(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
