@@ -20,7 +20,7 @@ DOUBLE := tests/support/loihi_double
 # Other simulators, which the tests compare exports with; where one cannot be had, its tests skip.
 PEERS := sanafe $(if $(TORCH),loguru neurobench nirtorch norse snntorch 'spikingjelly>=2')
 
-.PHONY: venv test test-all fuzz coverage lint types demo clean
+.PHONY: venv test test-all fuzz coverage lint types demo docs clean
 
 venv: $(STAMP)
 
@@ -70,6 +70,16 @@ types:
 	@rm -rf build/types && mkdir -p $(TYPES)
 	@ln -s $(CURDIR)/spikegpt_neuro/* $(TYPES)/
 	@ln -s $(CURDIR)/converters $(CURDIR)/backends $(CURDIR)/hw_profiles $(TYPES)/
+
+# The site, into build/site; a broken link or reference fails (with -q, --strict would see none).
+docs: .venv/.docs
+	$(BIN)/python -m mkdocs build --strict --clean
+
+.venv/.docs: $(STAMP)
+	@$(BIN)/python -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) \
+	  else "error: the documentation tools need Python 3.11 or later")'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[docs]'
+	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
