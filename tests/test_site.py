@@ -18,9 +18,17 @@ import spikegpt_neuro as sgn
 from spikegpt_neuro.cli import VERBS, group
 from spikegpt_neuro.hardware.profile import load_profile, profile_names
 
-from places import ROOT
+from places import EXAMPLES, ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+FIRST = ROOT / "docs" / "first-half-hour.md"
+NOT_RUN = {
+    "make venv": "builds the environment that the test runs in",
+    ". .venv/bin/activate": "is that environment",
+    "spikegpt-neuro convert hf:OWNER/NAME -o published.sgn": "names no repository, wants a network",
+}
+"""Commands of the first half hour that the test does not run, and why."""
+
 needs_mkdocs = pytest.mark.skipif(
     importlib.util.find_spec("mkdocs") is None, reason="`make docs` brings mkdocs"
 )
@@ -85,6 +93,33 @@ def test_commands_on_pages_have_the_options_of_the_program(page: Path) -> None:
             known |= {"-h", "--help"}
             asked = {w.split("=")[0] for w in words[2:] if re.match(r"--?[a-zA-Z]", w)}
             assert asked <= known, line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("lava", "jinja2", "torch")),
+    reason="the page runs Lava and writes a report",
+)
+def test_the_first_half_hour_as_typed(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    told = "\n".join(typed(line, tmp_path) for line in shown(FIRST) if line and line not in NOT_RUN)
+    text = re.findall(
+        r"^```text\n(.*?)^```", FIRST.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )[0]
+    assert text.strip() in told
+    assert re.search(r"^matches_reference +yes$", told, re.MULTILINE)
+    for label, figure in (("bytes", "1,016,686"), ("neurons", "9,824"), ("cores", "8")):
+        assert re.search(rf"^{label} +{figure}$", told, re.MULTILINE), label
+    assert (tmp_path / "report.html").stat().st_size > 0
+
+
+def typed(line: str, folder: Path) -> str:
+    program = [sys.executable, "-m", "spikegpt_neuro"]
+    words = shlex.split(line)
+    assert words[0] == "spikegpt-neuro", f"{line}: run it here, or say in NOT_RUN why not"
+    done = subprocess.run([*program, *words[1:]], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def built(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
