@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from spikegpt_neuro.hardware.profile import load_profile, profile_names
 from places import EXAMPLES, ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or ""
 FIRST = ROOT / "docs" / "first-half-hour.md"
 NOT_RUN = {
     "make venv": "builds the environment that the test runs in",
@@ -151,3 +153,29 @@ def test_a_broken_link_fails(link: str, tmp_path: Path) -> None:
     done = built(config, tmp_path / "site")
     assert done.returncode == 1
     assert link in done.stderr
+
+
+MEASURE = """<script>addEventListener('load', () => { document.title = JSON.stringify({
+  inner: innerWidth, scroll: document.documentElement.scrollWidth,
+  fetched: performance.getEntriesByType('resource').map(entry => entry.name)
+    .filter(name => !name.startsWith('file:')) }); });</script></body>"""
+
+
+@pytest.mark.slow
+@needs_mkdocs
+@pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
+def test_a_browser_shows_the_pages_without_sideways_scrolling(tmp_path: Path) -> None:
+    assert built(ROOT / "mkdocs.yml", tmp_path / "site").returncode == 0
+    for name in ("index", "first-half-hour", "reference/verbs", "reference/profiles"):
+        page = tmp_path / "site" / f"{name}.html"
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace("</body>", MEASURE), encoding="utf-8")
+        for width in (1280, 500):  # headless Chromium has no narrower window
+            command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+            command += [f"--user-data-dir={tmp_path / 'browser'}", f"--window-size={width},900"]
+            shown = subprocess.run([*command, page.as_uri()], capture_output=True, timeout=60)
+            (found,) = re.findall(r"<title>(\{.*?\})</title>", shown.stdout.decode())
+            measured = json.loads(found)
+            assert measured["inner"] == width
+            assert measured["scroll"] <= width, name
+            assert measured["fetched"] == [], name
