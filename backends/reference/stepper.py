@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.arithmetic.packing import PACKED_BITS
-from spikegpt_neuro.backends.reference import products, sparse_products
+from spikegpt_neuro.backends.reference import byte_products, products, sparse_products, vnni
 from spikegpt_neuro.backends.reference.team import (
     Board,
     await_call,
@@ -56,8 +56,12 @@ from spikegpt_neuro.neurons.program import (
 KIND, SHARED, SIZE, EVENTS, PORT_0, PORT_1, PORT_2 = range(7)
 STATE, STATES, PARAMETERS, VECTORS, DEAD_ZONE, SCALAR = range(7, 13)
 
-# Kinds of operation; a projection's SCALAR is its matrix, or the shift. Programs follow.
-BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED, EXISTING, SHIFT = range(6)
+# Kinds of operation. A projection's SCALAR is its matrix, and the next one whether its events are
+# unsigned; or it is the shift. Programs follow.
+BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED = range(4)
+BY_TARGET_BYTES, BY_TARGET_PACKED_BYTES, EXISTING, SHIFT = range(4, 8)
+BYTES_OF = {BY_TARGET: BY_TARGET_BYTES, BY_TARGET_PACKED: BY_TARGET_PACKED_BYTES}
+"""The kind that takes events of a byte each, where the processor multiplies bytes."""
 FIRST_PROGRAM = SHIFT + 1
 
 KERNELS: dict[type[Program], Kernel] = {
@@ -211,7 +215,8 @@ class _Plan:
         self.widest = max(self.widest, source.size)
         sums = self._words(target.size)
         matrix_index = len(self.matrices) - 1
-        self._operation(kind, source.size, sums, [begin], NO_ROWS, (matrix_index,))
+        scalars = (matrix_index, int(not source.events.signed))
+        self._operation(kind, source.size, sums, [begin], NO_ROWS, scalars)
         return sums
 
     def _matrix(self, projection: Projection, events: EventFormat) -> tuple[int, NDArray[np.int8]]:
@@ -225,6 +230,8 @@ class _Plan:
         kind = BY_SOURCE if projection.by_source else BY_TARGET
         if self.graph.weight_bits == PACKED_BITS:
             kind += BY_TARGET_PACKED - BY_TARGET
+        if events.bits <= vnni.EVENT_BITS and vnni.available():
+            kind = BYTES_OF.get(kind, kind)
         return kind, projection.rows(self.graph.weight_bits)
 
     def _operation(
@@ -253,7 +260,8 @@ def _in_one_piece(matrices: list[NDArray[np.int8]]) -> Any:
     weights then meets few misses of the address translation (measured: a fifth faster).
     """
     lines = [-(-matrix.size // CACHE_LINE) for matrix in matrices]
-    memory = np.empty((sum(lines), CACHE_LINE), np.int8).reshape(-1)
+    behind = -(-byte_products.ROOM_BEHIND // CACHE_LINE)
+    memory = np.empty((sum(lines) + behind, CACHE_LINE), np.int8).reshape(-1)
     placed, begin = List.empty_list(int8[:, ::1]), 0
     for matrix, count in zip(matrices, lines, strict=True):
         view = memory[begin : begin + matrix.size].reshape(matrix.shape)
@@ -361,15 +369,18 @@ def _project(
     for i in range(size):
         narrow[i] = words[o[PORT_0] + i]
     narrow[size] = 0  # the pad of an odd packed row
+    sums, bytes_ = words[o[EVENTS] :], active.view(np.int8)
     if o[KIND] == EXISTING:
-        sums, bytes_ = words[o[EVENTS] :], active.view(np.int8)
         sparse_products.by_existing(matrix[0], narrow, bytes_, sums, thread, threads)
         return
-    by_target = o[KIND] == BY_TARGET or o[KIND] == BY_TARGET_PACKED
-    lines = matrix.shape[0] if by_target else matrix.shape[1]
+    by_source = o[KIND] == BY_SOURCE or o[KIND] == BY_SOURCE_PACKED
+    lines, unsigned = matrix.shape[1] if by_source else matrix.shape[0], o[SCALAR + 1]
     begin, end = _share(lines, thread, threads), _share(lines, thread + 1, threads)
-    sums = words[o[EVENTS] :]
-    if o[KIND] == BY_TARGET:
+    if o[KIND] == BY_TARGET_BYTES:
+        byte_products.by_target_bytes(matrix, narrow, bytes_, unsigned, sums, begin, end)
+    elif o[KIND] == BY_TARGET_PACKED_BYTES:
+        byte_products.by_target_packed_bytes(matrix, narrow, bytes_, unsigned, sums, begin, end)
+    elif o[KIND] == BY_TARGET:
         products.by_target(matrix, narrow, sums, begin, end)
     elif o[KIND] == BY_SOURCE:
         products.by_source(matrix, narrow, active, sums, begin, end)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from llvmlite import binding
 
 from spikegpt_neuro.arithmetic.packing import pack, unpack
-from spikegpt_neuro.backends.reference import products, vnni
+from spikegpt_neuro.backends.reference import byte_products, products, vnni
 from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Projection
 from spikegpt_neuro.neurons.program import EventFormat
@@ -104,6 +104,45 @@ def test_packed_weights_give_the_exact_sums(
         seed,
     )
     assert (sums[:targets] == expected).all()
+
+
+long_rows = st.one_of(sizes, st.integers(38, 700))
+
+
+def followed(matrix: np.ndarray) -> np.ndarray:
+    """A copy with other weights behind it, which must not count."""
+    memory = np.full(matrix.size + byte_products.ROOM_BEHIND, 85, np.int8)
+    memory[: matrix.size] = matrix.reshape(-1)
+    return memory[: matrix.size].reshape(matrix.shape)
+
+
+@pytest.mark.skipif(not vnni.available(), reason="numba compiles for no AVX-512 VNNI here")
+@given(sizes, long_rows, densities, st.sampled_from([BYTE, SIGNED_BYTE]), seeds)
+def test_products_of_bytes_give_the_exact_sums(
+    targets: int, sources: int, density: float, kind: EventFormat, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    extreme = rng.random(sources) < 0.2
+    drawn = rng.integers(kind.low, kind.high + 1, sources) * (rng.random(sources) < density)
+    events = np.where(extreme, rng.choice([kind.low, kind.high], sources), drawn)
+    padded = np.zeros(sources + 1, np.int16)
+    padded[:sources] = events
+    room = np.full(sources + 2 * byte_products.BYTES, 7, np.int8)
+    ways = (
+        (byte_products.by_target_bytes, -128, np.asarray),
+        (byte_products.by_target_packed_bytes, -8, pack),
+    )
+    for product, lowest, laid_out in ways:
+        weights = rng.integers(lowest, -lowest, (targets, sources), dtype=np.int8)
+        matrix, sums = followed(laid_out(weights)), np.full(targets, 7, np.int32)
+        in_shares(
+            lambda *share, by=product, of=matrix, to=sums: by(
+                of, padded, room, int(not kind.signed), to, *share
+            ),
+            targets,
+            seed,
+        )
+        assert (sums == weights.astype(np.int64) @ events).all()
 
 
 @given(sizes, sizes, seeds)
