@@ -1,12 +1,13 @@
 """What a token costs on hardware: joules, tokens/s and chips, for both schedules.
 
-    python benchmarks/energy.py [--shapes 12x512x256] [--hw loihi2] [--timing cycle] [--json FILE]
+    python benchmarks/energy.py [--shapes 12x512x256] [--hw loihi2] [--timing bound] [--json FILE]
 
 The example model, the sparse one that ``finetune`` made of it and, for each shape, a random model
 with the sparsity of training run the built-in text (bytes, for the random ones) through ``profile``
-with both schedules. Pipelined figures are of the steady state; falling through, a few tokens are
-enough, since each costs nearly the same. The limits: categories add up to the total, and every
-figure lies in its range. Exit code 1 if one is missed.
+with both schedules and its default timing model, as ``make demo`` and ``report`` do: for a model
+the figures of all three are the same. ``--tokens`` is for timing models that take long. The
+limits: categories add up to the total, and every figure lies in its range. Exit code 1 if one is
+missed.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import spikegpt_neuro as sgn
+from spikegpt_neuro.api.choices import DEFAULT_TIMING, SCHEDULES
 from spikegpt_neuro.benchmark.machine import description
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
+from spikegpt_neuro.units import digits, scaled
 from spikegpt_neuro.vocabulary import ByteVocabulary
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -33,7 +36,6 @@ CHECKPOINTS = {
     "sparse example": EXAMPLES / "pydoc-4x128-sparse",
 }
 HIDDEN_DENSITY = 0.18
-TOKENS = {"pipelined": 256, "fall-through": 8}
 KEYS = (
     "joules_per_token",
     "joules_per_token_low",
@@ -69,11 +71,11 @@ def artifacts(folder: Path, shapes: list[tuple[int, int, int]]) -> dict[str, Pat
     return found
 
 
-def profiled(artifact: Path, hardware: str, timing: str, schedule: str) -> dict[str, Any]:
+def profiled(artifact: Path, options: argparse.Namespace, schedule: str) -> dict[str, Any]:
     """The figures of ``profile``, as a user gets them."""
-    command = [sys.executable, "-m", "spikegpt_neuro", "profile", str(artifact)]
-    command += ["--backend", "cycle", "--hw", hardware, "--timing", timing, "--json"]
-    command += ["--schedule", schedule, "--tokens", str(TOKENS[schedule])]
+    command = [sys.executable, "-m", "spikegpt_neuro", "profile", str(artifact), "--json"]
+    command += ["--hw", options.hw, "--timing", options.timing]
+    command += ["--schedule", schedule, "--tokens", str(options.tokens)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     figures = json.loads(done.stdout)
     return {key: figures[key] for key in KEYS}
@@ -94,13 +96,13 @@ def missed(figures: dict[str, Any]) -> list[str]:
 
 def row(figures: dict[str, Any]) -> str:
     """One line of the table."""
-    joules, rate = figures["joules_per_token"], figures["tokens_per_second"]
-    ends = [figures[f"joules_per_token_{end}"] * 1e3 for end in ("low", "high")]
-    static = figures["joules"]["static"] / joules
+    joules = figures["joules_per_token"]
+    low, high = (scaled(figures[f"joules_per_token_{end}"], "J") for end in ("low", "high"))
     return (
-        f"{figures['model']:<20} {figures['schedule']:<13} {joules * 1e3:8.3f} mJ "
-        f"({ends[0]:.3f} to {ends[1]:.3f}) {rate:9,.0f} tokens/s {figures['chips']:3} chips "
-        f"{static:4.0%} static {figures['share_assumed']:4.0%} assumed"
+        f"{figures['model']:<20} {figures['schedule']:<13} {figures['timing']:<6} "
+        f"{scaled(joules, 'J'):>8} ({low} to {high}) "
+        f"{digits(figures['tokens_per_second'])} tokens/s {figures['chips']} chips "
+        f"{figures['joules']['static'] / joules:.0%} static {figures['share_assumed']:.0%} assumed"
     )
 
 
@@ -109,15 +111,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", default="12x512x256")
     parser.add_argument("--hw", default="loihi2")
-    parser.add_argument("--timing", default="cycle")
+    parser.add_argument("--timing", default=DEFAULT_TIMING)
+    parser.add_argument("--tokens", default="256")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     shapes = [tuple(map(int, text.split("x"))) for text in options.shapes.split(",")]
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for name, artifact in artifacts(Path(folder), shapes).items():
-            for schedule in TOKENS:
-                figures = profiled(artifact, options.hw, options.timing, schedule)
+            for schedule in SCHEDULES:
+                figures = profiled(artifact, options, schedule)
                 figures = {"model": name, "hardware": options.hw, **figures}
                 results.append(figures | {"missed": missed(figures)})
                 print(row(figures), flush=True)

@@ -12,8 +12,12 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from spikegpt_neuro.units import digits, scaled
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACT = "build/demo.sgn"
@@ -54,14 +58,15 @@ STEPS = (
         f"convert examples/pydoc-4x128-sparse -o {SPARSE} --force",
     ),
 )
-ROWS = {
-    "bits per character, unseen text": ("bits_per_token", "{:.4f}"),
-    "synaptic operations over dense": ("synops_over_dense", "{:.3f}"),
-    "synaptic operations per token": ("synops_per_token", "{:,.0f}"),
-    "reading: tokens/s": ("pipelined tokens_per_second", "{:,.0f}"),
-    "reading: uJ/token": ("pipelined joules_per_token", "{:.3g}"),
-    "writing: tokens/s": ("fall-through tokens_per_second", "{:,.0f}"),
-    "writing: uJ/token": ("fall-through joules_per_token", "{:.3g}"),
+rounded, joules = digits, partial(scaled, unit="J")
+ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "bits per character, unseen text": ("bits_per_token", "{:.4f}".format),
+    "synaptic operations over dense": ("synops_over_dense", "{:.3f}".format),
+    "synaptic operations per token": ("synops_per_token", "{:,.0f}".format),
+    "reading (pipelined): tokens/s": ("pipelined tokens_per_second", rounded),
+    "reading: J/token": ("pipelined joules_per_token", joules),
+    "writing (fall-through): tokens/s": ("fall-through tokens_per_second", rounded),
+    "writing: J/token": ("fall-through joules_per_token", joules),
 }
 
 
@@ -75,21 +80,25 @@ def main() -> int:
         code = subprocess.run([*program, *shlex.split(command)], cwd=ROOT).returncode
         if code:
             return code
-    print("\nDense beside sparse, on loihi2 (evaluate and profile of both):")
-    side_by_side(figures(ARTIFACT), figures(SPARSE))
+    dense, sparse = figures(ARTIFACT), figures(SPARSE)
+    print(
+        f"\nDense beside sparse, on loihi2, timing model {dense['timing']} "
+        "(evaluate and profile of both):"
+    )
+    side_by_side(dense, sparse)
     seconds = time.perf_counter() - begin
     print(f"\nDone in {seconds:.0f} s; the artifact stays in {ARTIFACT}, the page in {REPORT}.")
     return 0
 
 
-def figures(artifact: str) -> dict[str, float]:
-    """What ``evaluate`` and ``profile`` measure, with joules in microjoules."""
+def figures(artifact: str) -> dict[str, Any]:
+    """What ``evaluate`` and ``profile`` measure, and by which timing model."""
     score = told(f"evaluate {artifact} {EVALUATE}")
     found = {name: score[name] for name in ("bits_per_token", "synops_over_dense")}
     for cost in told(f"profile {artifact} {PROFILE}"):
-        found["synops_per_token"] = cost["synops_per_token"]
+        found |= {name: cost[name] for name in ("synops_per_token", "timing")}
         found[f"{cost['schedule']} tokens_per_second"] = cost["tokens_per_second"]
-        found[f"{cost['schedule']} joules_per_token"] = 1e6 * cost["joules_per_token"]
+        found[f"{cost['schedule']} joules_per_token"] = cost["joules_per_token"]
     return found
 
 
@@ -100,11 +109,11 @@ def told(command: str) -> Any:
     return json.loads(done.stdout)
 
 
-def side_by_side(dense: dict[str, float], sparse: dict[str, float]) -> None:
+def side_by_side(dense: dict[str, Any], sparse: dict[str, Any]) -> None:
     """A row per figure."""
     print(f"{'':34}{'dense':>10}{'sparse':>10}")
     for title, (name, form) in ROWS.items():
-        print(f"{title:34}{form.format(dense[name]):>10}{form.format(sparse[name]):>10}")
+        print(f"{title:34}{form(dense[name]):>10}{form(sparse[name]):>10}")
 
 
 if __name__ == "__main__":

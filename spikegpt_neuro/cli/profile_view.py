@@ -86,7 +86,7 @@ def _table(*heads: str, right_from: int = 1, title: str | None = None) -> Table:
 def _summary(figures: Figures) -> Table:
     table = _table("per token", str(figures["hardware"]))
     for name in ("backend", "schedule", "timing", "accounting"):
-        table.add_row(name, str(figures[name]))
+        table.add_row("timing model" if name == "timing" else name, str(figures[name]))
     table.add_section()
     table.add_row("energy", _between(figures, "joules_per_token", "J"))
     table.add_row("time", _between(figures, "seconds_per_token", "s"))
@@ -125,7 +125,7 @@ def _category(figures: Figures, category: str) -> str:
 
 def _totals(found: Sequence[Figures], differing: Sequence[str]) -> Table:
     heads = ("energy", "range", "tokens/s", "chips", "assumed")
-    table = _table(*differing, *heads, right_from=len(differing), title="per token")
+    table = _table(*differing, *heads, right_from=len(differing), title=_per_token(found))
     for figures in found:
         names = [str(figures[name]) for name in differing]
         if "error" in figures:
@@ -140,6 +140,11 @@ def _totals(found: Sequence[Figures], differing: Sequence[str]) -> Table:
             f"{figures['share_assumed']:.0%}",
         )
     return table
+
+
+def _per_token(found: Sequence[Figures]) -> str:
+    """The title: energy hangs on how time is found, so that stands there."""
+    return f"per token, timing model {', '.join(dict.fromkeys(f['timing'] for f in found))}"
 
 
 def _categories(found: Sequence[Figures], differing: Sequence[str]) -> Table:

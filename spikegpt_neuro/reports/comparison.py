@@ -15,7 +15,7 @@ from spikegpt_neuro.energy.baselines import (
 )
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.reports.charts import Bar, curves, intervals, stacked
-from spikegpt_neuro.reports.content import Material, Picture, Section, Table, schedule_of
+from spikegpt_neuro.reports.content import Material, Picture, Section, Table, schedule_of, timing_of
 from spikegpt_neuro.reports.numbers import scaled
 
 
@@ -85,7 +85,7 @@ def _devices(material: Material) -> Table:
         )
     first = material.estimates[0]
     ours = scaled(first.total.value / first.tokens, "J")
-    rows.insert(0, (f"{first.hardware}, {schedule_of(first)}", ours, ""))
+    rows.insert(0, (f"{first.hardware}, {schedule_of(first)}, {timing_of(first)}", ours, ""))
     return Table(
         ("this model", "per token", "source"),
         tuple(rows),
@@ -149,7 +149,10 @@ def _defaults(material: Material, counts: TokenCounts) -> Picture:
     rows = [(f"{first.accounting}, {first.hardware}", first.total * (1 / first.tokens))]
     rows += [(name, Range.exactly(price(name, counts).joules)) for name in ACCOUNTINGS]
     chart = intervals("Energy by accounting", rows, ("joules per token, logarithmic", "J"))
-    return Picture(chart, "One run, priced by each convention (its first variant below).")
+    return Picture(
+        chart,
+        f"One run, priced by each convention (its first variant below); ours: {timing_of(first)}.",
+    )
 
 
 def _variants(material: Material, counts: TokenCounts) -> Table:

@@ -84,6 +84,11 @@ def schedule_of(estimate: Estimate) -> str:
     return estimate.schedule or estimate.estimator
 
 
+def timing_of(estimate: Estimate) -> str:
+    """By which model time was found, and with it static energy."""
+    return f"timing model {estimate.timing}" if estimate.timing else "no timing model"
+
+
 def parts_of(graph: SpikingGraph) -> Mapping[str, str]:
     """Population -> the part of the model that a reader knows it by, in the order data flows.
 

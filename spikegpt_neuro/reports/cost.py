@@ -13,7 +13,15 @@ from spikegpt_neuro.hardware import events
 from spikegpt_neuro.hardware.profile import Constant
 from spikegpt_neuro.mapping.picture import draw
 from spikegpt_neuro.reports.charts import Bar, intervals, stacked
-from spikegpt_neuro.reports.content import Material, Picture, Section, Table, parts_of, schedule_of
+from spikegpt_neuro.reports.content import (
+    Material,
+    Picture,
+    Section,
+    Table,
+    parts_of,
+    schedule_of,
+    timing_of,
+)
 from spikegpt_neuro.reports.numbers import between, percent, scaled
 from spikegpt_neuro.units import digits
 
@@ -32,7 +40,7 @@ def energy(material: Material) -> Section:
     assumed = first.share_of_kind(ASSUMED)
     said = (
         f"{between(total, 'J')} per token on {first.hardware}, {first.schedule or 'as run'}, "
-        f"priced by what arrived ({first.accounting}). "
+        f"{timing_of(first)}, priced by what arrived ({first.accounting}). "
         f"{percent(assumed)} of it rests on assumed constants; "
         "the ranges show what those leave open."
     )
@@ -46,7 +54,8 @@ def energy(material: Material) -> Section:
     blocks: list[Picture | Table] = [
         Picture(
             intervals("Energy per token by category", rows, ("joules per token, logarithmic", "J")),
-            "Energy by category; the line is the range of its assumed constants.",
+            f"Energy by category ({schedule_of(first)}, {timing_of(first)}); the line is the range "
+            "of its assumed constants.",
         )
     ]
     if first.by_population:
@@ -80,7 +89,7 @@ def _by_part(graph: SpikingGraph, estimate: Estimate) -> Picture:
     return Picture(
         svg,
         "Energy by layer. Static power and the host belong to no layer: another "
-        f"{scaled(rest / estimate.tokens, 'J')} per token.",
+        f"{scaled(rest / estimate.tokens, 'J')} per token ({timing_of(estimate)}).",
     )
 
 
@@ -137,7 +146,7 @@ def schedules(material: Material) -> Section:
     ]
     chart = stacked("Energy by schedule", *_series(used, bars))
     blocks = (
-        Picture(chart, "Energy per token of each schedule."),
+        Picture(chart, f"Energy per token of each schedule, {timing_of(material.estimates[0])}."),
         Table(head, rows, _timing(material.estimates[0]), numbers=(1, 2, 3, 4)),
     )
     return Section("schedules", "Schedules", (said,), blocks)
@@ -155,7 +164,7 @@ def _schedule_row(estimate: Estimate) -> tuple[str, ...]:
 
 
 def _timing(estimate: Estimate) -> str:
-    words = f"Timing model: {estimate.timing}. " if estimate.timing else ""
+    words = f"T{timing_of(estimate)[1:]}. " if estimate.timing else ""
     if not estimate.is_steady:
         return f"{words}The run is too short to fill the pipeline, so the whole run counts."
     return f"{words}A pipeline fills once per text; that is not in the figures per token."

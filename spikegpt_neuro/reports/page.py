@@ -9,7 +9,14 @@ from spikegpt_neuro.energy.counts import firing_rate
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.errors import MissingBackend
 from spikegpt_neuro.reports import comparison, cost, model, tradeoff
-from spikegpt_neuro.reports.content import Material, Picture, Section, Tile
+from spikegpt_neuro.reports.content import (
+    Material,
+    Picture,
+    Section,
+    Tile,
+    schedule_of,
+    timing_of,
+)
 from spikegpt_neuro.reports.numbers import percent, scaled
 from spikegpt_neuro.units import digits
 from spikegpt_neuro.version import __version__
@@ -56,7 +63,7 @@ def tiles(material: Material) -> list[Tile]:
         Tile(
             scaled(total.value, "J"),
             "per token",
-            f"{first.schedule or first.estimator}, {first.hardware}",
+            f"{schedule_of(first)}, {first.hardware}, {timing_of(first)}",
         ),
         Tile(
             digits(first.tokens_per_second.value),
