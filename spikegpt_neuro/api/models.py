@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.api.inputs import PathLike
+from spikegpt_neuro.converters import hub
+from spikegpt_neuro.converters.folder import SUFFIXES
 from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.converters.sparsifying import sparsify
@@ -191,7 +193,33 @@ def load(path: PathLike) -> SpikingGraph:
     >>> graph.weight_bits
     8
     """
+    _check_converted(str(path))
     return artifact.load(str(path))
+
+
+def _check_converted(path: str) -> None:
+    """Raise, with the command that helps, for what looks like a checkpoint."""
+    here = Path(path)
+    if path.startswith(hub.SCHEME):
+        name = hub.Reference.parse(path).repository.split("/")[1]
+    elif here.is_file() or _has_weights_alone(here):
+        name = here.resolve().stem
+    else:
+        return
+    raise UnsupportedInput(
+        f"{path} is not an artifact; convert a checkpoint first: "
+        f"convert({path!r}).save({name + '.sgn'!r})"
+    )
+
+
+def _has_weights_alone(folder: Path) -> bool:
+    """True for a folder with weights that is no artifact, not even a damaged one."""
+    if not folder.is_dir() or artifact.is_artifact(folder) or (folder / artifact.GRAPH).exists():
+        return False
+    try:
+        return any(file.suffix in SUFFIXES for file in folder.iterdir())
+    except OSError:  # reading the artifact says what is wrong
+        return False
 
 
 def save(graph: SpikingGraph, path: PathLike, *, force: bool = False) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -29,6 +30,7 @@ from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.errors import CannotWrite, UsageError
 from spikegpt_neuro.quantization import BITS
 from spikegpt_neuro.remarks import REMARKS
+from spikegpt_neuro.units import digits, scaled
 
 if TYPE_CHECKING:
     from spikegpt_neuro.running import Progress
@@ -60,9 +62,10 @@ class Output:
                 values["remarks"] = remarks
             self.document(values)
             return
-        width = max(map(len, values))
-        for name, value in values.items():
-            say(f"{name.ljust(width)}  {_shown(value)}")
+        shown = {in_words(name): with_unit(name, value) for name, value in values.items()}
+        width = max(map(len, shown))
+        for words, value in shown.items():
+            say(f"{words.ljust(width)}  {value}")
 
     def document(self, content: object) -> None:
         """What --json prints when the verb has ended, with the error that it may end with."""
@@ -131,6 +134,37 @@ def _shown(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "-"
     return str(value)
+
+
+NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)+")
+WORDS = {
+    "lif": "LIF",
+    "rss": "memory",
+    "synops": "synaptic operations",
+    "vocab": "vocabulary",
+}
+"""Words of names in JSON that a person reads otherwise."""
+UNITS = {"bytes": "B", "seconds": "s", "seconds_per_token": "s", "joules_per_token": "J"}
+"""What a figure's name ends with -> its unit."""
+
+
+def in_words(name: str) -> str:
+    """A figure's name as a person reads it: ``peak_rss_bytes`` is ``peak memory``."""
+    if NAME.fullmatch(name) is None:
+        return name
+    words = name.removesuffix("_bytes").split("_")
+    return " ".join(WORDS.get(word, word) for word in words)
+
+
+def with_unit(name: str, value: object) -> str:
+    """A figure's value as a person reads it, in the unit that its name ends with."""
+    for ending, unit in UNITS.items():
+        of_it = name == ending or name.endswith(f"_{ending}")
+        if of_it and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return scaled(value, unit)
+    if name.endswith("tokens_per_second") and isinstance(value, (int, float)):
+        return f"{digits(value)} tokens/s"
+    return _shown(value)
 
 
 def verb(function: Function) -> Function:

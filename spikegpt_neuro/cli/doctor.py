@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,18 +12,35 @@ from spikegpt_neuro.cli.common import Output, verb
 from spikegpt_neuro.cli.session import as_typed
 from spikegpt_neuro.cli.streams import say
 
+if TYPE_CHECKING:
+    from spikegpt_neuro.api.doctoring import Extra
+
 
 @click.command()
 @verb
 def doctor(out: Output) -> None:
-    """Show versions, backends, hardware profiles, and what is missing."""
+    """Show versions, backends, hardware profiles, what is missing, and every extra."""
     from spikegpt_neuro import api
 
     here = api.doctor()
     if out.as_json:
         out.document(json.loads(as_typed(json.dumps(here.to_dict()))))
         return
-    out.result(here.found)
+    out.result({name.replace("_", "-"): value for name, value in here.found.items()})
     for lines in (here.missing, *here.rarely_there.values()):
         for name, line in lines.items():
             say(f"{name} is missing: {as_typed(line)}")
+    _show_extras(here.extras)
+
+
+def _show_extras(extras: Mapping[str, Extra]) -> None:
+    """A line for each: whether it is there, what it is for, and how to install it."""
+    from spikegpt_neuro.cli import tables
+
+    heads = ("extra", "for", "there", "install")
+    table = tables.table(*heads, left=heads, title="extras")
+    for name, extra in extras.items():
+        there = f"lacks {', '.join(extra.lacking)}" if extra.lacking else "yes"
+        table.add_row(name, extra.purpose or "-", there, extra.install)
+    if extras:
+        tables.show(table, wrapped=("for", "there"))

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import re
+import shlex
+from ast import literal_eval
 from dataclasses import asdict, dataclass
 
 PROGRAM = "spikegpt-neuro"
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?|nan|inf"
 OPTION = re.compile(rf"\b([a-z]+(?:_[a-z]+)*)=(True|'[^']*'|{NUMBER}|\.\.\.)(?![\w.])")
 """An option with its value, as Python spells it in the errors of the library."""
+TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+CONVERSION = re.compile(rf"\bconvert\(({TEXT})\)\.save\(({TEXT})\)")
+"""What converts and keeps a checkpoint in Python."""
 FLAGS = {"calibration": "calibrate"}
 """Parameter -> its option, where the two have different names."""
 
 
 def as_typed(text: str) -> str:
-    """Options as one types them here: ``force=True`` of a function is ``--force``."""
+    """Options as one types them here: ``force=True`` of a function is ``--force``.
+
+    ``convert('a.pth').save('a.sgn')`` is the command that does it.
+    """
 
     def typed(found: re.Match[str]) -> str:
         name, value = FLAGS.get(found[1], found[1]).replace("_", "-"), found[2].strip("'")
         return f"--{name}" if value in ("True", "...") else f"--{name} {value}"
 
-    return OPTION.sub(typed, text)
+    def converting(found: re.Match[str]) -> str:
+        checkpoint, artifact = (shlex.quote(literal_eval(found[k])) for k in (1, 2))
+        return f"{PROGRAM} convert {checkpoint} -o {artifact}"
+
+    return CONVERSION.sub(converting, OPTION.sub(typed, text))
 
 
 @dataclass

@@ -6,12 +6,14 @@ import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import metadata
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import pytest
 
 from spikegpt_neuro.cli import VERBS, group
 from spikegpt_neuro.cli import run as run_cli
+from spikegpt_neuro.cli.common import in_words, with_unit
 from spikegpt_neuro.cli.session import as_typed
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 
@@ -288,6 +291,60 @@ def test_doctor_tells_versions_and_what_is_missing(cli: Cli) -> None:
     for name, line in report["missing"].items():
         assert report[name] is None
         assert "pip install" in line
+    for name, extra in report["extras"].items():
+        assert name in extra["install"]
+        assert "pip install" in extra["install"]
+    assert report["extras"]["torch"]["lacking"] == []
+
+
+def test_doctor_lists_every_extra_of_the_project(cli: Cli) -> None:
+    declared = metadata("spikegpt-neuro").get_all("Provides-Extra")
+    out = cli("doctor").out
+    assert declared
+    for extra in declared:
+        assert f"pip install 'spikegpt-neuro[{extra}]'" in out
+
+
+def test_a_checkpoint_in_place_of_an_artifact_is_to_be_converted(cli: Cli, small: Path) -> None:
+    checkpoint = small / "model.pth"
+    line = one_error_line(cli("generate", checkpoint, "The"), 3)
+    (command,) = re.findall(r"convert a checkpoint first: (spikegpt-neuro convert .*)", line)
+    assert shlex.split(command) == [*("spikegpt-neuro", "convert", str(checkpoint)),
+                                    *("-o", "model.sgn")]  # fmt: skip
+    awkward = small / "it's mine.pth"
+    shutil.copy(checkpoint, awkward)
+    line = one_error_line(cli("generate", awkward, "The"), 3)
+    assert shlex.split(line.split("first: ")[1])[2:] == [str(awkward), "-o", "it's mine.sgn"]
+    line = one_error_line(cli("map", "hf:owner/name@main", "--hw", "loihi2"), 3)
+    assert "convert hf:owner/name@main -o name.sgn" in line
+
+
+def test_a_folder_of_weights_is_to_be_converted_and_a_damaged_artifact_is_not(
+    cli: Cli, small: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    shutil.copy(small / "model.pth", folder)
+    assert "convert a checkpoint first" in one_error_line(cli("generate", folder, "The"), 3)
+    artifact = tmp_path / "broken.sgn"
+    shutil.copytree(small / "model.sgn", artifact)
+    (artifact / "graph.json").unlink()
+    assert "convert a checkpoint first" not in one_error_line(cli("generate", artifact, "The"), 3)
+
+
+def test_figures_have_units_and_words() -> None:
+    shown = {
+        ("peak_rss_bytes", 286_654_464): ("peak memory", "287 MB"),
+        ("seconds_per_token", 0.000_131_4): ("seconds per token", "131 µs"),
+        ("joules_per_token", 1.38e-4): ("joules per token", "138 µJ"),
+        ("tokens_per_second", 7610.6): ("tokens per second", "7,611 tokens/s"),
+        ("synops_over_dense", 0.706): ("synaptic operations over dense", "0.706"),
+        ("lif_tau", 2.0): ("LIF tau", "2"),
+        ("seconds", None): ("seconds", "-"),
+        ("threshold of a_b", "1 of 2"): ("threshold of a_b", "1 of 2"),
+    }
+    for given, wanted in shown.items():
+        assert (in_words(given[0]), with_unit(*given)) == wanted
 
 
 # Output that a person or a program can read.
@@ -296,7 +353,8 @@ def test_doctor_tells_versions_and_what_is_missing(cli: Cli) -> None:
 def test_plain_output_names_each_figure(cli: Cli, small: Path) -> None:
     lines = cli("info", small / "model.sgn").out.splitlines()
     assert ["layers", "1"] in [line.split() for line in lines]
-    assert ["vocab_size", "96"] in [line.split() for line in lines]
+    assert ["vocabulary", "size", "96"] in [line.split() for line in lines]
+    assert not any("_" in line.split("  ")[0] for line in lines)
 
 
 def test_no_escape_codes_off_a_terminal(small: Path) -> None:
@@ -698,9 +756,9 @@ def test_convert_and_info_tell_the_lif_and_the_remarks(cli: Cli, untold: Path) -
     assert told.items() <= info.json.items()
     assert sum(text.startswith(clipped) for text in info.json["remarks"]) == 1
     lines = cli("info", untold / "model.pth").out.splitlines()
-    shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
-    assert (shown["lif_tau"], shown["lif_tau_from"]) == ("4", "stated: config.json")
-    assert (shown["lif_threshold"], shown["lif_threshold_from"]) == ("1", "assumed")
+    shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in lines)
+    assert (shown["LIF tau"], shown["LIF tau from"]) == ("4", "stated: config.json")
+    assert (shown["LIF threshold"], shown["LIF threshold from"]) == ("1", "assumed")
 
 
 def test_options_that_contradict_a_file_or_make_no_neuron(cli: Cli, untold: Path) -> None:
