@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.reference.vnni import (
+    FEATURES,
     INSTRUCTION,
     VECTOR_BYTES,
-    may_use,
-    target_features,
+    usable,
 )
 from spikegpt_neuro.neurons.program import IntArray
 
@@ -134,7 +134,7 @@ def _dot(*, packed: bool, signed: bool) -> Any:
     """
 
     def generate(_context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        if not _usable():
+        if not usable(FEATURES):
             return ir.Constant(_INT32, 0)
         row, low, high, vectors = arguments
         zero = ir.Constant(_WORD_VECTOR, [0] * (BYTES // 4))
@@ -163,11 +163,6 @@ def _dot(*, packed: bool, signed: bool) -> Any:
 
     signature = types.int32(*[types.intp] * 4)
     return intrinsic(lambda _, _a, _b, _c, _d: (signature, generate))
-
-
-def _usable() -> bool:
-    present = {name for name, there in binding.get_host_cpu_features().items() if there}
-    return may_use(target_features(), present)
 
 
 def _word(value: int) -> Any:

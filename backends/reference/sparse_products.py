@@ -26,13 +26,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.backends.reference.vnni import usable
 from spikegpt_neuro.neurons.program import EventFormat, IntArray
 
 Bytes = NDArray[np.int8]
@@ -63,7 +64,7 @@ DENSE_COST, DENSE_COST_BY_SOURCE = 0.9, 0.48
 """A possible synapse of a dense projection: less than a byte, since nothing is gained by a draw;
 those that lie by source are so since few events come."""
 
-FEATURE = "avx2"
+FEATURES = frozenset({"avx2"})
 
 
 def layers_of(weights: Bytes, events: EventFormat, *, by_source: bool) -> int | None:
@@ -239,10 +240,13 @@ def _splat(kind: Any, value: int) -> Any:
 def _look_up(*, signed: bool) -> Any:
     """Adds what the slots of one block bring to the sums of groups of eight targets.
 
-    Addresses of the slots, of the block's events and of the sums; groups, layers.
+    Addresses of the slots, of the block's events and of the sums; groups, layers. Where the
+    instructions may not be used, nothing calls it, and it does nothing.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+        if not usable(FEATURES):
+            return context.get_dummy_value()
         slots, events, sums, groups, layers = arguments
         tables = [_table(builder, _moved(builder, events, k)) for k in range(0, BLOCK, TABLE)]
         with code.for_range(builder, groups) as group:
@@ -325,7 +329,7 @@ _look_up_signed, _look_up_unsigned = _look_up(signed=True), _look_up(signed=Fals
 @cache
 def slots_available() -> bool:
     """True if this processor has the instructions and the compiler knows them."""
-    if not binding.get_host_cpu_features().get(FEATURE, False):
+    if not usable(FEATURES):
         return False
     weights = np.array([[0, -3, 0, 5, 0], [7, 0, 0, -127, 1]], np.int8)
     events, sums = np.array([-2, 100, 9, 1, -1], np.int16), np.empty(LANES, np.int32)

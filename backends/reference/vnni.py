@@ -44,8 +44,7 @@ _VECTOR = ir.VectorType(ir.IntType(32), LANES)
 @cache
 def available() -> bool:
     """True if this processor has the instruction and the compiler knows it and may use it."""
-    present = {name for name, there in binding.get_host_cpu_features().items() if there}
-    if not present >= FEATURES or not may_use(target_features(), present):
+    if not usable(FEATURES):
         return False
     try:
         weights = np.ones((1, GROUP), np.int8)
@@ -56,21 +55,27 @@ def available() -> bool:
     return bool(found[0, 0] == -2 * GROUP)
 
 
+def usable(needed: frozenset[str]) -> bool:
+    """True if this processor has the features ``needed``, and numba compiles for one that has."""
+    present = {name for name, there in binding.get_host_cpu_features().items() if there}
+    return present >= needed and may_use(target_features(), present, needed)
+
+
 def target_features() -> str:
     """What numba compiles for, as LLVM is told: ``+avx2,-avx512f,...``."""
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
     return str(features)
 
 
-def may_use(features: str, present: Iterable[str]) -> bool:
-    """True if a target with ``features`` has the instruction; the processor's are ``present``.
+def may_use(features: str, present: Iterable[str], needed: Iterable[str] = FEATURES) -> bool:
+    """True if a target with ``features`` has those ``needed``; the processor's are ``present``.
 
     LLVM ends the process where it has not. Taking one feature away takes those along that rest on
     it, so nothing that the processor has may be missing on purpose.
     """
     words = [word.strip() for word in features.split(",")]
     last = {word[1:]: word[0] == "+" for word in words if word}
-    return all(last.get(name, False) for name in FEATURES) and all(
+    return all(last.get(name, False) for name in needed) and all(
         last.get(name, True) for name in present
     )
 
