@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from spikegpt_neuro.api.beside import float_model_for
+from spikegpt_neuro.api.dividing import PIECE_WINDOWS, scored_by
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
-from spikegpt_neuro.api.models import read_model
+from spikegpt_neuro.api.models import load, save
+from spikegpt_neuro.cluster.place import Place, place_of
 from spikegpt_neuro.converters.settings import GivenLIF
-from spikegpt_neuro.evaluation.evaluate import WINDOW, Evaluation
+from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.evaluation.evaluate import WINDOW, Evaluation, checked
 from spikegpt_neuro.evaluation.evaluate import evaluate as score
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
-from spikegpt_neuro.model.spikegpt import Compat
 from spikegpt_neuro.remarks import remark
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.vocabulary import Unknown
 
 
 def evaluate(
-    graph: SpikingGraph,
+    graph: SpikingGraph | PathLike,
     text: Text | None = None,
     *,
     against: PathLike | FloatModel | None = None,
@@ -29,9 +34,14 @@ def evaluate(
     lif_threshold: float | None = None,
     lif_reset: float | None = None,
     unknown: Unknown = "error",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    piece: int = PIECE_WINDOWS,
     progress: Progress | None = None,
 ) -> Evaluation:
     r"""Score a text or token ids (T,); None: the built-in text, which the example never saw.
+
+    ``graph`` is a graph or the path of its artifact.
 
     What is odd about the figures is told by ``remarks`` of the result, and on the log.
 
@@ -48,11 +58,23 @@ def evaluate(
         Use only the first ``limit`` tokens.
     lif_tau, lif_threshold, lif_reset
         The LIF of a checkpoint ``against`` that does not state it [default: the graph's].
+    workers
+        Divide the windows among so many processes of this machine (extra ``cluster``).
+    scheduler
+        Divide them among the workers of a Dask scheduler, ``tcp://HOST:PORT``; they find the
+        artifact (and ``against``) at the same path. No figure depends on either.
+    piece
+        Windows that a worker gets at a time.
 
     Raises
     ------
     UnsupportedInput
-        Fewer than two tokens, ids out of range, or ``against`` has another shape.
+        Fewer than two tokens, ids out of range, ``against`` has another shape, or no scheduler
+        answers.
+    UsageError
+        Both ``workers`` and ``scheduler``, or something in memory that workers are to read.
+    WorkerFailed
+        The scheduler or a worker's work ended.
 
     Examples
     --------
@@ -60,27 +82,50 @@ def evaluate(
     >>> 0 < found.bits_per_token < 6
     True
     """
+    place = place_of(workers, scheduler)
     lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
-    floating = float_model_for(graph, against, lif) if isinstance(against, (str, Path)) else against
-    tokens = tokens_of(graph, text, unknown=unknown)
-    found = score(graph, tokens, window=window, against=floating, limit=limit, progress=progress)
+    model = load(graph) if isinstance(graph, (str, Path)) else graph
+    tokens = tokens_of(model, text, unknown=unknown)
+    floating = float_model_for(model, against, lif) if isinstance(against, (str, Path)) else against
+    if place is None:
+        found = score(
+            model, tokens, window=window, against=floating, limit=limit, progress=progress
+        )
+    else:
+        if piece < 1:
+            raise UsageError(f"piece is {piece}, expected 1 or more windows")
+        used = checked(model, tokens, window=window, against=floating, limit=limit)
+        with _readable(graph, place) as artifact:
+            sums = scored_by(
+                place,
+                artifact,
+                used,
+                window=window,
+                against=_path_of(against),
+                lif=lif,
+                piece=piece,
+                progress=progress,
+            )
+        found = sums.evaluation(model, used, window)
     for text in found.remarks:
         remark(text)
     return found
 
 
-def float_model_for(
-    graph: SpikingGraph, checkpoint: PathLike, lif: GivenLIF | None = None
-) -> FloatModel:
-    """The float model, under the semantics that the graph was converted with.
+@contextmanager
+def _readable(graph: SpikingGraph | PathLike, place: Place) -> Iterator[Path]:
+    """Where workers read the graph."""
+    if isinstance(graph, (str, Path)):
+        yield Path(graph)
+    elif place.scheduler is not None:
+        raise UsageError("the graph is in memory here; give the path of its artifact to workers")
+    else:
+        with TemporaryDirectory() as folder:
+            save(graph, Path(folder, "graph"))
+            yield Path(folder, "graph")
 
-    What neither its files nor ``lif`` say of the LIF is the graph's.
-    """
-    compat: Compat = "upstream-run" if graph.shape.rescale_every else "training"
-    model = read_model(checkpoint, compat=compat, lif=lif)
-    assumed = {
-        f.name for f in fields(model.lif_origin) if getattr(model.lif_origin, f.name) is None
-    }
-    converted = {name: getattr(graph.shape.lif, name) for name in assumed}
-    shape = replace(model.shape, lif=replace(model.shape.lif, **converted))
-    return FloatModel(replace(model, shape=shape))
+
+def _path_of(against: PathLike | FloatModel | None) -> Path | None:
+    if isinstance(against, FloatModel):
+        raise UsageError("against is in memory here; give the path of the checkpoint to workers")
+    return None if against is None else Path(against)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from spikegpt_neuro.api.beside import float_model_for
 from spikegpt_neuro.api.choices import DEFAULT_BACKEND, DEFAULT_PROFILE, DEFAULT_TIMING
-from spikegpt_neuro.api.evaluating import float_model_for
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
 from spikegpt_neuro.api.measuring import Measured, Site, mapped_of, measure
 from spikegpt_neuro.api.profiling import own_backend

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.api.evaluating import evaluate, float_model_for
+from spikegpt_neuro.api.beside import float_model_for
+from spikegpt_neuro.api.evaluating import evaluate
 from spikegpt_neuro.api.inputs import PathLike
 from spikegpt_neuro.api.models import convert, read_model, text_tokens
 from spikegpt_neuro.api.profiling import profile

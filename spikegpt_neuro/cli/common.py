@@ -345,6 +345,32 @@ def lif_options(function: Function) -> Function:
     )
 
 
+def place_of_work(function: Function) -> Function:
+    """--workers, --scheduler and --piece: who shares the work."""
+    return _with(
+        function,
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Divide the text among N processes here (extra cluster).",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Divide it among the workers of a Dask scheduler, tcp://HOST:PORT.",
+        ),
+        click.option(
+            "--piece",
+            type=click.IntRange(min=1),
+            default=8,
+            show_default=True,
+            metavar="W",
+            help="Windows that a worker gets at a time; no figure depends on it.",
+        ),
+    )
+
+
 def bits_options(function: Function) -> Function:
     """--weight-bits and --activation-bits, which arrive as numbers."""
     return _with(function, *(_bits_option(f"--{what}-bits") for what in ("weight", "activation")))

@@ -11,6 +11,7 @@ from spikegpt_neuro.cli.common import (
     corpus_option,
     exactly_one,
     lif_options,
+    place_of_work,
     source_of,
     unknown_option,
     verb,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 )
 @lif_options
 @unknown_option
+@place_of_work
 @verb
 def evaluate(
     out: Output,
@@ -46,22 +48,27 @@ def evaluate(
     limit: int | None,
     window: int,
     unknown: Unknown,
+    workers: int | None,
+    scheduler: str | None,
+    piece: int,
     **lif: float | None,
 ) -> None:
     """Score the artifact DIR on TEXT, a UTF-8 file (- for standard input)."""
     from spikegpt_neuro import api
 
     exactly_one(**{"TEXT": text, "--corpus": corpus})
-    graph = api.load(artifact)
     with out.progress("evaluating") as progress:
         found = api.evaluate(
-            graph,
+            artifact,
             source_of(text),
             against=against,
             window=window,
             limit=limit,
             **lif,
             unknown=unknown,
+            workers=workers,
+            scheduler=scheduler,
+            piece=piece,
             progress=progress,
         )
     out.result(found.to_dict())

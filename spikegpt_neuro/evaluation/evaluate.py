@@ -10,6 +10,7 @@ scored once:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -104,17 +105,52 @@ def evaluate(
     UnsupportedInput
         Fewer than two tokens, ids out of range, or ``against`` has another shape.
     """
+    used = checked(graph, tokens, window=window, against=against, limit=limit)
+    sums = scored(graph, used, window=window, against=against, progress=progress)
+    return sums.evaluation(graph, used, window)
+
+
+def checked(
+    graph: SpikingGraph,
+    tokens: NDArray[np.integer],
+    *,
+    window: int,
+    against: FloatModel | None = None,
+    limit: int | None = None,
+) -> NDArray[np.int64]:
+    """The token ids (T,) that :func:`evaluate` scores; raises what it raises."""
     ids = check_tokens(graph, tokens)
     used = ids if limit is None else ids[:limit]
     _check(graph, used, window, against)
+    return used
+
+
+def scored(
+    graph: SpikingGraph,
+    tokens: NDArray[np.int64],
+    *,
+    window: int,
+    against: FloatModel | None = None,
+    progress: Progress | None = None,
+) -> Sums:
+    """Totals over the windows of ``tokens`` (T,), of which the first is only read."""
     backend = get_backend("reference")
-    sums = _Sums(Observed(graph))
-    for start, inputs, targets in _windows(used, window):
+    sums = Sums()
+    for start, inputs, targets in _windows(tokens, window):
         run = backend.run(graph, inputs, record="spikes" if against else "logits")
-        sums.add(run, against.forward(inputs) if against else None, targets)
+        sums.add(graph, run, against.forward(inputs) if against else None, targets)
         if progress is not None:
-            progress(start + len(targets), len(used) - 1)
-    return sums.evaluation(_bytes_per_token(graph, used), window)
+            progress(start + len(targets), len(tokens) - 1)
+    return sums
+
+
+def pieces(tokens: NDArray[np.int64], window: int, windows: int) -> Iterator[NDArray[np.int64]]:
+    """``tokens`` (T,) in pieces of ``windows`` windows; of each, the first token is only read.
+
+    The windows of the pieces are those of the whole.
+    """
+    for start in range(0, len(tokens) - 1, window * windows):
+        yield tokens[start : start + window * windows + 1]
 
 
 def surprisal(logits: NDArray[np.floating], targets: NDArray[np.int64]) -> float:
@@ -129,39 +165,74 @@ def surprisal(logits: NDArray[np.floating], targets: NDArray[np.int64]) -> float
 
 
 @dataclass
-class _Sums:
-    """Totals over windows."""
+class Sums:
+    """Totals over windows; those of several parts of a text :meth:`merge` to those of the whole.
 
-    observed: Observed
-    bits: float = 0.0
-    float_bits: float = 0.0
+    Whole numbers add up exactly. Bits are kept window by window and added by ``math.fsum``, whose
+    sum is the exact one, rounded once: the parts and their order do not matter.
+    """
+
+    bits: list[float] = field(default_factory=list)
+    float_bits: list[float] = field(default_factory=list)
     tokens: int = 0
     spikes_differing: int = 0
     spikes_compared: int = 0
     saturations: int = 0
     clipped: int = 0
     activity: dict[str, ProjectionActivity] = field(default_factory=dict)
+    fired: dict[str, int] = field(default_factory=dict)
+    saturated: dict[str, int] = field(default_factory=dict)
 
-    def add(self, run: Run, floating: FloatRun | None, targets: NDArray[np.int64]) -> None:
-        self.observed.add(run)
-        self.bits += surprisal(run.logits, targets)
-        self.tokens += len(targets)
-        self.saturations += run.saturations
-        self.clipped += sum(count.clipped for count in run.counts.values())
-        for name, found in run.activity.items():
+    def add(
+        self,
+        graph: SpikingGraph,
+        run: Run,
+        floating: FloatRun | None,
+        targets: NDArray[np.int64],
+    ) -> None:
+        """Count one window."""
+        observed = Observed(graph)
+        observed.add(run)
+        window = Sums(
+            bits=[surprisal(run.logits, targets)],
+            tokens=len(targets),
+            saturations=run.saturations,
+            clipped=sum(count.clipped for count in run.counts.values()),
+            activity=dict(run.activity),
+            fired=observed.fired,
+            saturated=observed.saturated,
+        )
+        if floating is not None and floating.logits is not None:
+            window.float_bits.append(surprisal(floating.logits, targets))
+            for name, spikes in run.spikes.items():
+                if name != "embedding":
+                    differing = np.count_nonzero(spikes != floating.spikes[name])
+                    window.spikes_differing += int(differing)
+                    window.spikes_compared += spikes.size
+        self.merge(window)
+
+    def merge(self, other: Sums) -> None:
+        """Add the totals of other windows."""
+        self.bits += other.bits
+        self.float_bits += other.float_bits
+        self.tokens += other.tokens
+        self.spikes_differing += other.spikes_differing
+        self.spikes_compared += other.spikes_compared
+        self.saturations += other.saturations
+        self.clipped += other.clipped
+        for name, found in other.activity.items():
             self.activity[name] = self.activity.get(name, ProjectionActivity()) + found
-        if floating is None or floating.logits is None:
-            return
-        self.float_bits += surprisal(floating.logits, targets)
-        for name, spikes in run.spikes.items():
-            if name != "embedding":
-                self.spikes_differing += int(np.count_nonzero(spikes != floating.spikes[name]))
-                self.spikes_compared += spikes.size
+        for ours, theirs in ((self.fired, other.fired), (self.saturated, other.saturated)):
+            for name, count in theirs.items():
+                ours[name] = ours.get(name, 0) + count
 
-    def evaluation(self, bytes_per_token: float | None, window: int) -> Evaluation:
-        bits = self.bits / self.tokens
+    def evaluation(self, graph: SpikingGraph, tokens: NDArray[np.int64], window: int) -> Evaluation:
+        """The figures of ``graph`` on all of ``tokens``."""
+        bits = math.fsum(self.bits) / self.tokens
+        bytes_per_token = _bytes_per_token(graph, tokens)
         compared = self.spikes_compared > 0
-        float_bits = self.float_bits / self.tokens if compared else None
+        float_bits = math.fsum(self.float_bits) / self.tokens if compared else None
+        observed = Observed(graph, self.tokens, self.fired, self.saturated)
         return Evaluation(
             bits_per_token=bits,
             bits_per_byte=bits / bytes_per_token if bytes_per_token else None,
@@ -176,9 +247,9 @@ class _Sums:
                 f"independent windows of {window} tokens, state reset at each, "
                 "every position predicts the next token of the text"
             ),
-            synops_over_dense=synops_over_dense(self.observed.graph, self.activity),
-            weight_density=self.observed.graph.weight_density,
-            remarks=self.observed.findings(bits),
+            synops_over_dense=synops_over_dense(graph, self.activity),
+            weight_density=graph.weight_density,
+            remarks=observed.findings(bits),
         )
 
 

@@ -1,0 +1,101 @@
+"""``evaluate`` divided among workers: what each computes, and how the parts become the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.api.beside import float_model_for
+from spikegpt_neuro.cluster.place import Place
+from spikegpt_neuro.cluster.pool import opened
+from spikegpt_neuro.cluster.task import Task, carried_out
+from spikegpt_neuro.converters.settings import GivenLIF
+from spikegpt_neuro.documents import converted
+from spikegpt_neuro.errors import UnsupportedInput
+from spikegpt_neuro.evaluation.evaluate import Sums, pieces, scored
+from spikegpt_neuro.files import sha256_of
+from spikegpt_neuro.graph.artifact import CONFIG, load
+from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.model.float_forward import FloatModel
+from spikegpt_neuro.running import Progress
+
+PIECE_WINDOWS = 8
+TOKENS_SENT = np.dtype("<u4")
+KEPT = 2
+"""Models that a worker keeps open."""
+
+
+def scored_by(
+    place: Place,
+    artifact: Path,
+    tokens: NDArray[np.int64],
+    *,
+    window: int,
+    against: Path | None,
+    lif: GivenLIF,
+    piece: int = PIECE_WINDOWS,
+    progress: Progress | None = None,
+) -> Sums:
+    """What :func:`~spikegpt_neuro.evaluation.evaluate.scored` gives, from the workers of ``place``.
+
+    ``piece``  windows that a worker gets at a time; no figure depends on it.
+
+    Every worker reads the artifact, and the checkpoint ``against``, at the same path as here, and
+    compares their checksums.
+    """
+    argument = {
+        "artifact": str(artifact.absolute()),
+        "checksum": sha256_of(artifact / CONFIG),
+        "window": window,
+        "against": None if against is None else str(against.absolute()),
+        "lif": [lif.tau, lif.threshold, lif.reset],
+    }
+    tasks = (
+        Task(argument, part.astype(TOKENS_SENT).tobytes()) for part in pieces(tokens, window, piece)
+    )
+    sums = Sums()
+    with opened(place) as pool:
+        for _, found in pool.results(carry_out, tasks):
+            sums.merge(converted(found, Sums, where="a worker's answer"))
+            if progress is not None:
+                progress(sums.tokens, len(tokens) - 1)
+    return sums
+
+
+def carry_out(text: str, payload: bytes) -> str:
+    """On a worker: score one piece of the text, see :mod:`spikegpt_neuro.cluster.task`."""
+    return carried_out(text, payload, _score)
+
+
+def _score(argument: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
+    graph = _opened(argument["artifact"], argument["checksum"])
+    against = argument["against"]
+    floating = (
+        None
+        if against is None
+        else _floating(argument["artifact"], argument["checksum"], against, *argument["lif"])
+    )
+    tokens = np.frombuffer(payload, TOKENS_SENT).astype(np.int64)
+    return asdict(scored(graph, tokens, window=argument["window"], against=floating))
+
+
+@lru_cache(KEPT)
+def _opened(artifact: str, checksum: str) -> SpikingGraph:
+    """The artifact, memory-mapped, once in a worker's life."""
+    directory = Path(artifact)
+    if not directory.is_dir():
+        raise UnsupportedInput(f"{artifact} is not there; put it where every worker sees it")
+    if sha256_of(directory / CONFIG) != checksum:
+        raise UnsupportedInput(f"{artifact} is another artifact there; put the same one there")
+    return load(directory)
+
+
+@lru_cache(KEPT)
+def _floating(artifact: str, checksum: str, against: str, *lif: float | None) -> FloatModel:
+    return float_model_for(_opened(artifact, checksum), against, GivenLIF(*lif))
