@@ -25,6 +25,7 @@ PLACES = (None, 1, 2)
 
 def main() -> None:
     """Measure, print, and write where asked."""
+    """Measure, print, and write where asked."""
     options = _options()
     model = random_model(layers=options.layers, width=options.width, vocab_size=256, seed=1)
     tokens = random_tokens(model, options.tokens + 1, seed=2)

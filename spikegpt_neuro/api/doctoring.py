@@ -32,6 +32,7 @@ PURPOSES = {
     "lava": "simulate and generate on Lava",
     "onnx": "export --to onnx, and ONNX checkpoints",
     "hub": "checkpoints by hf:OWNER/NAME",
+    "cluster": "evaluate --workers and --scheduler",
     "nir": "export --to nir",
     "netx": "export --to netx",
     "report": "report",
