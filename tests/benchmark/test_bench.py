@@ -97,7 +97,7 @@ def test_the_table_of_a_random_model_without_torch(
     lines = {line[: len(name)]: line.split() for line in out.splitlines() for name in FIGURES}
     assert lines["generation"][2] == "-"
     assert lines["sequence"][2] == "-"
-    assert "weight_bits" in out
+    assert "weight bits" in out
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_what_was_written_goes_through_the_other_verbs(small: Path, tmp_path: Pa
     assert described["dead_zones"]["populations"] == 8
     assert (described["vocabulary_file"], described["remarks"]) == ("vocab.json", [])
     shown = verb("info", sparse).out
-    assert "weight_density" in shown
+    assert "weight density" in shown
     assert "neurons of 8 populations; thresholds" in shown
 
     done = verb("convert", sparse, "--calibrate", small / "text.txt", "-o", artifact, "--json")
