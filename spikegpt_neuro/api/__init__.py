@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     )
     from spikegpt_neuro.api.reporting import Report, report
     from spikegpt_neuro.api.running import Simulated, run, simulate
+    from spikegpt_neuro.api.sweeping import SweepPlan, Swept, sweep, sweep_plan
     from spikegpt_neuro.api.trading import tradeoff
     from spikegpt_neuro.api.validating import Validation, validate
     from spikegpt_neuro.evaluation.trade import Point, Tradeoff
+    from spikegpt_neuro.sweeps.reading import SweepTable, sweep_table
 
 HOME = {
     "Benchmark": "benchmarking",
@@ -59,6 +61,9 @@ HOME = {
     "ProfileTable": "hardware",
     "Report": "reporting",
     "Simulated": "running",
+    "SweepPlan": "sweeping",
+    "SweepTable": "sweeping",
+    "Swept": "sweeping",
     "TokenCost": "profiling",
     "Tradeoff": "trading",
     "Underway": "finetuning",
@@ -84,6 +89,9 @@ HOME = {
     "run": "running",
     "save": "models",
     "simulate": "running",
+    "sweep": "sweeping",
+    "sweep_plan": "sweeping",
+    "sweep_table": "sweeping",
     "tradeoff": "trading",
     "validate": "validating",
     "write_job": "profiling",
@@ -106,6 +114,9 @@ __all__ = [
     "ProfileTable",
     "Report",
     "Simulated",
+    "SweepPlan",
+    "SweepTable",
+    "Swept",
     "TokenCost",
     "Tradeoff",
     "Underway",
@@ -131,6 +142,9 @@ __all__ = [
     "run",
     "save",
     "simulate",
+    "sweep",
+    "sweep_plan",
+    "sweep_table",
     "tradeoff",
     "validate",
     "write_job",

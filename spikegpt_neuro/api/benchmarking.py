@@ -113,7 +113,7 @@ def bench(
             subject = _converted(artifact, against, tokens, lif)
 
         def labelled(label: str) -> AbstractContextManager[Progress | None]:
-            return stage(progress, label)
+            return stage(progress, label, "slices")
 
         found = measure(subject, Plan(threads, rounds, seconds), labelled)
     figures = {figure.name: figure.to_json() for figure in found.figures}

@@ -370,6 +370,29 @@ def describe(
     return _of_graph(source) if isinstance(source, SpikingGraph) else _of_checkpoint(source)
 
 
+CONVERTED = (
+    *("layers", "width", "vocab_size", "parameters", "vocabulary", "vocabulary_file"),
+    *("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from"),
+    *("lif_reset", "lif_reset_from"),
+)
+LOST = (
+    "weight_density",
+    "synops_over_dense",
+    "calibration_delta_bits",
+    "calibration_predicted_delta_bits",
+)
+
+
+def conversion_figures(graph: SpikingGraph, artifact: PathLike) -> dict[str, Any]:
+    """What there is to say about a conversion that was saved as ``artifact``."""
+    found = describe(graph).to_dict()
+    return {
+        **{name: found[name] for name in CONVERTED},
+        "bytes": sum(file.stat().st_size for file in Path(artifact).iterdir()),
+        **{name: found.get(name) for name in LOST},
+    }
+
+
 def _of_graph(graph: SpikingGraph) -> Described:
     origin = graph.provenance
     return Described(

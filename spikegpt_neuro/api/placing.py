@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -177,15 +177,47 @@ def place(
     >>> placed.chips, placed.neurons
     (1, 9696)
     """
+
+    @cache
+    def measured() -> Measured:
+        return measure(graph, activity_tokens(graph, activity, unknown, seed), progress=progress)
+
+    return place_measured(
+        graph,
+        hw,
+        measured,
+        optimize=optimize,
+        schedule=schedule,
+        chips=chips,
+        steps=steps,
+        confirmed=confirmed,
+        embedding=embedding,
+        head=head,
+        seed=seed,
+        artifact=artifact,
+    )
+
+
+def place_measured(
+    graph: SpikingGraph,
+    hw: PathLike | Profile,
+    measured: Callable[[], Measured],
+    *,
+    optimize: Objective = "cores",
+    schedule: Schedule = "pipelined",
+    chips: int | None = None,
+    steps: Steps | None = None,
+    confirmed: bool = True,
+    embedding: Where = "host",
+    head: Where = "chip",
+    seed: int = 0,
+    artifact: PathLike | None = None,
+) -> Placed:
+    """:func:`place` by a run's activity, which is asked for where the graph can be placed."""
     profile = hw if isinstance(hw, Profile) else load_profile(hw)
     objective = check_objective(optimize)
     chosen = check_steps(steps or ("separate" if objective == "cores" else "shared"))
     goal = Goal(objective, check_schedule(schedule), chosen, check_chips(chips))
-
-    @cache
-    def measured() -> Measured:
-        return measure(graph, _tokens(graph, activity, unknown, seed), progress=progress)
-
     sha256 = checksum_of(artifact)
     found = mapped_of(graph, measured, profile, goal, embedding, head, seed, sha256)
     return placed(found, profile, measured(), confirmed)
@@ -196,9 +228,10 @@ def checksum_of(artifact: PathLike | None) -> str | None:
     return None if artifact is None else sha256_of(Path(artifact) / CONFIG)
 
 
-def _tokens(
+def activity_tokens(
     graph: SpikingGraph, text: Text | None, unknown: Unknown, seed: int
 ) -> NDArray[np.int64]:
+    """The tokens whose activity weighs a placement, see :func:`place`."""
     if graph.vocabulary is None and text is None:
         rng = np.random.default_rng(seed)
         return rng.integers(0, graph.shape.vocab_size, ACTIVITY_TOKENS)

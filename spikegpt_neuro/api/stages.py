@@ -12,12 +12,12 @@ from spikegpt_neuro.running import Progress
 class Stages(Protocol):
     """Something that shows each part of a long work under its own label."""
 
-    def stage(self, label: str) -> AbstractContextManager[Progress | None]:
-        """Begin a part; it ends with the context."""
+    def stage(self, label: str, unit: str = "tokens") -> AbstractContextManager[Progress | None]:
+        """Begin a part, of which ``unit`` is counted; it ends with the context."""
 
 
 def stage(
-    progress: Progress | Stages | None, label: str
+    progress: Progress | Stages | None, label: str, unit: str = "tokens"
 ) -> AbstractContextManager[Progress | None]:
     """A part of the work: under its label where ``progress`` knows labels, else just counted."""
-    return progress.stage(label) if isinstance(progress, Stages) else nullcontext(progress)
+    return progress.stage(label, unit) if isinstance(progress, Stages) else nullcontext(progress)

@@ -160,6 +160,10 @@ class Bench:
             self._hardware[name], backend = backend, None
         self._measured[name] = measure(self.graph, self.tokens, backend, progress)
 
+    def know(self, name: str, measured: Measured) -> None:
+        """Take a run of the backend ``name`` that was measured before."""
+        self._measured[name] = measured
+
     def cost(self, variant: Variant, progress: Progress | None = None) -> TokenCost:
         """Everything there is to say about one variant.
 

@@ -36,6 +36,7 @@ VERBS = {
     "fit": "A hardware profile from measured runs.",
     "finetune": "Train a checkpoint on, to be sparse (needs torch).",
     "tradeoff": "Bits lost against synaptic operations, point by point.",
+    "sweep": "A grid of all that, as one table; shared steps once.",
     "report": "One HTML file: fidelity, spikes, operations, energy, comparisons.",
     "export": "Write an artifact or a checkpoint for other tools.",
     "bench": "Measure speed, memory and start-up beside torch.",

@@ -119,7 +119,7 @@ class _Announced(ShownStages):
     """Says what is measured next, in a pipe too."""
 
     @contextmanager
-    def stage(self, label: str) -> Iterator[Progress | None]:
+    def stage(self, label: str, unit: str = "slices") -> Iterator[Progress | None]:
         self.out.note(f"measuring {label}")
-        with self.out.progress(label, "slices") as progress:
+        with self.out.progress(label, unit) as progress:
             yield progress

@@ -115,9 +115,9 @@ class ShownStages:
 
     out: Output
 
-    def stage(self, label: str) -> AbstractContextManager[Progress | None]:
+    def stage(self, label: str, unit: str = "tokens") -> AbstractContextManager[Progress | None]:
         """Begin a part."""
-        return self.out.progress(label)
+        return self.out.progress(label, unit)
 
 
 def _shown(value: object) -> str:
@@ -346,29 +346,31 @@ def lif_options(function: Function) -> Function:
 
 
 def place_of_work(function: Function) -> Function:
-    """--workers, --scheduler and --piece: who shares the work."""
+    """--workers and --scheduler: who shares the work."""
     return _with(
         function,
         click.option(
             "--workers",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Divide the text among N processes here (extra cluster).",
+            help="Divide the work among N processes here (extra cluster).",
         ),
         click.option(
             "--scheduler",
             metavar="ADDRESS",
             help="Divide it among the workers of a Dask scheduler, tcp://HOST:PORT.",
         ),
-        click.option(
-            "--piece",
-            type=click.IntRange(min=1),
-            default=8,
-            show_default=True,
-            metavar="W",
-            help="Windows that a worker gets at a time; no figure depends on it.",
-        ),
     )
+
+
+piece_option = click.option(
+    "--piece",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="W",
+    help="Windows that a worker gets at a time; no figure depends on it.",
+)
 
 
 def bits_options(function: Function) -> Function:

@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from spikegpt_neuro.model.spikegpt import Compat
     from spikegpt_neuro.vocabulary import Unknown
 
-SHOWN = (
-    *("layers", "width", "vocab_size", "parameters", "vocabulary", "vocabulary_file"),
-    *("lif_tau", "lif_tau_from", "lif_threshold", "lif_threshold_from"),
-    *("lif_reset", "lif_reset_from"),
-)
-SPARSE = ("synops_over_dense", "calibration_delta_bits", "calibration_predicted_delta_bits")
-
 
 @click.command()
 @click.argument("checkpoint", metavar="CKPT")
@@ -80,6 +73,7 @@ def convert(
     threshold 1, reset 0); the result tells which.
     """
     from spikegpt_neuro import api
+    from spikegpt_neuro.api.models import LOST, conversion_figures
     from spikegpt_neuro.files import check_output_directory
     from spikegpt_neuro.graph.artifact import is_artifact
     from spikegpt_neuro.memory import peak_rss_bytes
@@ -102,16 +96,14 @@ def convert(
             progress=progress,
         )
     api.save(graph, output, force=force)
-    found = api.describe(graph).to_dict()
+    found = conversion_figures(graph, output)
     out.result(
         {
             "artifact": output,
-            **{name: found[name] for name in SHOWN},
-            "bytes": sum(file.stat().st_size for file in Path(output).iterdir()),
+            **{name: value for name, value in found.items() if name not in LOST},
             "seconds": time.perf_counter() - begin,
             "peak_rss_bytes": peak_rss_bytes(),
-            "weight_density": found["weight_density"],
-            **{name: found.get(name) for name in SPARSE},
+            **{name: found[name] for name in LOST},
             "remarks": (),
         }
     )

@@ -11,6 +11,7 @@ from spikegpt_neuro.cli.common import (
     corpus_option,
     exactly_one,
     lif_options,
+    piece_option,
     place_of_work,
     source_of,
     unknown_option,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @lif_options
 @unknown_option
 @place_of_work
+@piece_option
 @verb
 def evaluate(
     out: Output,

@@ -14,8 +14,8 @@ from spikegpt_neuro.sealing import sealed, sealed_environment
 WORKER = "distributed.cli.dask_worker"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 OPTIONS = ("--nthreads=1", "--no-nanny", "--no-dashboard", "--memory-limit=0", "--death-timeout=30")
-DEATHS_PER_WORKER = 10
-"""So many may die before it is taken for the work's own fault."""
+DEATHS_PER_WORKER = 15
+"""So many may die with nothing done; more than the pool allows a task (FAILURES_ALLOWED)."""
 FAREWELL_SECONDS = 5.0
 LOG_BYTES = 4096
 
@@ -29,7 +29,8 @@ class Crew:
     def __init__(self, address: str, count: int) -> None:
         self._address = address
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-        self._deaths_left = count * DEATHS_PER_WORKER
+        self._count = count
+        self.praise()
         self._processes = [self._start() for _ in range(count)]
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -41,6 +42,10 @@ class Crew:
             env=sealed_environment(dict.fromkeys(THREADS, "1")),
             start_new_session=True,  # Ctrl-C is for this process, which then ends them
         )
+
+    def praise(self) -> None:
+        """They got something done: deaths before do not count."""
+        self._deaths_left = self._count * DEATHS_PER_WORKER
 
     @property
     def ids(self) -> tuple[int, ...]:

@@ -18,6 +18,11 @@ class Place:
     workers: int | None = None
     scheduler: str | None = None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its workers are processes of this machine and this installation."""
+        return self.workers is not None
+
 
 def place_of(workers: int | None, scheduler: str | None) -> Place | None:
     """The place that was asked for; None: this process.

@@ -49,19 +49,34 @@ class Pool:
         Raises what a task ended with, and :class:`WorkerFailed` where the scheduler is gone or a
         task ends its workers.
         """
+        for index, found in self.outcomes(perform, tasks):
+            if isinstance(found, SpikeGPTError):
+                raise found
+            yield index, found
+
+    def outcomes(self, perform: Perform, tasks: Iterable[Task | None]) -> Iterator[tuple[int, Any]]:
+        """(index, result or error) of every task, as they are done; few are in flight at a time.
+
+        ``tasks`` may give None where the next one has to wait for results; None is not counted.
+        Raises :class:`WorkerFailed` only where the scheduler is gone or no worker stays alive.
+        """
         pending: dict[Future, int] = {}
         done: SimpleQueue[Future] = SimpleQueue()
-        ahead = enumerate(tasks)
+        ahead, count = iter(tasks), 0
         try:
             while True:
-                for index, task in _some(ahead, self._workers() * TASKS_PER_WORKER - len(pending)):
+                for task in _some(ahead, self._workers() * TASKS_PER_WORKER - len(pending)):
                     future = self._submit(perform, task)
-                    pending[future] = index
+                    pending[future] = count
+                    count += 1
                     future.add_done_callback(done.put)
                 if not pending:
                     return
                 future = self._next(done)
-                yield pending.pop(future), self._result(future)
+                found = self._outcome(future)
+                if self._crew is not None:
+                    self._crew.praise()
+                yield pending.pop(future), found
         finally:
             with suppress(Exception):  # a scheduler that is gone has forgotten them anyway
                 self._client.cancel(list(pending))
@@ -88,15 +103,15 @@ class Pool:
         with self._scheduler():
             self._tell_if_alone()
 
-    def _result(self, future: Future) -> Any:
-        """Of one that is done; where its worker died with it, it is worked out again."""
+    def _outcome(self, future: Future) -> Any:
+        """Of one that is done, or its error; where its worker died with it, it is done again."""
         while True:
             self._look_after()
             with self._scheduler():
                 if future.status == "error":
-                    raise self._explained(future.exception())
+                    return self._explained(future.exception())
                 with suppress(TimeoutError):
-                    return result_of(future.result(timeout=POLL_SECONDS))
+                    return _result_or_error(future.result(timeout=POLL_SECONDS))
 
     def _explained(self, error: BaseException | None) -> SpikeGPTError:
         """What went wrong with a task beyond what :func:`carried_out` reports."""
@@ -131,12 +146,19 @@ class Pool:
             ) from error
 
 
-def _some(ahead: Iterator[tuple[int, Task]], count: int) -> Iterator[tuple[int, Task]]:
-    """The next ``count`` at most."""
+def _some(ahead: Iterator[Task | None], count: int) -> Iterator[Task]:
+    """The next ``count`` at most, up to where none is to be had now."""
     for _ in range(count):
         if (found := next(ahead, None)) is None:
             return
         yield found
+
+
+def _result_or_error(text: str) -> Any:
+    try:
+        return result_of(text)
+    except SpikeGPTError as error:
+        return error
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from spikegpt_neuro.drawing import (
     text,
 )
 from spikegpt_neuro.energy.record import Range
-from spikegpt_neuro.reports.numbers import between, decades, mark, scaled, ticks
+from spikegpt_neuro.reports.numbers import between, decades, mark, scaled, ticks, ticks_between
 
 NAMES, VALUES, RANGES = 190.0, 96.0, 250.0  # space for names on the left, values on the right
 BAR, PITCH = 17.0, 27.0
@@ -185,6 +185,34 @@ def scatter(
             f"<polyline points='{way}' fill='none' stroke='{colour}' stroke-opacity='0.45'/>"
         )
         parts += [_dot(*at(dot), dot, colour) for dot in ordered]
+    return parts, bottom + AXIS
+
+
+def cloud(
+    dots: Sequence[Dot], axes: tuple[str, str], *, right: float = WIDTH - 24
+) -> tuple[list[str], float]:
+    """Dots on axes that hold them all; the filled ones are joined. Returns parts and height."""
+    left, top, height = 84.0, 34.0, 300.0
+    across = ticks_between(min(dot.x for dot in dots), max(dot.x for dot in dots))
+    up = ticks_between(min(dot.y for dot in dots), max(dot.y for dot in dots))
+    bottom, colour = top + height, PALETTE[0]
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + (right - left) * (x - across[0]) / (across[-1] - across[0]),
+            bottom - height * (y - up[0]) / (up[-1] - up[0]),
+        )
+
+    parts = [text(left, top - 14, axes[1], colour=FAINT)]
+    parts += _height_axis(up, lambda y: at(across[0], y)[1], (left, right), "")
+    for x in across:
+        place = at(x, up[0])[0]
+        parts.append(text(place, bottom + 17, mark(x), anchor="middle", colour=FAINT, size=11.5))
+    parts.append(text((left + right) / 2, bottom + 37, axes[0], anchor="middle", colour=FAINT))
+    joined = sorted({at(dot.x, dot.y) for dot in dots if dot.filled})
+    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in joined)
+    parts.append(f"<polyline points='{way}' fill='none' stroke='{colour}' stroke-opacity='0.45'/>")
+    parts += [_dot(*at(dot.x, dot.y), dot, colour) for dot in dots]
     return parts, bottom + AXIS
 
 

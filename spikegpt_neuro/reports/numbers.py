@@ -37,6 +37,16 @@ def ticks(high: float, about: int = 5) -> list[float]:
     return [step * k for k in range(math.ceil(high / step - 1e-9) + 1)]
 
 
+def ticks_between(low: float, high: float, about: int = 5) -> list[float]:
+    """Round positions that hold ``low`` and ``high`` between them, steps as of :func:`ticks`."""
+    if not high > low:
+        spread = abs(high) / 2 or 1.0
+        low, high = low - spread, high + spread
+    step = ticks(high - low, about)[1]
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [step * k for k in range(first, last + 1)]
+
+
 def decades(low: float, high: float) -> list[float]:
     """Powers of ten around ``low`` .. ``high``, both positive."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
