@@ -61,6 +61,11 @@ class StepperSession:
         (checked,) = check_tokens(self._graph, [token])
         return self._stepper.step(int(checked)).copy()
 
+    @property
+    def by_source(self) -> frozenset[str]:
+        """The projections whose weights are now read by source: only where an event arrives."""
+        return self._stepper.by_source
+
     def close(self) -> None:
         """End its threads."""
         self._stepper.close()

@@ -1,20 +1,21 @@
-r"""Products of one token's 8-bit events by the processor's product of bytes, as memory delivers.
+r"""Products of one token's 8-bit events by the processor's products of bytes, by target.
 
 .. math::
     a_j = \sum_i w_{ji} e_i = \sum_i (w_{ji} + h) e_i - h \sum_i e_i
 
-``vpdpbusd`` (AVX-512 VNNI) multiplies 64 unsigned bytes by 64 signed ones. Signed events meet
-weights made unsigned: h = 128 turns a weight's highest bit, h = 8 that of a packed one, and what
-is added too much is the same for all targets. Unsigned events are the unsigned side themselves.
+They (:mod:`~spikegpt_neuro.backends.reference.instructions`) multiply unsigned bytes by signed
+ones. Signed events meet weights made unsigned: h = 128 turns a weight's highest bit, h = 8
+that of a packed one, and what is added too much is the same for all targets. Unsigned events are
+the unsigned side themselves.
 
-A target's weights are walked 64 bytes at a time with four sums, while those a kilobyte ahead are
-asked for: what a processor reads ahead by itself is not enough. Two 4-bit weights to a byte
-(:func:`~spikegpt_neuro.arithmetic.packing.pack`) are parted in registers. The last 64 bytes of a
-row may reach into the next one, where the events are 0: a matrix is followed by
-:data:`ROOM_BEHIND` bytes that can be read.
+Weights are walked in the order in which they lie, since memory delivers one stream at a time best;
+four targets' sums are then added up together. Those a kilobyte ahead are asked for: what a
+processor reads ahead by itself is not always enough. Two 4-bit weights to a byte
+(:func:`~spikegpt_neuro.arithmetic.packing.pack`) are parted in registers.
 
-Where :func:`~spikegpt_neuro.backends.reference.vnni.available` is False,
-:mod:`~spikegpt_neuro.backends.reference.products` forms the same sums.
+Whole vectors and whole fours of targets are read: the last bytes of a row may reach into the next
+one, where the events are 0, and up to three rows behind the last one give sums that nobody reads.
+A matrix is followed by :func:`room_behind` bytes that can be read, and its sums by room for three.
 """
 
 from __future__ import annotations
@@ -24,29 +25,39 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.reference.vnni import (
-    FEATURES,
-    INSTRUCTION,
-    VECTOR_BYTES,
-    usable,
+from spikegpt_neuro.backends.reference.byte_code import (
+    FOUR,
+    INT32,
+    OFFSET,
+    OFFSET_PACKED,
+    Vectors,
+    code,
+    number,
+    spread,
 )
+from spikegpt_neuro.backends.reference.instructions import KNOWN, chosen
 from spikegpt_neuro.neurons.program import IntArray
 
 Bytes = NDArray[np.int8]
 Narrow = NDArray[np.int16]
 
-ROOM_BEHIND = VECTOR_BYTES
+ROWS = 4
+"""Targets whose sums are added up together."""
 AHEAD = 1024
 """Bytes from what is read to what is asked for."""
-SUMS = 4
-"""Vectors of sums of a row: as many products as the processor has under way."""
-OFFSET, OFFSET_PACKED = 128, 8
-BYTES = VECTOR_BYTES
+UNROLLED = 2
+"""Vectors of a row, each with sums of its own, that are multiplied before the loop goes round."""
+BYTES = max(known.vector_bytes for known in KNOWN)
+"""Events are followed by zeros up to a multiple of this."""
+
+
+def room_behind(row_bytes: int) -> int:
+    """Bytes behind a matrix with rows of ``row_bytes`` that are read, and count for nothing."""
+    return (ROWS - 1) * row_bytes + BYTES
 
 
 @kernel
@@ -70,14 +81,14 @@ def by_target_bytes(
     ``bytes_``  room for the events, in whole vectors.
     """
     sources = weights.shape[1]
-    total = _fill(events, 0, sources, bytes_, 0)
-    first, table, vectors = weights.ctypes.data, bytes_.ctypes.data, padded(sources) // BYTES
-    if unsigned != 0:
-        for j in range(begin, end):
-            sums[j] = _dot_unsigned(first + j * sources, table, table, vectors)
-    else:
-        for j in range(begin, end):
-            sums[j] = _dot_signed(first + j * sources, table, table, vectors) - OFFSET * total
+    total = fill(events, 0, sources, bytes_, 0)
+    first, table, to = weights.ctypes.data, bytes_.ctypes.data, sums.ctypes.data
+    for j in range(begin, end, ROWS):
+        row, out = first + j * sources, to + 4 * j
+        if unsigned != 0:
+            _rows_unsigned(row, sources, table, table, 0, out)
+        else:
+            _rows_signed(row, sources, table, table, OFFSET * total, out)
 
 
 @kernel
@@ -92,20 +103,19 @@ def by_target_packed_bytes(
 ) -> None:
     """``weights`` (targets, half) packed; ``events`` padded to 2 half; else as above."""
     half = weights.shape[1]
-    room, vectors = padded(half), padded(half) // BYTES
-    total = _fill(events, 0, half, bytes_, 0) + _fill(events, half, half, bytes_, room)
-    first, low = weights.ctypes.data, bytes_.ctypes.data
-    if unsigned != 0:
-        for j in range(begin, end):
-            sums[j] = _dot_packed_unsigned(first + j * half, low, low + room, vectors)
-    else:
-        for j in range(begin, end):
-            found = _dot_packed_signed(first + j * half, low, low + room, vectors)
-            sums[j] = found - OFFSET_PACKED * total
+    total = fill(events, 0, half, bytes_, 0) + fill(events, half, half, bytes_, padded(half))
+    first, low, to = weights.ctypes.data, bytes_.ctypes.data, sums.ctypes.data
+    high = low + padded(half)
+    for j in range(begin, end, ROWS):
+        row, out = first + j * half, to + 4 * j
+        if unsigned != 0:
+            _rows_packed_unsigned(row, half, low, high, 0, out)
+        else:
+            _rows_packed_signed(row, half, low, high, OFFSET_PACKED * total, out)
 
 
 @kernel
-def _fill(events: Narrow, first: int, count: int, bytes_: Bytes, begin: int) -> int:
+def fill(events: Narrow, first: int, count: int, bytes_: Bytes, begin: int) -> int:
     """``count`` events as bytes from ``begin`` on, zeros up to whole vectors; their sum."""
     total = np.int32(0)
     for i in range(count):
@@ -116,122 +126,69 @@ def _fill(events: Narrow, first: int, count: int, bytes_: Bytes, begin: int) -> 
     return int(total)
 
 
-# In the compiler's own language.
+def _rows(*, packed: bool, signed: bool) -> Any:
+    """The sums of four rows of weights.
 
-code: Any = cgutils
-_INT8, _INT16, _INT32, _INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_BYTE_VECTOR = ir.VectorType(_INT8, BYTES)
-_SHORT_VECTOR = ir.VectorType(_INT16, BYTES // 2)
-_WORD_VECTOR = ir.VectorType(_INT32, BYTES // 4)
-
-
-def _dot(*, packed: bool, signed: bool) -> Any:
-    """The dot product of a row of weights with events.
-
-    Addresses of the weights, of the events that meet a byte (or its low half), and of those that
-    meet its high half; vectors in the row. Where the instruction may not be used, nothing calls
-    it, and it stands for 0.
+    Addresses of the first row, its bytes, addresses of the events that meet a byte (or its low
+    half) and of those that meet its high half, what to take off, address of the sums.
+    Where numba knows no instruction, nothing calls it, and it does nothing.
     """
 
-    def generate(_context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        if not usable(FEATURES):
-            return ir.Constant(_INT32, 0)
-        row, low, high, vectors = arguments
-        zero = ir.Constant(_WORD_VECTOR, [0] * (BYTES // 4))
-        sums = [code.alloca_once_value(builder, zero) for _ in range(SUMS)]
-        for total in sums:  # each time that the place is passed
-            builder.store(zero, total)
+    def generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+        instructions = chosen()
+        if instructions is None:
+            return context.get_dummy_value()
+        row, row_bytes, low, high, excess, out = arguments
+        vectors = Vectors(builder, instructions)
+        count = builder.udiv(builder.add(row_bytes, number(vectors.size - 1)), number(vectors.size))
+        sums = []
+        for k in range(ROWS):
+            mine = vectors.moved(row, builder.mul(row_bytes, number(k)))
+            sums.append(_row(vectors, mine, (low, high), count, packed, signed))
+        excess = spread(builder, builder.trunc(excess, INT32), FOUR)
+        vectors.store(builder.sub(vectors.added(sums), excess), out)
+        return context.get_dummy_value()
 
-        def add(number: Any, total: Any) -> None:
-            weights = _load(builder, _at(builder, row, number))
-            _prefetch(builder, builder.add(_at(builder, row, number), _word(AHEAD)))
-            halves = _halves(builder, weights) if packed else [weights]
-            for half, events in zip(halves, (low, high), strict=False):
-                event = _load(builder, _at(builder, events, number))
-                pair = _pair(builder, half, event, packed, signed)
-                builder.store(_product(builder, builder.load(total), *pair), total)
-
-        rounds = builder.udiv(vectors, _word(SUMS))
-        with code.for_range(builder, rounds) as loop:
-            first = builder.mul(loop.index, _word(SUMS))
-            for k, total in enumerate(sums):
-                add(builder.add(first, _word(k)), total)
-        done = builder.mul(rounds, _word(SUMS))
-        with code.for_range(builder, builder.sub(vectors, done)) as loop:
-            add(builder.add(done, loop.index), sums[0])
-        return _added(builder, sums)
-
-    signature = types.int32(*[types.intp] * 4)
-    return intrinsic(lambda _, _a, _b, _c, _d: (signature, generate))
+    signature = types.void(*[types.intp] * 6)
+    return intrinsic(lambda _, _a, _b, _c, _d, _e, _f: (signature, generate))
 
 
-def _word(value: int) -> Any:
-    return ir.Constant(_INT64, value)
+def _row(
+    vectors: Vectors,
+    row: Any,
+    events: tuple[Any, Any],
+    count: Any,
+    packed: bool,
+    signed: bool,
+) -> Any:
+    """The vector of sums of one row."""
+    builder = vectors.builder
+    sums = vectors.sums(UNROLLED)
 
+    def add(index: Any, place: Any) -> None:
+        offset = builder.mul(index, number(vectors.size))
+        address = builder.add(row, offset)
+        weights = vectors.load(address)
+        vectors.prefetch(vectors.moved(address, AHEAD))
+        halves = vectors.halves(weights) if packed else [weights]
+        for half, table in zip(halves, events, strict=False):
+            event = vectors.load(builder.add(table, offset))
+            vectors.add_product(place, half, event, packed=packed, signed=signed)
 
-def _splat(kind: Any, value: int) -> Any:
-    return ir.Constant(kind, [value] * kind.count)
-
-
-def _at(builder: ir.IRBuilder, address: Any, vector: Any) -> Any:
-    return builder.add(address, builder.mul(vector, _word(BYTES)))
-
-
-def _load(builder: ir.IRBuilder, address: Any) -> Any:
-    return builder.load(builder.inttoptr(address, _BYTE_VECTOR.as_pointer()), align=1)
-
-
-def _halves(builder: ir.IRBuilder, weights: Any) -> list[Any]:
-    """Low and high halves of bytes, each from 0 to 15."""
-    shifted = builder.lshr(builder.bitcast(weights, _SHORT_VECTOR), _splat(_SHORT_VECTOR, 4))
-    both = (weights, builder.bitcast(shifted, _BYTE_VECTOR))
-    return [builder.and_(half, _splat(_BYTE_VECTOR, 15)) for half in both]
-
-
-def _pair(builder: ir.IRBuilder, weights: Any, events: Any, packed: bool, signed: bool) -> Any:
-    """What the instruction multiplies: unsigned bytes, signed bytes."""
-    if packed or signed:  # packed ones have no sign yet
-        offset = OFFSET_PACKED if packed else OFFSET
-        weights = builder.xor(weights, _splat(_BYTE_VECTOR, offset))
-    if signed:
-        return weights, events
-    if packed:
-        weights = builder.sub(weights, _splat(_BYTE_VECTOR, OFFSET_PACKED))
-    return events, weights
-
-
-def _product(builder: ir.IRBuilder, sums: Any, unsigned: Any, signed: Any) -> Any:
-    kind = ir.FunctionType(_WORD_VECTOR, [_WORD_VECTOR] * 3)
-    function = code.get_or_insert_function(builder.module, kind, INSTRUCTION)
-    words = [builder.bitcast(side, _WORD_VECTOR) for side in (unsigned, signed)]
-    return builder.call(function, [sums, *words])
-
-
-def _prefetch(builder: ir.IRBuilder, address: Any) -> None:
-    byte = _INT8.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32])
-    function = code.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    hints = [ir.Constant(_INT32, hint) for hint in (0, 3, 1)]  # to read, near, data
-    builder.call(function, [builder.inttoptr(address, byte), *hints])
-
-
-def _added(builder: ir.IRBuilder, sums: Any) -> Any:
-    """All words of all vectors, halved time and again."""
-    first, *more = [builder.load(total) for total in sums]
+    rounds = builder.udiv(count, number(UNROLLED))
+    with code.for_range(builder, rounds) as loop:
+        first = builder.mul(loop.index, number(UNROLLED))
+        for k, place in enumerate(sums):
+            add(builder.add(first, number(k)), place)
+    done = builder.mul(rounds, number(UNROLLED))
+    with code.for_range(builder, builder.sub(count, done)) as loop:
+        add(builder.add(done, loop.index), sums[0])
+    total, *more = [builder.load(place) for place in sums]
     for other in more:
-        first = builder.add(first, other)
-    width = BYTES // 4
-    while width > 1:
-        width //= 2
-        order = [ir.VectorType(_INT32, width), range(width), range(width, 2 * width)]
-        low, high = (
-            builder.shuffle_vector(first, first, ir.Constant(order[0], list(part)))
-            for part in order[1:]
-        )
-        first = builder.add(low, high)
-    return builder.extract_element(first, ir.Constant(_INT32, 0))
+        total = builder.add(total, other)
+    return total
 
 
-_dot_signed, _dot_unsigned = _dot(packed=False, signed=True), _dot(packed=False, signed=False)
-_dot_packed_signed = _dot(packed=True, signed=True)
-_dot_packed_unsigned = _dot(packed=True, signed=False)
+_rows_signed, _rows_unsigned = _rows(packed=False, signed=True), _rows(packed=False, signed=False)
+_rows_packed_signed = _rows(packed=True, signed=True)
+_rows_packed_unsigned = _rows(packed=True, signed=False)

@@ -30,7 +30,14 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.arithmetic.packing import PACKED_BITS
-from spikegpt_neuro.backends.reference import byte_products, products, sparse_products, vnni
+from spikegpt_neuro.backends.reference import (
+    byte_products,
+    byte_rows,
+    orders,
+    products,
+    sparse_products,
+)
+from spikegpt_neuro.backends.reference.instructions import chosen
 from spikegpt_neuro.backends.reference.team import (
     Board,
     await_call,
@@ -59,9 +66,13 @@ STATE, STATES, PARAMETERS, VECTORS, DEAD_ZONE, SCALAR = range(7, 13)
 # Kinds of operation. A projection's SCALAR is its matrix, and the next one whether its events are
 # unsigned; or it is the shift. Programs follow.
 BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED = range(4)
-BY_TARGET_BYTES, BY_TARGET_PACKED_BYTES, EXISTING, SHIFT = range(4, 8)
-BYTES_OF = {BY_TARGET: BY_TARGET_BYTES, BY_TARGET_PACKED: BY_TARGET_PACKED_BYTES}
-"""The kind that takes events of a byte each, where the processor multiplies bytes."""
+BY_TARGET_BYTES, BY_SOURCE_BYTES, BY_TARGET_PACKED_BYTES, BY_SOURCE_PACKED_BYTES = range(4, 8)
+EXISTING, SHIFT = range(8, 10)
+TURNED = BY_SOURCE ^ BY_TARGET
+"""From a kind by target to that by source, and back."""
+OF_BYTES = BY_TARGET_BYTES - BY_TARGET
+"""From a kind to that which takes events of a byte each, where the processor multiplies bytes."""
+EVENT_BITS = 8
 FIRST_PROGRAM = SHIFT + 1
 
 KERNELS: dict[type[Program], Kernel] = {
@@ -70,6 +81,9 @@ KERNELS: dict[type[Program], Kernel] = {
 """The programs that can be stepped; others (from outside this package) the executor runs."""
 
 KINDS = {program: kind for kind, program in enumerate(KERNELS, FIRST_PROGRAM)}
+
+SATURATED, CLIPPED, EVENTS_SENT = range(3)
+"""Columns of the tallies: what programs lost, and events that are not 0 at a product."""
 
 CACHE_LINE = 64
 LINE_SUMS = CACHE_LINE // 4
@@ -100,13 +114,17 @@ def can_step(graph: SpikingGraph) -> bool:
 class Stepper:
     """A graph in its buffers, with the state of one stream of tokens.
 
-    ``losses`` (operations, 2): saturations and clipped payloads so far. ``weight_bytes``: the
+    ``losses`` (operations, 2): saturations and clipped payloads so far. ``by_source``: the
+    projections whose weights are now read by source. ``break_even``: the share of events that are
+    not 0 below which they are; None where matrices keep the order in which they are stored,
+    since numba knows no product of bytes here. ``weight_bytes``: the
     weights in memory, in the forms in which they are read. ``threads``: how many
     share the large products; no more than can run at the same time, and one where no product
     is large. Close a stepper of several threads, or drop it: its helpers then end.
     """
 
     def __init__(self, graph: SpikingGraph, threads: int = 1) -> None:
+        self._graph = graph
         plan = _Plan(graph, min(threads, most_threads()))
         shared = any(operation[SHARED] for operation in plan.operations)
         table = graph.input.program.lookup
@@ -116,19 +134,27 @@ class Stepper:
         output = plan.events[graph.output.name]
         self._output = slice(output, output + graph.output.size)
         self._words = np.zeros(plan.words, np.int32)
-        self.losses = np.zeros((len(plan.operations), 2), np.int64)
+        self._tallies = np.zeros((len(plan.operations), 3), np.int64)
+        self.losses = self._tallies[:, :2]
+        self._tokens = 0
         self.weight_bytes = sum(matrix.nbytes for matrix in plan.matrices)
         self.threads = plan.threads if shared else 1
         self._board = new_board(self.threads)
+        self._memory, self._slots, matrices = _in_one_piece(plan)
         self._buffers = (
             plan.table(),
             self._words,
             np.concatenate([np.zeros(0, np.int32), *plan.state]),
             np.concatenate([np.zeros(0, np.int32), *plan.parameters]),
-            _in_one_piece(plan.matrices),
+            matrices,
             np.zeros((self.threads, plan.widest + 1), np.int16),
-            np.zeros((self.threads, max(plan.widest + 1, sparse_products.BLOCK)), np.int32),
-            self.losses,
+            np.zeros((self.threads, byte_rows.room(plan.widest, plan.longest)), np.int32),
+            self._tallies,
+        )
+        self._turnable, self._waiting = plan.turnable, list[_Turnable]()
+        self._packed = graph.weight_bits == PACKED_BITS
+        self.break_even = (
+            orders.break_even(self._memory, packed=self._packed) if plan.turnable else None
         )
         self._dissolve = finalize(self, dissolve, self._board, self.threads)
         for helper in range(1, self.threads):  # they hold the buffers, not this object
@@ -143,12 +169,62 @@ class Stepper:
         except BaseException:
             self.close()
             raise
+        self._tokens += 1
+        if self._tokens in orders.LOOKS:
+            self._waiting = [t for t in self._turnable if self._should_turn(t)]
+        if self._waiting:
+            self._turn_some()
         return self._words[self._output]
+
+    @property
+    def by_source(self) -> frozenset[str]:
+        kept = {q.name for q in self._graph.projections if q.by_source}
+        turnable = {t.projection.name for t in self._turnable}
+        turned = {t.projection.name for t in self._turnable if self._kind(t) % 2 == BY_SOURCE}
+        return frozenset(kept - turnable | turned)
+
+    def _kind(self, turnable: _Turnable) -> int:
+        return int(self._buffers[0][turnable.operation, KIND])
+
+    def _should_turn(self, turnable: _Turnable) -> bool:
+        """True if the other order is the quicker one for the events so far."""
+        assert self.break_even is not None
+        operation = turnable.operation
+        possible = self._tokens * self._buffers[0][operation, SIZE]
+        density = self._tallies[operation, EVENTS_SENT] / possible
+        if self._kind(turnable) % 2 == BY_SOURCE:
+            return bool(density > self.break_even)
+        return bool(density < orders.HYSTERESIS * self.break_even)
+
+    def _turn_some(self) -> None:
+        """Lay out matrices in the other order, as many as one token may wait for."""
+        operations, *_, matrices = self._buffers[:5]
+        done = 0
+        while self._waiting and done < orders.TURNED_BYTES:
+            turnable = self._waiting.pop()
+            place = operations[turnable.operation, SCALAR]
+            shape = turnable.projection.shape
+            assert shape is not None
+            columns = shape[1 - self._kind(turnable) % 2]
+            rows = orders.turned(matrices[place], columns, packed=self._packed)
+            view = self._memory[self._slots[place] :][: rows.size].reshape(rows.shape)
+            view[:] = rows
+            matrices[place] = view
+            operations[turnable.operation, KIND] ^= TURNED
+            done += rows.nbytes
 
     def close(self) -> None:
         """End the helpers; further tokens are the leader's alone."""
         self._dissolve()
         self.threads = 1
+
+
+@dataclass(frozen=True)
+class _Turnable:
+    """An operation whose matrix may be read in either order."""
+
+    operation: int
+    projection: Projection
 
 
 @dataclass
@@ -159,11 +235,13 @@ class _Plan:
     threads: int
     words: int = 0
     widest: int = 0
+    longest: int = 0
     events: dict[str, int] = field(default_factory=dict)
     state: list[IntArray] = field(default_factory=list)
     parameters: list[IntArray] = field(default_factory=list)
     operations: list[list[int]] = field(default_factory=list)
     matrices: list[NDArray[np.int8]] = field(default_factory=list)
+    turnable: list[_Turnable] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.events[self.graph.input.name] = self._words(self.graph.input.size)
@@ -212,7 +290,10 @@ class _Plan:
             return sums
         kind, matrix = self._matrix(projection, source.events)
         self.matrices.append(matrix)
+        if BY_TARGET_BYTES <= kind <= BY_SOURCE_PACKED_BYTES:
+            self.turnable.append(_Turnable(len(self.operations), projection))
         self.widest = max(self.widest, source.size)
+        self.longest = max(self.longest, target.size)
         sums = self._words(target.size)
         matrix_index = len(self.matrices) - 1
         scalars = (matrix_index, int(not source.events.signed))
@@ -230,8 +311,8 @@ class _Plan:
         kind = BY_SOURCE if projection.by_source else BY_TARGET
         if self.graph.weight_bits == PACKED_BITS:
             kind += BY_TARGET_PACKED - BY_TARGET
-        if events.bits <= vnni.EVENT_BITS and vnni.available():
-            kind = BYTES_OF.get(kind, kind)
+        if events.bits <= EVENT_BITS and chosen() is not None:
+            kind += OF_BYTES
         return kind, projection.rows(self.graph.weight_bits)
 
     def _operation(
@@ -253,23 +334,33 @@ def _total(arrays: list[IntArray]) -> int:
     return sum(len(array) for array in arrays)
 
 
-def _in_one_piece(matrices: list[NDArray[np.int8]]) -> Any:
-    """The matrices copied into one allocation, each at a cache line.
+def _in_one_piece(plan: _Plan) -> tuple[NDArray[np.int8], list[int], Any]:
+    """The memory of all matrices, where each begins in it, and the matrices.
 
-    numpy asks for huge pages where an allocation is large: a token that streams through all
-    weights then meets few misses of the address translation (measured: a fifth faster).
+    One allocation, each matrix at a cache line: numpy asks for huge pages where an allocation is
+    large, and a token that streams through all weights then meets few misses of the address
+    translation (measured: a fifth faster). There is room for each in either order.
     """
-    lines = [-(-matrix.size // CACHE_LINE) for matrix in matrices]
-    behind = -(-byte_products.ROOM_BEHIND // CACHE_LINE)
+    sizes = [matrix.size for matrix in plan.matrices]
+    for turnable in plan.turnable:
+        place = plan.operations[turnable.operation][SCALAR]
+        rows, columns = plan.matrices[place].shape
+        sizes[place] += max(rows, 2 * columns)  # packed, an odd row has half a byte to spare
+    lines = [-(-size // CACHE_LINE) for size in sizes]
+    longest = max((max(turnable.projection.shape or ()) for turnable in plan.turnable), default=0)
+    behind = -(-byte_products.room_behind(longest) // CACHE_LINE)
     memory = np.empty((sum(lines) + behind, CACHE_LINE), np.int8).reshape(-1)
-    placed, begin = List.empty_list(int8[:, ::1]), 0
-    for matrix, count in zip(matrices, lines, strict=True):
+    matrices, begins = List.empty_list(int8[:, ::1]), []
+    begin = 0
+    for matrix, count in zip(plan.matrices, lines, strict=True):
         view = memory[begin : begin + matrix.size].reshape(matrix.shape)
         view[:] = matrix
         release(matrix)
-        placed.append(view)
+        matrices.append(view)
+        begins.append(begin)
         begin += count * CACHE_LINE
-    return placed
+    memory[begin:] = 0
+    return memory, begins, matrices
 
 
 @kernel
@@ -283,11 +374,13 @@ def _lead(
     matrices: Any,
     narrow: NDArray[np.int16],
     active: IntArray,
-    losses: NDArray[np.int64],
+    tallies: NDArray[np.int64],
 ) -> None:
     """One token."""
     call_helpers(board, threads)
-    _walk(board, threads, 0, operations, words, state, parameters, matrices, narrow, active, losses)
+    _walk(
+        board, threads, 0, operations, words, state, parameters, matrices, narrow, active, tallies
+    )
 
 
 @kernel
@@ -302,7 +395,7 @@ def _help(
     matrices: Any,
     narrow: NDArray[np.int16],
     active: IntArray,
-    losses: NDArray[np.int64],
+    tallies: NDArray[np.int64],
 ) -> None:
     """All tokens until the team is dissolved."""
     while await_call(board, thread):
@@ -317,7 +410,7 @@ def _help(
             matrices,
             narrow,
             active,
-            losses,
+            tallies,
         )
 
 
@@ -333,7 +426,7 @@ def _walk(
     matrices: Any,
     narrow: NDArray[np.int16],
     active: IntArray,
-    losses: NDArray[np.int64],
+    tallies: NDArray[np.int64],
 ) -> None:
     """What ``thread`` does for one token: its share of large products; the leader, all the rest."""
     crew = 1
@@ -345,11 +438,14 @@ def _walk(
         if thread >= crew:
             continue
         if o[KIND] < SHIFT:
-            _project(o, words, matrices[o[SCALAR]], narrow[thread], active[thread], thread, crew)
+            matrix = matrices[o[SCALAR]]
+            sent = _project(o, words, matrix, narrow[thread], active[thread], thread, crew)
+            if thread == 0:
+                tallies[index, EVENTS_SENT] += sent
         else:
             saturations, clipped = _advance(o, words, state, parameters)
-            losses[index, 0] += saturations
-            losses[index, 1] += clipped
+            tallies[index, SATURATED] += saturations
+            tallies[index, CLIPPED] += clipped
     if crew > 1:
         meet(board, threads)
 
@@ -363,23 +459,29 @@ def _project(
     active: IntArray,
     thread: int,
     threads: int,
-) -> None:
-    """The share of ``thread`` in a product."""
-    size = o[SIZE]
+) -> int:
+    """The share of ``thread`` in a product; how many events are not 0."""
+    size, sent = o[SIZE], 0
     for i in range(size):
-        narrow[i] = words[o[PORT_0] + i]
+        event = words[o[PORT_0] + i]
+        narrow[i] = event
+        sent += event != 0
     narrow[size] = 0  # the pad of an odd packed row
     sums, bytes_ = words[o[EVENTS] :], active.view(np.int8)
     if o[KIND] == EXISTING:
         sparse_products.by_existing(matrix[0], narrow, bytes_, sums, thread, threads)
-        return
-    by_source = o[KIND] == BY_SOURCE or o[KIND] == BY_SOURCE_PACKED
-    lines, unsigned = matrix.shape[1] if by_source else matrix.shape[0], o[SCALAR + 1]
+        return sent
+    by_source = o[KIND] % 2  # of every two kinds the second
+    lines, unsigned = matrix.shape[by_source], o[SCALAR + 1]
     begin, end = _share(lines, thread, threads), _share(lines, thread + 1, threads)
     if o[KIND] == BY_TARGET_BYTES:
         byte_products.by_target_bytes(matrix, narrow, bytes_, unsigned, sums, begin, end)
     elif o[KIND] == BY_TARGET_PACKED_BYTES:
         byte_products.by_target_packed_bytes(matrix, narrow, bytes_, unsigned, sums, begin, end)
+    elif o[KIND] == BY_SOURCE_BYTES:
+        byte_rows.by_source_bytes(matrix, narrow, active, unsigned, sums, begin, end)
+    elif o[KIND] == BY_SOURCE_PACKED_BYTES:
+        byte_rows.by_source_packed_bytes(matrix, narrow, active, unsigned, sums, begin, end)
     elif o[KIND] == BY_TARGET:
         products.by_target(matrix, narrow, sums, begin, end)
     elif o[KIND] == BY_SOURCE:
@@ -388,6 +490,7 @@ def _project(
         products.by_target_packed(matrix, narrow, sums, begin, end)
     else:
         products.by_source_packed(matrix, narrow, active, sums, begin, end)
+    return sent
 
 
 @kernel

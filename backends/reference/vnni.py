@@ -57,8 +57,13 @@ def available() -> bool:
 
 def usable(needed: frozenset[str]) -> bool:
     """True if this processor has the features ``needed``, and numba compiles for one that has."""
-    present = {name for name, there in binding.get_host_cpu_features().items() if there}
+    present = present_features()
     return present >= needed and may_use(target_features(), present, needed)
+
+
+def present_features() -> set[str]:
+    """The features that this processor has, by LLVM's names."""
+    return {name for name, there in binding.get_host_cpu_features().items() if there}
 
 
 def target_features() -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.arithmetic.jit import kernel, kernel_of_equation
 from spikegpt_neuro.errors import UnsupportedInput
 
 MANTISSA_BITS = 15
@@ -27,12 +27,18 @@ ACCUMULATOR_LIMIT = (1 << 23) - 1
 """Largest magnitude of a 24-bit signed state or accumulator (symmetric)."""
 
 
-@kernel
-def round_shift(x: int, shift: int) -> int:
+def _round_shift(x: int, shift: int) -> int:
     """``x / 2**shift`` rounded half up; a negative ``shift`` multiplies."""
     if shift > 0:
         return (x + (1 << (shift - 1))) >> shift
     return x << -shift
+
+
+@kernel_of_equation(_round_shift)
+def round_shift(x: int, shift: int) -> int:
+    """``x / 2**shift`` rounded half up; a negative ``shift`` multiplies."""
+    right, left = max(shift, 0), max(-shift, 0)  # one of the two is 0
+    return ((x << left) + ((1 << right) >> 1)) >> right
 
 
 @kernel

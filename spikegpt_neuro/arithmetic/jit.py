@@ -48,6 +48,21 @@ def kernel(function: Kernel) -> Kernel:
     return compiled(function)
 
 
+def kernel_of_equation(equation: Kernel) -> Callable[[Kernel], Kernel]:
+    """Compile the decorated function, which says in another way what ``equation`` says.
+
+    ``py_func`` is ``equation``: it is read, and its operations are counted; what is compiled
+    avoids branches that a processor cannot foresee.
+    """
+
+    def compile_instead(function: Kernel) -> Kernel:
+        made: Any = compiled(function)
+        made.py_func = equation
+        return cast(Kernel, made)
+
+    return compile_instead
+
+
 def compiled(function: Kernel, **options: Any) -> Kernel:
     """:func:`kernel` with options of numba's ``njit``.
 

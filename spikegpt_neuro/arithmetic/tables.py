@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.fixed_point import round_shift
-from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.arithmetic.jit import kernel, kernel_of_equation
 
 EXPONENT_FRACTION = 16  # of the argument of exp2: base-2 logarithms
 UNIT_FRACTION = 15  # of the results of exp2 and sigmoid: 1.0 is 2**15
@@ -45,14 +45,21 @@ def _interpolate(table: NDArray[np.int32], x: int, bits: int) -> int:
     return low + round_shift((high - low) * (x - (index << bits)), bits)
 
 
-@kernel
-def exp2_negative(x: int) -> int:
+def _exp2_negative(x: int) -> int:
     """``2**-x``, x >= 0 with fraction 16; result with fraction 15 (1.0 for x = 0)."""
     octave = x >> EXPONENT_FRACTION
     if octave > UNIT_FRACTION + 1:
         return 0
     value = _interpolate(EXP2_TABLE, x - (octave << EXPONENT_FRACTION), EXPONENT_FRACTION - 8)
     return round_shift(value, octave)
+
+
+@kernel_of_equation(_exp2_negative)
+def exp2_negative(x: int) -> int:
+    """``2**-x``, x >= 0 with fraction 16; result with fraction 15 (1.0 for x = 0)."""
+    octave = x >> EXPONENT_FRACTION
+    value = _interpolate(EXP2_TABLE, x - (octave << EXPONENT_FRACTION), EXPONENT_FRACTION - 8)
+    return round_shift(value, min(octave, UNIT_FRACTION + 2))  # beyond it, nothing is left
 
 
 @kernel

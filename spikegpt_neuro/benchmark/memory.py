@@ -6,7 +6,7 @@ those bytes and measures the rate at which this machine reads memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -29,20 +29,24 @@ def weight_bytes(graph: SpikingGraph) -> int:
 
 
 def touched_bytes(
-    graph: SpikingGraph, activity: Mapping[str, ProjectionActivity], tokens: int
+    graph: SpikingGraph,
+    activity: Mapping[str, ProjectionActivity],
+    tokens: int,
+    by_source: Collection[str] | None = None,
 ) -> float:
     """Weight bytes that one token touches, averaged over a run of ``tokens`` tokens.
 
     Weights that lie source by source are touched where an event arrives; others all, and sparse
-    ones.
+    ones. ``by_source`` names the projections that a session reads so; None: as they are stored.
     """
     total = 0.0
     for projection in _dense(graph):
         if projection.sparse is not None:
             total += projection.sparse.nbytes
             continue
-        rows, columns = _stored_shape(projection)
-        read = activity[projection.name].events / tokens if projection.by_source else rows
+        sourcewise = projection.by_source if by_source is None else projection.name in by_source
+        rows, columns = _shape(projection, by_source=sourcewise)
+        read = activity[projection.name].events / tokens if sourcewise else rows
         total += read * _row_bytes(columns, graph.weight_bits)
     return total
 
@@ -50,7 +54,7 @@ def touched_bytes(
 def _bytes_of(projection: Projection, bits: int) -> int:
     if projection.sparse is not None:
         return projection.sparse.nbytes
-    rows, columns = _stored_shape(projection)
+    rows, columns = _shape(projection, by_source=projection.by_source)
     return rows * _row_bytes(columns, bits)
 
 
@@ -58,11 +62,11 @@ def _dense(graph: SpikingGraph) -> Iterator[Projection]:
     return (q for q in graph.projections if q.is_dense)
 
 
-def _stored_shape(projection: Projection) -> tuple[int, int]:
-    """Rows and columns of the weights in memory: a row per target, or per source."""
+def _shape(projection: Projection, *, by_source: bool) -> tuple[int, int]:
+    """Rows and columns of the weights: a row per target, or per source."""
     assert projection.shape is not None
     targets, sources = projection.shape
-    return (sources, targets) if projection.by_source else (targets, sources)
+    return (sources, targets) if by_source else (targets, sources)
 
 
 def _row_bytes(columns: int, bits: int) -> int:

@@ -23,7 +23,7 @@ from spikegpt_neuro.errors import CheckFailed
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.model.spikegpt import SpikeGPT
-from spikegpt_neuro.running import Progress, Run, get_backend
+from spikegpt_neuro.running import Progress, Run, Session, get_backend
 
 if TYPE_CHECKING:
     from spikegpt_neuro.benchmark.torch_model import TorchModel
@@ -83,12 +83,16 @@ def sessions(
     graphs: Mapping[str, SpikingGraph], tokens: Tokens, threads: int
 ) -> Iterator[dict[str, Work]]:
     """Work that generates one token with each graph, on the reference backend."""
+    with open_sessions(graphs, threads) as opened:
+        yield {name: _token_by_token(each.step, tokens) for name, each in opened.items()}
+
+
+@contextmanager
+def open_sessions(graphs: Mapping[str, SpikingGraph], threads: int) -> Iterator[dict[str, Session]]:
+    """A session of the reference backend with each graph."""
     backend = get_backend("reference", threads=threads)
     with ExitStack() as stack:
-        yield {
-            name: _token_by_token(stack.enter_context(backend.session(graph)).step, tokens)
-            for name, graph in graphs.items()
-        }
+        yield {name: stack.enter_context(backend.session(graph)) for name, graph in graphs.items()}
 
 
 def generation(
@@ -104,17 +108,20 @@ def generation(
     All graphs, torch and the reader take turns in the same rounds. ``runs`` holds a run of
     each graph over the same tokens: its activity tells which weights a token touches.
     """
-    with sessions(graphs, tokens, plan.threads) as sides, memory_reader(plan.threads) as read:
+    with open_sessions(graphs, plan.threads) as opened, memory_reader(plan.threads) as read:
+        sides = {name: _token_by_token(each.step, tokens) for name, each in opened.items()}
         others = {MEMORY: read}
         if opponent is not None:
             others[TORCH_STEP] = _token_by_token(opponent.step, tokens)
         rates = take_turns(
             others | sides, rounds=plan.rounds, seconds=plan.seconds, progress=progress
         )
+        by_source = {name: getattr(each, "by_source", None) for name, each in opened.items()}
     torch = rates.get(TORCH_STEP)
     figures: dict[str, list[Figure]] = {}
     for name, graph in graphs.items():
-        ours, size = rates[name], touched_bytes(graph, runs[name].activity, len(runs[name].tokens))
+        ours, run = rates[name], runs[name]
+        size = touched_bytes(graph, run.activity, len(run.tokens), by_source[name])
         figures[name] = [
             Figure(
                 "generation",

@@ -113,7 +113,8 @@ class WKV(Program):
 def _weights_of(old: int, new: int) -> tuple[int, int]:
     """2^(old - max) and 2^(new - max): one of the two is 1, the other takes one look-up."""
     small = exp2_negative(abs(new - old))
-    return (small, ONE) if new > old else (ONE, small)
+    grows = new > old  # chosen without a branch, which no processor could foresee
+    return small if grows else ONE, ONE if grows else small
 
 
 @kernel
@@ -136,9 +137,8 @@ def wkv_update(k: int, v: int, a: int, b: int, p: int, decay: int) -> tuple[int,
     q = max(p + decay, k)
     a = round_shift(old * a, UNIT_FRACTION) + round_shift(new * v, UNIT_FRACTION - GUARD_BITS)
     b = round_shift(old * b, UNIT_FRACTION) + (new << GUARD_BITS)
-    if b >= TWO:
-        return round_shift(a, 1), round_shift(b, 1), q + (1 << EXPONENT_FRACTION)
-    return a, b, q
+    halved = 1 if b >= TWO else 0
+    return round_shift(a, halved), round_shift(b, halved), q + (halved << EXPONENT_FRACTION)
 
 
 @kernel_of(WKV)

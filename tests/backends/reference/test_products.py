@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from llvmlite import binding
 
 from spikegpt_neuro.arithmetic.packing import pack, unpack
-from spikegpt_neuro.backends.reference import byte_products, products, vnni
+from spikegpt_neuro.backends.reference import byte_products, byte_rows, products, vnni
+from spikegpt_neuro.backends.reference.instructions import chosen
 from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Projection
 from spikegpt_neuro.neurons.program import EventFormat
@@ -111,38 +112,46 @@ long_rows = st.one_of(sizes, st.integers(38, 700))
 
 def followed(matrix: np.ndarray) -> np.ndarray:
     """A copy with other weights behind it, which must not count."""
-    memory = np.full(matrix.size + byte_products.ROOM_BEHIND, 85, np.int8)
+    memory = np.full(matrix.size + byte_products.room_behind(matrix.shape[1]), 85, np.int8)
     memory[: matrix.size] = matrix.reshape(-1)
     return memory[: matrix.size].reshape(matrix.shape)
 
 
-@pytest.mark.skipif(not vnni.available(), reason="numba compiles for no AVX-512 VNNI here")
+@pytest.mark.skipif(chosen() is None, reason="numba compiles for no product of bytes here")
 @given(sizes, long_rows, densities, st.sampled_from([BYTE, SIGNED_BYTE]), seeds)
 def test_products_of_bytes_give_the_exact_sums(
     targets: int, sources: int, density: float, kind: EventFormat, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    extreme = rng.random(sources) < 0.2
+    extreme = rng.random(sources) < 0.2 * density
     drawn = rng.integers(kind.low, kind.high + 1, sources) * (rng.random(sources) < density)
     events = np.where(extreme, rng.choice([kind.low, kind.high], sources), drawn)
     padded = np.zeros(sources + 1, np.int16)
     padded[:sources] = events
-    room = np.full(sources + 2 * byte_products.BYTES, 7, np.int8)
+    working = np.full(byte_rows.room(sources, targets), 7, np.int32)
+    room = working.view(np.int8)
+    unsigned = int(not kind.signed)
     ways = (
-        (byte_products.by_target_bytes, -128, np.asarray),
-        (byte_products.by_target_packed_bytes, -8, pack),
+        (byte_products.by_target_bytes, room, 8, False),
+        (byte_products.by_target_packed_bytes, room, 4, False),
+        (byte_rows.by_source_bytes, working, 8, True),
+        (byte_rows.by_source_packed_bytes, working, 4, True),
     )
-    for product, lowest, laid_out in ways:
+    for product, workplace, bits, turned in ways:
+        lowest = -1 << bits - 1
         weights = rng.integers(lowest, -lowest, (targets, sources), dtype=np.int8)
-        matrix, sums = followed(laid_out(weights)), np.full(targets, 7, np.int32)
-        in_shares(
-            lambda *share, by=product, of=matrix, to=sums: by(
-                of, padded, room, int(not kind.signed), to, *share
-            ),
-            targets,
-            seed,
-        )
-        assert (sums == weights.astype(np.int64) @ events).all()
+        rows = np.ascontiguousarray(weights.T) if turned else weights
+        matrix = followed(pack(rows) if bits == 4 else rows)
+        sums = np.full(targets + byte_products.ROWS, 7, np.int32)
+        for begin, end in shares(matrix.shape[1] if turned else targets, seed):
+            product(matrix, padded, workplace, unsigned, sums, begin, end)
+        assert (sums[:targets] == weights.astype(np.int64) @ events).all()
+
+
+def shares(lines: int, seed: int) -> list[tuple[int, int]]:
+    """As :func:`in_shares`, at whole cache lines of sums."""
+    inner = np.random.default_rng(seed).integers(0, lines + 1, 2) // 16 * 16
+    return list(pairwise([0, *sorted(inner.tolist()), lines]))
 
 
 @given(sizes, sizes, seeds)
@@ -205,8 +214,10 @@ def test_the_instruction_is_compiled_for_a_processor_that_has_it(tmp_path: Path)
 
 
 OTHER_TARGET = """
+import sys
 import numpy as np
-from spikegpt_neuro.backends.reference import vnni
+from spikegpt_neuro.arithmetic.packing import pack
+from spikegpt_neuro.backends.reference import byte_products, byte_rows, instructions, vnni
 from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Projection
 from spikegpt_neuro.neurons.program import EventFormat
@@ -216,23 +227,69 @@ events = rng.integers(-128, 128, (9, 70)).astype(np.int32)
 synapses = Synapses(Projection("p", "a", "b", "x", weights), EventFormat(8, signed=True))
 assert vnni.available() is False
 assert (synapses.accumulate(events) == events.astype(int) @ weights.astype(int).T).all()
+chosen = instructions.chosen()
+assert str(getattr(chosen, "name", None)) == sys.argv[1], chosen
+if chosen is None:
+    raise SystemExit(0)
+working = np.zeros(byte_rows.room(70, 37), np.int32)
+for bits, by_target, by_source in (
+    (8, byte_products.by_target_bytes, byte_rows.by_source_bytes),
+    (4, byte_products.by_target_packed_bytes, byte_rows.by_source_packed_bytes),
+):
+    lowest = -(1 << bits - 1)
+    weights = rng.integers(lowest, -lowest, (37, 70), dtype=np.int8)
+    weights[0], weights[1] = lowest, -lowest - 1
+    for unsigned in (0, 1):
+        events = rng.integers(0, 256, 71) - 128 * (1 - unsigned)
+        events[:40] = (127, 255)[unsigned]  # pairs of products that 16 bits cannot hold
+        events[50:] = 0
+        narrow, expected = events.astype(np.int16), weights.astype(int) @ events[:70]
+        for rows, product, room in (
+            (weights, by_target, working.view(np.int8)),
+            (np.ascontiguousarray(weights.T), by_source, working),
+        ):
+            rows = pack(rows) if bits == 4 else rows
+            memory = np.zeros(rows.size + byte_products.room_behind(rows.shape[1]), np.int8)
+            memory[: rows.size] = rows.reshape(-1)
+            matrix, sums = memory[: rows.size].reshape(rows.shape), np.zeros(40, np.int32)
+            product(matrix, narrow, room, unsigned, sums, 0, rows.shape[product is by_source])
+            assert (sums[:37] == expected).all()
 """
+FIRST_FOUND = """
+from spikegpt_neuro.backends.reference import instructions
+narrow = instructions.Instructions(
+    "AVX-VNNI", frozenset({"avx512vl", "avx512vnni"}), 32, instructions.AVX_VNNI.product
+)
+instructions.KNOWN = (narrow,)
+instructions.vnni.available = lambda: False
+"""
+"""The 256-bit product, which AVX-512 VNNI has as well: a processor with AVX-VNNI alone is rare."""
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("target", "name"),
     [
-        {"NUMBA_CPU_NAME": "generic"},
-        {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2"},
+        ({"NUMBA_CPU_NAME": "generic"}, "None"),
+        ({"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2"}, "AVX2"),
     ],
     ids=["generic", "AVX2"],
 )
 def test_numba_for_another_processor_gives_the_same_sums(
-    target: dict[str, str], tmp_path: Path
+    target: dict[str, str], name: str, tmp_path: Path
 ) -> None:
     """On a host that has the instruction: LLVM would end the process."""
+    if name != "None" and not binding.get_host_cpu_features().get("avx2", False):
+        pytest.skip("this processor has no AVX2")
     environment = {**os.environ, **target, "NUMBA_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", HOST_WITH_IT + OTHER_TARGET], env=environment, check=True)
+    command = [sys.executable, "-c", HOST_WITH_IT + OTHER_TARGET, name]
+    subprocess.run(command, env=environment, check=True)
+
+
+@pytest.mark.skipif(not vnni.available(), reason="numba compiles for no AVX-512 VNNI here")
+def test_the_narrow_product_gives_the_same_sums(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", FIRST_FOUND + OTHER_TARGET, "AVX-VNNI"]
+    subprocess.run(command, env=environment, check=True)
 
 
 def test_large_sums_that_float32_cannot_hold_are_exact() -> None:

@@ -1,0 +1,187 @@
+"""Vectors of bytes in the compiler's own language: what products of bytes are put together from.
+
+Every function takes the builder of a kernel and values of it; addresses are 64-bit numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from spikegpt_neuro.backends.reference.instructions import Instructions
+
+code: Any = cgutils
+INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+LANE_BYTES = 16
+"""Bytes among which an instruction can move bytes and words."""
+LANE_WORDS = LANE_BYTES // 4
+FOUR = ir.VectorType(INT32, 4)
+
+OFFSET, OFFSET_PACKED = 128, 8
+"""What makes signed weights unsigned."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A builder, and the vectors of some instructions."""
+
+    builder: ir.IRBuilder
+    instructions: Instructions
+
+    @property
+    def size(self) -> int:
+        return self.instructions.vector_bytes
+
+    @property
+    def bytes(self) -> Any:
+        return ir.VectorType(INT8, self.size)
+
+    @property
+    def shorts(self) -> Any:
+        return ir.VectorType(INT16, self.size // 2)
+
+    @property
+    def words(self) -> Any:
+        return ir.VectorType(INT32, self.size // 4)
+
+    def sums(self, count: int) -> list[Any]:
+        """Places for ``count`` vectors of sums, set to 0 each time that they are passed."""
+        zero = splat(self.words, 0)
+        places = [code.alloca_once_value(self.builder, zero) for _ in range(count)]
+        for place in places:
+            self.builder.store(zero, place)
+        return places
+
+    def load(self, address: Any, kind: Any = None) -> Any:
+        """The vector at ``address``: bytes, or of another ``kind``."""
+        pointer = (kind or self.bytes).as_pointer()
+        return self.builder.load(self.builder.inttoptr(address, pointer), align=1)
+
+    def store(self, vector: Any, address: Any) -> None:
+        self.builder.store(
+            vector, self.builder.inttoptr(address, vector.type.as_pointer()), align=1
+        )
+
+    def moved(self, address: Any, count: Any, step: int = 1) -> Any:
+        """``address + count step``."""
+        if isinstance(count, int):
+            return self.builder.add(address, number(count * step))
+        return self.builder.add(address, self.builder.mul(count, number(step)))
+
+    def halves(self, weights: Any) -> list[Any]:
+        """Low and high halves of bytes, each from 0 to 15."""
+        shifted = self.builder.lshr(
+            self.builder.bitcast(weights, self.shorts), splat(self.shorts, 4)
+        )
+        both = (weights, self.builder.bitcast(shifted, self.bytes))
+        return [self.builder.and_(half, splat(self.bytes, 15)) for half in both]
+
+    def add_product(
+        self, place: Any, weights: Any, events: Any, *, packed: bool, signed: bool
+    ) -> None:
+        """Adds what ``weights`` and ``events`` give to the sums at ``place``.
+
+        Of ``packed`` weights, ``weights`` are halves. With ``signed`` events weights are made
+        unsigned, and all sums come out too large by the offset times the sum of the events.
+        """
+        if packed or signed:  # packed ones have no sign yet
+            flip = splat(self.bytes, OFFSET_PACKED if packed else OFFSET)
+            weights = self.builder.xor(weights, flip)
+        if signed:
+            pair = weights, events
+        else:
+            if packed:
+                weights = self.builder.sub(weights, splat(self.bytes, OFFSET_PACKED))
+            pair = events, weights
+        self.builder.store(self._product(self.builder.load(place), *pair), place)
+
+    def _product(self, sums: Any, unsigned: Any, signed: Any) -> Any:
+        if self.instructions.product is None:
+            return self._product_of_shorts(sums, unsigned, signed)
+        words = [self.builder.bitcast(side, self.words) for side in (unsigned, signed)]
+        return call(self.builder, self.instructions.product, self.words, sums, *words)
+
+    def _product_of_shorts(self, sums: Any, unsigned: Any, signed: Any) -> Any:
+        """Even and odd bytes apart, widened to 16 bits."""
+        b, eight = self.builder, splat(self.shorts, 8)
+        u, s = (b.bitcast(side, self.shorts) for side in (unsigned, signed))
+        even = b.and_(u, splat(self.shorts, 255)), b.ashr(b.shl(s, eight), eight)
+        odd = b.lshr(u, eight), b.ashr(s, eight)
+        for pair in (even, odd):
+            sums = b.add(sums, call(b, "llvm.x86.avx2.pmadd.wd", self.words, *pair))
+        return sums
+
+    def prefetch(self, address: Any) -> None:
+        """Bring the cache line at ``address`` into the second-level cache.
+
+        Not nearer: an AMD Zen 4 has twice as many reads under way that end there.
+        """
+        hints = [ir.Constant(INT32, hint) for hint in (0, 2, 1)]  # to read, how near, data
+        pointer = self.builder.inttoptr(address, INT8.as_pointer())
+        call(self.builder, "llvm.prefetch.p0", ir.VoidType(), pointer, *hints)
+
+    def added(self, four: Sequence[Any]) -> Any:
+        """The sum of the words of each of four vectors, as a vector of four words."""
+        pairs = [self._neighbours(*four[k : k + 2], 1) for k in (0, 2)]
+        found = self._neighbours(*pairs, 2)
+        width = self.instructions.lanes
+        while width > LANE_WORDS:
+            width //= 2
+            halves = (
+                self.builder.shuffle_vector(found, found, order(part))
+                for part in (range(width), range(width, 2 * width))
+            )
+            found = self.builder.add(*halves)
+        return found
+
+    def _neighbours(self, first: Any, second: Any, step: int) -> Any:
+        """In each lane, neighbouring groups of ``step`` words added: first's, then second's."""
+        return self.builder.add(*self.interleaved(first, second, step))
+
+    def interleaved(self, first: Any, second: Any, step: int) -> list[Any]:
+        """Groups of ``step`` elements by turns, of the lower and of the upper half of each lane."""
+        count = first.type.count
+        lane = count * LANE_BYTES // self.size
+        found = []
+        for half in (0, lane // 2):
+            places = [
+                side + begin + half + group + k
+                for begin in range(0, count, lane)
+                for group in range(0, lane // 2, step)
+                for side in (0, count)
+                for k in range(step)
+            ]
+            found.append(self.builder.shuffle_vector(first, second, order(places)))
+        return found
+
+
+def number(value: int) -> Any:
+    """A 64-bit constant."""
+    return ir.Constant(INT64, value)
+
+
+def splat(kind: Any, value: int) -> Any:
+    """``value`` in every element."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def order(places: Sequence[int]) -> Any:
+    """What a shuffle takes from where."""
+    return ir.Constant(ir.VectorType(INT32, len(places)), list(places))
+
+
+def spread(builder: ir.IRBuilder, word: Any, kind: Any) -> Any:
+    """A 32-bit ``word`` in every element of a vector of words."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(undefined, word, ir.Constant(INT32, 0))
+    return builder.shuffle_vector(one, undefined, order([0] * kind.count))
+
+
+def call(builder: ir.IRBuilder, name: str, result: Any, *arguments: Any) -> Any:
+    """A function that the compiler has by itself."""
+    kind = ir.FunctionType(result, [a.type for a in arguments])
+    return builder.call(code.get_or_insert_function(builder.module, kind, name), arguments)
