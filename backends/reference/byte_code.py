@@ -126,8 +126,8 @@ class Vectors:
 
     def added(self, four: Sequence[Any]) -> Any:
         """The sum of the words of each of four vectors, as a vector of four words."""
-        pairs = [self._neighbours(*four[k : k + 2], 1) for k in (0, 2)]
-        found = self._neighbours(*pairs, 2)
+        pairs = [self._neighbours(four[k], four[k + 1], 1) for k in (0, 2)]
+        found = self._neighbours(pairs[0], pairs[1], 2)
         width = self.instructions.lanes
         while width > LANE_WORDS:
             width //= 2

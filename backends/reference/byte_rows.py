@@ -221,7 +221,7 @@ def _four_rows(vectors: Vectors, rows: Any) -> list[Any]:
     found = []
     for first, second in pairs:
         shorts = [vectors.builder.bitcast(side, vectors.shorts) for side in (first, second)]
-        found += vectors.interleaved(*shorts, 1)
+        found += vectors.interleaved(shorts[0], shorts[1], 1)
     return [vectors.builder.bitcast(part, vectors.bytes) for part in found]
 
 

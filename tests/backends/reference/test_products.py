@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_products_of_bytes_give_the_exact_sums(
     working = np.full(byte_rows.room(sources, targets), 7, np.int32)
     room = working.view(np.int8)
     unsigned = int(not kind.signed)
-    ways = (
+    ways: tuple[tuple[Any, Any, int, bool], ...] = (
         (byte_products.by_target_bytes, room, 8, False),
         (byte_products.by_target_packed_bytes, room, 4, False),
         (byte_rows.by_source_bytes, working, 8, True),
