@@ -32,7 +32,7 @@ PURPOSES = {
     "lava": "simulate and generate on Lava",
     "onnx": "export --to onnx, and ONNX checkpoints",
     "hub": "checkpoints by hf:OWNER/NAME",
-    "cluster": "evaluate --workers and --scheduler",
+    "cluster": "evaluate and sweep with --workers, --scheduler, --cluster",
     "nir": "export --to nir",
     "netx": "export --to netx",
     "report": "report",

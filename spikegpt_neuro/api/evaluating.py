@@ -36,6 +36,7 @@ def evaluate(
     unknown: Unknown = "error",
     workers: int | None = None,
     scheduler: str | None = None,
+    cluster: PathLike | None = None,
     piece: int = PIECE_WINDOWS,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -62,7 +63,11 @@ def evaluate(
         Divide the windows among so many processes of this machine (extra ``cluster``).
     scheduler
         Divide them among the workers of a Dask scheduler, ``tcp://HOST:PORT``; they find the
-        artifact (and ``against``) at the same path. No figure depends on either.
+        artifact (and ``against``) at the same path.
+    cluster
+        Divide them among jobs of SLURM or another queue, which this YAML file describes
+        (``docs/cluster.md``); ``workers`` is then how many. They see the same paths, too. No figure
+        depends on any of it.
     piece
         Windows that a worker gets at a time.
 
@@ -82,7 +87,7 @@ def evaluate(
     >>> 0 < found.bits_per_token < 6
     True
     """
-    place = place_of(workers, scheduler)
+    place = place_of(workers, scheduler, cluster)
     lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
     model = load(graph) if isinstance(graph, (str, Path)) else graph
     tokens = tokens_of(model, text, unknown=unknown)
@@ -117,7 +122,7 @@ def _readable(graph: SpikingGraph | PathLike, place: Place) -> Iterator[Path]:
     """Where workers read the graph."""
     if isinstance(graph, (str, Path)):
         yield Path(graph)
-    elif place.scheduler is not None:
+    elif not place.is_here:
         raise UsageError("the graph is in memory here; give the path of its artifact to workers")
     else:
         with TemporaryDirectory() as folder:

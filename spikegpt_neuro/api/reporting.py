@@ -34,6 +34,7 @@ from spikegpt_neuro.reports.page import check_installed, render
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.schedules import SCHEDULES
+from spikegpt_neuro.sweeps.reading import overview
 from spikegpt_neuro.vocabulary import Unknown
 
 
@@ -66,6 +67,7 @@ def report(
     title: str = "SpikeGPT",
     command: str = "spikegpt_neuro.report(...)",
     tradeoff: PathLike | None = None,
+    sweep: PathLike | None = None,
     unknown: Unknown = "error",
     force: bool = False,
     progress: Progress | Stages | None = None,
@@ -75,8 +77,8 @@ def report(
 
     ``against`` is the float checkpoint to compare with, whose LIF may be given as in
     :func:`evaluate`, ``title`` what the page is called, and ``command`` what it says it was made
-    by, ``tradeoff`` a directory that :func:`tradeoff` wrote, whose curve is shown too; the rest is
-    as in :func:`profile`.
+    by, ``tradeoff`` a directory that :func:`tradeoff` wrote, whose curve is shown too, ``sweep``
+    one that :func:`sweep` wrote, whose points are; the rest is as in :func:`profile`.
 
     Raises :class:`DoesNotFit` where the model does not fit the hardware, :class:`CannotWrite` for
     the output, :class:`MissingBackend` without the extra ``report``.
@@ -94,6 +96,7 @@ def report(
     check_installed()
     check_output_file(target, force)
     curve = None if tradeoff is None else load_tradeoff(tradeoff)
+    points = None if sweep is None else overview(sweep)
     variant = Variant(backend, hw, timing=timing, embedding=embedding, head=head)
     profile = variant.profile
     ids = tokens_of(graph, text, unknown=unknown, count=tokens)
@@ -116,6 +119,7 @@ def report(
         context=context,
         command=command,
         tradeoff=curve,
+        sweep=points,
     )
     write_atomically(target, render(material), force=force)
     return Report(target)

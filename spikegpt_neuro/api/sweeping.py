@@ -102,6 +102,7 @@ def sweep(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
+    cluster: PathLike | None = None,
     force: bool = False,
     progress: Progress | Stages | None = None,
 ) -> Swept:
@@ -120,7 +121,10 @@ def sweep(
         Divide the steps among so many processes of this machine (extra ``cluster``).
     scheduler
         Divide them among the workers of a Dask scheduler, ``tcp://HOST:PORT``, which find the
-        files of the plan, and ``output``, at the same paths. No figure depends on either.
+        files of the plan, and ``output``, at the same paths.
+    cluster
+        Divide them among jobs of SLURM or another queue, which this YAML file describes
+        (``docs/cluster.md``); ``workers`` is then how many. No figure depends on any of it.
     force
         Take over a directory with results of another plan; steps that both have are kept.
 
@@ -148,7 +152,7 @@ def sweep(
     >>> sgn.sweep(plan, "results").done
     2
     """
-    place = place_of(workers, scheduler)
+    place = place_of(workers, scheduler, cluster)
     read = read_plan(plan)
     points = planned(read)
     folder = Folder(Path(output).absolute())

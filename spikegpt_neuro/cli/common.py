@@ -346,7 +346,7 @@ def lif_options(function: Function) -> Function:
 
 
 def place_of_work(function: Function) -> Function:
-    """--workers and --scheduler: who shares the work."""
+    """--workers, --scheduler and --cluster: who shares the work."""
     return _with(
         function,
         click.option(
@@ -359,6 +359,12 @@ def place_of_work(function: Function) -> Function:
             "--scheduler",
             metavar="ADDRESS",
             help="Divide it among the workers of a Dask scheduler, tcp://HOST:PORT.",
+        ),
+        click.option(
+            "--cluster",
+            metavar="FILE",
+            help="Divide it among jobs of SLURM or another queue, which FILE describes (YAML); "
+            "--workers: how many.",
         ),
     )
 

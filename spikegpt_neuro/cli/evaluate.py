@@ -52,6 +52,7 @@ def evaluate(
     unknown: Unknown,
     workers: int | None,
     scheduler: str | None,
+    cluster: str | None,
     piece: int,
     **lif: float | None,
 ) -> None:
@@ -70,6 +71,7 @@ def evaluate(
             unknown=unknown,
             workers=workers,
             scheduler=scheduler,
+            cluster=cluster,
             piece=piece,
             progress=progress,
         )

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 )
 @lif_options
 @click.option("--tradeoff", metavar="DIR", help="Show the curve that tradeoff wrote to DIR.")
+@click.option("--sweep", metavar="DIR", help="Show the points that sweep computed into DIR.")
 @place_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @unknown_option
@@ -84,6 +85,7 @@ def report(
     timing: Timing,
     context: int,
     tradeoff: str | None,
+    sweep: str | None,
     embedding: Where,
     head: Where,
     seed: int,
@@ -118,6 +120,7 @@ def report(
         title=Path(artifact).resolve().name,
         command=_command(),
         tradeoff=tradeoff,
+        sweep=sweep,
         unknown=unknown,
         force=force,
         **lif,

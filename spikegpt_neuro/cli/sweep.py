@@ -42,6 +42,7 @@ def sweep(
     output: str | None,
     workers: int | None,
     scheduler: str | None,
+    cluster: str | None,
     dry_run: bool,
     force: bool,
 ) -> None:
@@ -65,6 +66,7 @@ def sweep(
         output,
         workers=workers,
         scheduler=scheduler,
+        cluster=cluster,
         force=force,
         progress=out.stages,
     )

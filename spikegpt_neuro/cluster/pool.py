@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.cluster.crew import Crew
+from spikegpt_neuro.cluster.jobs import Jobs, read_queue, submitted
 from spikegpt_neuro.cluster.place import Place
 from spikegpt_neuro.cluster.task import Perform, Task, result_of
 from spikegpt_neuro.errors import MissingBackend, SpikeGPTError, UnsupportedInput, WorkerFailed
@@ -33,14 +34,14 @@ FAILURES_ALLOWED = 10
 class Pool:
     """The workers of a place."""
 
-    def __init__(self, client: Client, crew: Crew | None = None) -> None:
+    def __init__(self, client: Client, crew: Crew | Jobs | None = None) -> None:
         self._client, self._crew = client, crew
         self._address = str(client.scheduler.address)
         self._since, self._told = time.monotonic(), False
 
     @property
-    def crew(self) -> Crew | None:
-        """The processes that were started here, if any."""
+    def crew(self) -> Crew | Jobs | None:
+        """The processes that were started, or the jobs that were submitted from here, if any."""
         return self._crew
 
     def results(self, perform: Perform, tasks: Iterable[Task]) -> Iterator[tuple[int, Any]]:
@@ -166,7 +167,7 @@ def opened(place: Place) -> Iterator[Pool]:
     """The workers of ``place``; those started for it end with the context.
 
     Raises :class:`MissingBackend` where Dask is not installed, :class:`UnsupportedInput` where no
-    scheduler answers within 10 s.
+    scheduler answers within 10 s, or a queue takes no such jobs.
     """
     try:
         import dask
@@ -183,6 +184,10 @@ def opened(place: Place) -> Iterator[Pool]:
         stack.enter_context(
             dask.config.set({"distributed.scheduler.allowed-failures": FAILURES_ALLOWED})
         )
+        if place.cluster is not None:
+            jobs = stack.enter_context(submitted(read_queue(place.cluster, place.workers)))
+            yield Pool(stack.enter_context(_client(jobs.address)), jobs)
+            return
         cluster = stack.enter_context(
             LocalCluster(
                 n_workers=0,

@@ -14,6 +14,7 @@ from spikegpt_neuro.graph.layers import block_of
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.mapping.mapper import Mapped
 from spikegpt_neuro.running import Run
+from spikegpt_neuro.sweeps.reading import SweepTable
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Material:
     ``context``     T: tokens that a transformer beside this model looks back on.
     ``command``     what was typed.
     ``tradeoff``    the curve of bits lost against operations, where one was given.
+    ``sweep``       the points of a sweep, where one was given.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Material:
     context: int
     command: str
     tradeoff: Tradeoff | None = None
+    sweep: SweepTable | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from spikegpt_neuro.energy.accounting import counts_of
 from spikegpt_neuro.energy.counts import firing_rate
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.errors import MissingBackend
-from spikegpt_neuro.reports import comparison, cost, model, tradeoff
+from spikegpt_neuro.reports import comparison, cost, model, sweep, tradeoff
 from spikegpt_neuro.reports.content import (
     Material,
     Picture,
@@ -41,6 +41,8 @@ def sections(material: Material) -> list[Section]:
     found = [section(material) for section in made]
     if material.tradeoff is not None:
         found.insert(made.index(model.operations) + 1, tradeoff.section(material.tradeoff))
+    if material.sweep is not None:
+        found.insert(-1, sweep.section(material.sweep))  # assumptions stand last
     return found
 
 

@@ -26,6 +26,13 @@ MAIN = (
     "simulate.simulation.seconds_per_token",
 )
 """Figures that are shown where nobody chose; those that are there."""
+FRONTS = (
+    ("profile.joules_per_token", "evaluate.bits_per_token"),
+    ("evaluate.synops_over_dense", "evaluate.bits_per_token"),
+)
+"""Of which a report shows the first that is there."""
+ASIDE = ("version", "remarks", ON_FRONT)
+"""Columns that are no options and no figures."""
 AWAY = "-"
 """Before a figure of which more is better, or by which the last row comes first."""
 
@@ -128,6 +135,13 @@ def sweep_table(
     return SweepTable(path, shown, names, table.rows)
 
 
+def overview(results: str | Path) -> SweepTable:
+    """What a report shows of a sweep: its main columns, and a front where the figures are there."""
+    there = read_table(folder_of(results).table)
+    found = (pair for pair in FRONTS if all(_is_there(there, name) for name in pair))
+    return sweep_table(results, front=next(found, None))
+
+
 def _front_names(table: Table, figures: tuple[str, str]) -> tuple[str, str]:
     x, y = (table.column(name.removeprefix(AWAY)) for name in figures)
     return x, y
@@ -147,7 +161,7 @@ def _marked(table: Table, figures: tuple[str, str]) -> Table:
 
 def _main(table: Table) -> list[str]:
     """The point, its options that vary, and its main figures."""
-    options = [c for c in table.columns if "." not in c and c not in ("version", "remarks")]
+    options = [c for c in table.columns if "." not in c and c not in ASIDE]
     crossed = [c for c in options if c in ("point",) or _varies(table, c)]
     return [*crossed, *(c for c in MAIN if c not in crossed and _is_there(table, c))]
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +20,8 @@ import pytest
 import spikegpt_neuro as sgn
 from spikegpt_neuro.sweeps.table import Row, flat, read_table
 
+from children import child
+from places import CHECKPOINT
 from random_models import random_model, save_upstream, write_vocabulary
 from verbs import verb
 
@@ -229,6 +237,18 @@ def test_results_are_shown(swept: sgn.Swept, folder: Path, tmp_path: Path) -> No
     assert "no results of a sweep" in verb("sweep", "show", tmp_path).err
 
 
+def test_a_report_shows_the_points(swept: sgn.Swept, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    artifact = next((swept.table.parent / "artifacts").iterdir())
+    graph = sgn.load(artifact)
+    sgn.report(graph, tmp_path / "page.html", TEXT[:80], sweep=swept.table.parent)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "evaluate.bits_per_token" in page
+    assert page.count("<circle") >= 4
+    with pytest.raises(sgn.UnsupportedInput, match="no results of a sweep"):
+        sgn.report(graph, tmp_path / "other.html", TEXT[:80], sweep=folder)
+
+
 def test_pandas_opens_the_table(swept: sgn.Swept) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_csv(swept.table)
@@ -236,3 +256,145 @@ def test_pandas_opens_the_table(swept: sgn.Swept) -> None:
     assert frame["evaluate.bits_per_token"].tolist() == [r["evaluate.bits_per_token"] for r in rows]
     assert frame["profile.joules_per_token"].count() == 4
     assert swept.to_frame().shape == frame.shape
+
+
+# What follows takes other processes.
+
+
+def _command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "spikegpt_neuro", "sweep", *map(str, words), "--json"]
+
+
+def _run_and_kill(command: list[str], seconds: float) -> bool:
+    """Whether it still ran when it was killed."""
+    with child(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return True
+    return False
+
+
+def _killed_until_it_ends(command: list[str], moments: list[float]) -> int:
+    """Kill a run at each moment after its start; returns how many really were."""
+    return sum(_run_and_kill(command, seconds) for seconds in moments)
+
+
+def test_a_killed_sweep_goes_on_to_the_same_table(folder: Path, tmp_path: Path) -> None:
+    plan = folder / "scores.toml"
+    scores = PLAN.partition("[grid]")[0] + "[grid]\nweight_bits = [8, 6, 4]\n"
+    plan.write_text(scores, encoding="utf-8")
+    command = _command(plan, "-o", tmp_path / "results")
+    with child(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while len(list((tmp_path / "results" / "steps").glob("*.json"))) < 2:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    done = verb("sweep", plan, "-o", tmp_path / "results", "--json").figures
+    assert sum(done["computed"].values()) < 6
+    whole = sgn.sweep(plan, tmp_path / "whole")
+    assert sum(whole.computed.values()) == 6
+    assert (tmp_path / "results" / "table.csv").read_bytes() == whole.table.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
+def test_a_sweep_killed_ten_times_at_random_has_the_same_table(
+    swept: sgn.Swept, folder: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    pytest.importorskip("distributed")
+    command = _command(folder / "plan.toml", "-o", tmp_path / "results", *more)
+    seconds = np.random.default_rng(18).uniform(0.5, 6.0, 10).tolist()
+    killed = _killed_until_it_ends(command, seconds)
+    assert killed >= 3
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["done"] == 4
+    assert (tmp_path / "results" / "table.csv").read_bytes() == swept.table.read_bytes()
+
+
+@pytest.mark.slow
+def test_workers_and_their_deaths_change_nothing(
+    swept: sgn.Swept, folder: Path, tmp_path: Path
+) -> None:
+    """Workers are killed with SIGKILL at ten random moments of one sweep."""
+    pytest.importorskip("distributed")
+    random = np.random.default_rng(7)
+    command = _command(folder / "plan.toml", "-o", tmp_path / "results", "--workers", 2)
+    killed = 0
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            time.sleep(random.uniform(0.2, 1.5))
+            workers = _workers_of(process.pid)
+            if killed < 10 and workers:
+                os.kill(int(random.choice(workers)), signal.SIGKILL)
+                killed += 1
+        assert process.stdout is not None
+        found = json.loads(process.stdout.read())
+    assert killed >= 3
+    assert (found["done"], found["failed"]) == (4, 4)
+    assert (tmp_path / "results" / "table.csv").read_bytes() == swept.table.read_bytes()
+
+
+def _workers_of(parent: int) -> list[int]:
+    """Ids of the worker processes that a process has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and b"dask_worker" in command:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.slow
+def test_48_points_on_the_example_are_those_of_the_single_verbs(tmp_path: Path) -> None:
+    """Shared steps once, by count; every row equal to four commands."""
+    from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
+
+    text = tmp_path / "text.txt"
+    text.write_text(held_out(python_documentation())[:20_000], encoding="utf-8")
+    grid = {
+        "weight_bits": [8, 4],
+        "sparsity": [0.0, 0.5, 0.7],
+        "hw": ["loihi2", "loihi2-8", "loihi2-oheo-gulch", "loihi1"],
+        "schedule": ["pipelined", "fall-through"],
+    }
+    model = {"checkpoint": CHECKPOINT, "vocab": CHECKPOINT.with_name("pydoc-vocab.json")}
+    files = {name: str(path) for name, path in {**model, "calibrate": text, "text": text}.items()}
+    found = sgn.sweep({**files, "tokens": 96, "grid": grid}, tmp_path / "results")
+    assert found.points == 48
+    assert found.computed == {
+        "convert": 6,
+        "evaluate": 6,
+        "run": 12,
+        "map": 48,
+        "place": 24,
+        "profile": 36,
+    }
+    for row in found.rows():
+        _is_what_the_verbs_say(row, model, text, tmp_path / "single")
+
+
+def _is_what_the_verbs_say(row: Row, model: Mapping[str, Path], text: Path, folder: Path) -> None:
+    artifact = folder / f"{row['weight_bits']}-{row['sparsity']}.sgn"
+    if not artifact.exists():
+        folder.mkdir(exist_ok=True)
+        of = (model["checkpoint"], "--vocab", model["vocab"], "--calibrate", text)
+        options = ("--weight-bits", row["weight_bits"], "--sparsity", row["sparsity"])
+        made = verb("convert", *of, *options, "-o", artifact, "--json").figures
+        _same(row, made, "convert", OWN)
+        scored = verb("evaluate", artifact, text, "--limit", 96, "--json").figures
+        _same(row, scored, "evaluate", OWN)
+    on = ("--hw", row["hw"], "--schedule", row["schedule"], "--json")
+    placed = verb("map", artifact, *on)
+    priced = verb("profile", artifact, "--text", text, "--tokens", 96, *on)
+    if row["error"] is not None:
+        assert (placed.code, priced.code) == (1, 1)
+        return
+    _same(row, placed.figures, "map", OWN)
+    _same(row, priced.figures, "profile", OWN)

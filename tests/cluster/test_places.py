@@ -170,7 +170,7 @@ def test_killed_workers_cost_only_their_time(artifact: Path, pause: float) -> No
             if not found:
                 time.sleep(pause)
                 for each in first:
-                    os.kill(each, signal.SIGKILL)
+                    os.kill(int(each), signal.SIGKILL)
             found[index] = result
         assert not set(workers.crew.ids) & set(first)
     assert sorted(found) == list(range(24))

@@ -367,3 +367,21 @@ def test_it_prints(page: Path, tmp_path: Path) -> None:
     pdf = (tmp_path / "report.pdf").read_bytes()
     assert pdf.startswith(b"%PDF")
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 20
+
+
+def test_a_sweep_is_a_section(tmp_path: Path) -> None:
+    """Its table with the options that vary, and the front of joules and bits."""
+    from spikegpt_neuro.reports.sweep import section
+    from spikegpt_neuro.sweeps.folder import BASIS, TABLE
+    from spikegpt_neuro.sweeps.reading import overview
+
+    (tmp_path / BASIS).write_text("{}", encoding="utf-8")
+    heads = "point,hw,weight_bits,error,evaluate.bits_per_token,profile.joules_per_token"
+    rows = ("1,a,8,,2.5,3e-05", "2,a,4,,2.75,2e-05", "3,a,6,,2.8,4e-05", "4,a,5,convert: no,,")
+    (tmp_path / TABLE).write_text("\n".join([heads, *rows, ""]), encoding="utf-8")
+    found = section(overview(tmp_path))
+    picture, table = found.blocks
+    assert (found.name, picture.svg.count("<circle"), picture.svg.count("r='6'")) == ("sweep", 3, 2)  # type: ignore[union-attr]
+    assert table.head[:3] == ("point", "weight_bits", "error")  # type: ignore[union-attr]
+    assert table.rows[1] == ("2", "4", "", "2.75", "2e-05", "yes")  # type: ignore[union-attr]
+    assert table.rows[3] == ("4", "5", "convert: no", "", "", "")  # type: ignore[union-attr]
