@@ -183,7 +183,7 @@ class Jobs:
 
     def __init__(self, cluster: JobQueueCluster, queue: Queue) -> None:
         self._cluster, self._queue = cluster, queue
-        self._checked = time.monotonic()
+        self._checked, self._submitted = time.monotonic(), False
         self.praise()
         cluster.scale(jobs=queue.jobs)
 
@@ -219,7 +219,8 @@ class Jobs:
     def _lost(self) -> set[str]:
         """Names of workers whose job is over."""
         expected, there = set(self._cluster.worker_spec), dict(self._cluster.workers)
-        gone = {name for name in expected if name not in there} if there else set()
+        self._submitted = self._submitted or bool(there)
+        gone = expected - set(there) if self._submitted else set()
         queued = self._queued() if self._queue.system == "slurm" else None
         if queued is not None:
             gone |= {name for name, job in there.items() if str(job.job_id) not in queued}
