@@ -14,7 +14,6 @@ from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
 from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of
 from spikegpt_neuro.hardware.machine import Machine
-from spikegpt_neuro.hardware.mesh import crosses_chips
 from spikegpt_neuro.mapping.routes import Routes
 
 Seconds = NDArray[np.float64]
@@ -77,14 +76,6 @@ class Totals:
         )
 
 
-def link_intervals(machine: Machine) -> Seconds:
-    """(L,) shortest time between two messages over each link."""
-    latencies = machine.latencies
-    return np.where(
-        crosses_chips(machine.mesh), latencies.interchip_interval, latencies.link_interval
-    )
-
-
 class Lane:
     """Times the steps of one timetable with one model.
 
@@ -98,12 +89,12 @@ class Lane:
         routes: Routes,
         work: NeuronWork,
         model: TimingModel,
-        intervals: Seconds,
+        machine: Machine,
         window: int = WINDOW_STEPS,
     ) -> None:
         self.timetable = timetable
-        self._routes, self._work, self._model, self._intervals = routes, work, model, intervals
-        cores, links, steps = routes.cores, len(intervals), len(timetable.steps)
+        self._routes, self._work, self._model, self._machine = routes, work, model, machine
+        cores, links, steps = routes.cores, machine.mesh.links, len(timetable.steps)
         self.tally = Totals.start(len(routes.start), len(routes.sources), cores, links)
         self.step_seconds, self.core_seconds, self.link_seconds = np.zeros((3, steps))
         window = min(window, steps)
@@ -134,7 +125,7 @@ class Lane:
     def _note(self, row: int, messages: StepMessages, timing: StepTiming) -> None:
         self.step_seconds[row] = timing.seconds
         self.core_seconds[row] = max(timing.generating.max(), timing.processing.max())
-        self.link_seconds[row] = (timing.link_messages * self._intervals).max()
+        self.link_seconds[row] = self._machine.link_seconds(timing.link_messages).max()
         if row >= self.series.steps:
             return
         series = self.series
@@ -142,7 +133,7 @@ class Lane:
         series.processing[row] = timing.processing
         series.stalled[row] = timing.stalled
         series.core_queue[row] = timing.core_queue
-        series.sent[row] = np.diff(messages.first)
+        series.sent[row] = messages.sent
         series.link_messages[row] = timing.link_messages
         series.link_stalled[row] = timing.link_stalled
         series.link_queue[row] = timing.link_queue

@@ -47,7 +47,8 @@ class CoreLoads:
 class LinkLoads:
     """Totals of every link of the mesh, (L,) each.
 
-    ``occupied``  seconds that its messages need at the link's shortest interval.
+    ``occupied``  seconds that its messages need at the link's shortest interval, with those of all
+                  links that share its port.
     ``stalled``   seconds that a message waited for it. ``queue``: most in the buffer at its end.
     """
 

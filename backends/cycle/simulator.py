@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.backends.cycle.lane import WINDOW_STEPS, Lane, link_intervals
+from spikegpt_neuro.backends.cycle.lane import WINDOW_STEPS, Lane
 from spikegpt_neuro.backends.cycle.naming import core_names, link_names
 from spikegpt_neuro.backends.cycle.result import CoreLoads, LinkLoads, Series, Simulation
 from spikegpt_neuro.backends.cycle.timing.models import timing_model
@@ -40,7 +40,7 @@ from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.placed_machine import End, left_out, machine_of
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id
+from spikegpt_neuro.mapping.routes import Routes, with_one_token_id
 from spikegpt_neuro.running import Progress, Record, Run, check_tokens
 from spikegpt_neuro.schedules import Schedule
 
@@ -127,7 +127,7 @@ class PlacedGraph:
         machine = machine_of(profile, placement, weight_bits=graph.weight_bits)
         load = placement.workload(graph, profile)
         layout = Layout.of(graph)
-        routes = routes_of(with_one_token_id(load), placement.pieces, machine.mesh.cores)
+        routes = placement.routes(with_one_token_id(load), profile)
         stage = load.stages
         present = set(routes.population.tolist())
         accounts = Accounts.of(graph, load, routes, machine.mesh)
@@ -158,7 +158,7 @@ class PlacedGraph:
             self.routes,
             NeuronWork.of(machine.latencies, self.accounts),
             timing_model(setting.timing, machine),
-            link_intervals(machine),
+            machine,
             window,
         )
 
@@ -204,7 +204,7 @@ class PlacedGraph:
         return LinkLoads(
             names=link_names(machine.mesh, topology),
             messages=tally.link_messages,
-            occupied=tally.link_messages * link_intervals(machine),
+            occupied=machine.link_seconds(tally.link_messages),
             stalled=tally.link_stalled,
             queue=tally.link_queue,
         )

@@ -21,10 +21,10 @@ from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.mesh import HOST, Mesh
 from spikegpt_neuro.hardware.profile import Profile
-from spikegpt_neuro.hardware.topology import Topology
+from spikegpt_neuro.hardware.topology import Topology, Ways
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.mapping.requirements import TOKENS, Workload
-from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id
+from spikegpt_neuro.mapping.routes import Routes, with_one_token_id
 from spikegpt_neuro.neurons.micro_operations import update_of
 
 Indices = NDArray[np.int64]
@@ -46,7 +46,7 @@ def hardware_events(
     placement.check(graph, profile)
     load = with_one_token_id(placement.workload(graph, profile))
     mesh = Mesh.of(Topology.of(profile, placement.chips), placement.slots)
-    routes = routes_of(load, placement.pieces, mesh.cores)
+    routes = placement.routes(load, profile)
     events = routes.events_of({**activity.per_neuron, TOKENS: np.array([activity.tokens])})
     active = np.full(len(routes.sources), activity.tokens)
     found = Accounts.of(graph, load, routes, mesh).by_population(events, active, steps)
@@ -105,13 +105,15 @@ class Accounts:
         on_mesh = sends & hears
         bits = self.extra_bits[routes.population[routes.segment]]
         by_route: dict[str, NDArray[Any]] = {
-            "axon_out": sends,
+            "axon_out": sends & routes.begins,
             "axon_in": hears,
             "synaptic_operation": routes.synapses,
             "graded_payload_bit": routes.synapses * bits,
             "host_message": ~on_mesh,
         }
-        for name, values in ways_of(self.mesh, source[on_mesh], target[on_mesh]).items():
+        ways = ways_of(self.mesh.ways_from(routes.departures(self.mesh)[on_mesh], target[on_mesh]))
+        ways["spike_within_tile"] *= (routes.begins & (source != target))[on_mesh]
+        for name, values in ways.items():
             by_route[name] = np.zeros(len(target), np.int64)
             by_route[name][on_mesh] = values
         per_event = {
@@ -165,17 +167,13 @@ class Accounts:
         }
 
 
-def ways_of(
-    mesh: Mesh, source: NDArray[np.integer], target: NDArray[np.integer]
-) -> dict[str, Indices]:
-    """Hardware event -> (M,) how often it happens on the way of a message between two cores."""
-    ways = mesh.ways(source, target)
-    ends_where_it_began = (ways.east_west + ways.north_south == 0) & (source != target)
+def ways_of(ways: Ways) -> dict[str, Indices]:
+    """Hardware event -> (M,) how often it happens on the way of a message to another core."""
     return {
         "hop_east_west": ways.east_west,
         "hop_north_south": ways.north_south,
         "interchip_hop": ways.borders,
-        "spike_within_tile": ends_where_it_began.astype(np.int64),
+        "spike_within_tile": (ways.east_west + ways.north_south == 0).astype(np.int64),
     }
 
 

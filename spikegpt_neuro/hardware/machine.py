@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, field, make_dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.hardware.events import timed
-from spikegpt_neuro.hardware.mesh import Mesh
+from spikegpt_neuro.hardware.mesh import Mesh, crosses_chips
 
 NEEDED, OPTIONAL, BETWEEN_CHIPS = timed("needed"), timed("optional"), timed("between chips")
 """Events whose latency a profile must give, may count into others, or gives for several chips."""
@@ -44,7 +48,7 @@ class Latencies(_Seconds):
     synapse, ``interchip_hop`` in addition to a hop that crosses a chip boundary, and so on;
 
     ``link_interval``, ``interchip_interval``  shortest time between two messages over one link
-                            within a chip, and over one link between chips.
+                            within a chip, and over one port between chips.
     ``memory_word``         shortest time between two reads of a core's synaptic memory.
     ``barrier``             the one for the tiles and chips in use.
     ``step_minimum``        no step takes less.
@@ -66,6 +70,19 @@ class Machine:
     cycle: float
     synapses_per_word: int
     adds: bool = False
+
+    @cached_property
+    def link_intervals(self) -> NDArray[np.float64]:
+        """(L,) shortest time between two messages over each link."""
+        return np.where(
+            crosses_chips(self.mesh),
+            self.latencies.interchip_interval,
+            self.latencies.link_interval,
+        )
+
+    def link_seconds(self, messages: NDArray[Any]) -> NDArray[np.float64]:
+        """(L,) what ``messages`` (L,) take of each link, or of the port that it shares."""
+        return self.mesh.by_port(messages * self.link_intervals)[self.mesh.port]
 
     def check_at_once(self, timing: str) -> None:
         """Raise :class:`UsageError` where a core's parts add up, which ``timing`` cannot tell."""

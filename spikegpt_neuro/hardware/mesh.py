@@ -3,7 +3,10 @@ r"""The mesh that messages travel: routers, links by number, XY routes and what 
 A message goes along the row first, then along the column. A link is named by the router that it
 leaves and its direction, ``4 router + direction``, with router ``x rows + y``; x grows to the east,
 y to the south. Chips stand in the mesh side by side: a link between two of them is a link that
-crosses a multiple of a chip's columns or rows.
+crosses a multiple of a chip's columns or rows. Several of these may share one *port* of their chip.
+
+A message for several cores of another chip enters it at one router, the *gate*, and its copies go
+on from there (:func:`gate`).
 
 This module holds all that others need to know of ways: arrays for many pairs at once
 (:meth:`Mesh.ways`, :func:`~spikegpt_neuro.hardware.topology.ways_between`), and compiled functions
@@ -36,6 +39,8 @@ class Mesh:
     ``columns``, ``rows``            routers of the system.
     ``chip_columns``, ``chip_rows``  routers of one chip.
     ``x``, ``y``  (C,) router of each core in use.
+    ``ports``     of a chip, dealt out evenly over the links that leave it, one on each side at
+                  least; None: every link is its own.
     """
 
     columns: int
@@ -44,6 +49,7 @@ class Mesh:
     chip_rows: int
     x: NDArray[np.int32]
     y: NDArray[np.int32]
+    ports: int | None = None
 
     @staticmethod
     def of(topology: Topology, slots: Indices) -> Mesh:
@@ -57,6 +63,7 @@ class Mesh:
             chip_rows=topology.rows,
             x=x,
             y=y,
+            ports=topology.ports,
         )
 
     @property
@@ -97,9 +104,49 @@ class Mesh:
             end[inside, direction] = router[inside] + step
         return end.reshape(-1)
 
+    @cached_property
+    def port(self) -> Indices:
+        """(L,) what each link shares its time with, as a number: the first link of its port."""
+        port = np.arange(self.links)
+        if self.ports is None:
+            return port
+        x, y = np.divmod(np.arange(self.routers), self.rows)
+        total = 2 * (self.chip_columns + self.chip_rows)
+        for direction, along, count, step in (
+            (EAST, y % self.chip_rows, self.chip_rows, 1),
+            (WEST, y % self.chip_rows, self.chip_rows, 1),
+            (NORTH, x % self.chip_columns, self.chip_columns, self.rows),
+            (SOUTH, x % self.chip_columns, self.chip_columns, self.rows),
+        ):
+            links = 4 * np.arange(self.routers) + direction
+            crosses = crosses_chips(self)[links]
+            here = min(count, max(1, self.ports * count // total))
+            of_place = np.arange(count) * here // count
+            first = np.searchsorted(of_place, of_place)
+            port[links[crosses]] -= (4 * step * (along - first[along]))[crosses]
+        return port
+
+    def by_port(self, loads: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(L,) loads of links summed over those that share a port."""
+        found: NDArray[np.float64] = np.bincount(self.port, loads, self.links)
+        return found
+
     def ways(self, a: NDArray[np.integer], b: NDArray[np.integer]) -> Ways:
         """What lies between cores ``a`` and ``b``, index by index."""
         return ways_between(self.coordinates[a], self.coordinates[b])
+
+    def gates(self, a: NDArray[np.integer], b: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Router at which a message from cores ``a`` enters the chip of cores ``b``."""
+        found = np.empty(len(a), np.int64)
+        begin, end = self.router[a].astype(np.int64), self.router[b].astype(np.int64)
+        _gates(begin, end, self.rows, self.chip_columns, self.chip_rows, found)
+        return found
+
+    def ways_from(self, router: NDArray[np.integer], b: NDArray[np.integer]) -> Ways:
+        """What lies between routers and cores ``b``, index by index."""
+        x, y = np.divmod(router, self.rows)
+        begin = np.stack([x, y, x // self.chip_columns, y // self.chip_rows], axis=1)
+        return ways_between(begin, self.coordinates[b])
 
 
 def crosses_chips(mesh: Mesh) -> NDArray[np.bool_]:
@@ -157,6 +204,28 @@ def hops_between(
     crossed = abs(x // chip_columns - last_x // chip_columns)
     crossed += abs(y // chip_rows - last_y // chip_rows)
     return abs(x - last_x), abs(y - last_y), crossed
+
+
+@kernel
+def gate(begin: int, end: int, rows: int, chip_columns: int, chip_rows: int) -> int:
+    """The first router on the XY route from ``begin`` to ``end`` that is of the chip of ``end``."""
+    x, y = begin // rows, begin % rows
+    last_x, last_y = end // rows, end % rows
+    if y // chip_rows != last_y // chip_rows:
+        first = last_y - last_y % chip_rows
+        return last_x * rows + (first if last_y > y else first + chip_rows - 1)
+    if x // chip_columns != last_x // chip_columns:
+        first = last_x - last_x % chip_columns
+        return (first if last_x > x else first + chip_columns - 1) * rows + y
+    return begin
+
+
+@kernel
+def _gates(
+    begin: Indices, end: Indices, rows: int, chip_columns: int, chip_rows: int, found: Indices
+) -> None:
+    for k in range(len(begin)):
+        found[k] = gate(begin[k], end[k], rows, chip_columns, chip_rows)
 
 
 @kernel

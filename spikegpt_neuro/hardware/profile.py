@@ -25,7 +25,16 @@ from typing import Any, cast
 
 from spikegpt_neuro.documents import read_toml
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
-from spikegpt_neuro.hardware.schema import KINDS, OPTIONAL, REQUIRED, SECTIONS, SPECS, Spec, Value
+from spikegpt_neuro.hardware.schema import (
+    KINDS,
+    OF_PORTS,
+    OPTIONAL,
+    REQUIRED,
+    SECTIONS,
+    SPECS,
+    Spec,
+    Value,
+)
 
 SCHEMA_VERSION = 1
 LIBRARY = "spikegpt_neuro.hw_profiles"  # a folder of data files, nothing to import
@@ -166,6 +175,11 @@ class Profile:
             payload_bits=self.count("support.payload_bits"),
             delay=self.count("support.delay"),
         )
+
+    @property
+    def reaches_chips(self) -> bool:
+        """Whether one message reaches all cores of another chip that hear it."""
+        return "support.multicast" in self and self["support.multicast"].value == "chip"
 
     @cached_property
     def sha256(self) -> str:
@@ -352,3 +366,7 @@ def _check_together(path: Path, constants: Mapping[str, Constant]) -> None:
             f"{path}: chip.usable_cores: expected at most {columns * rows * cores} "
             f"({columns} x {rows} tiles of {cores}), found {usable}"
         )
+    given = [key for key in OF_PORTS if key in constants]
+    if given and len(given) < len(OF_PORTS):
+        missing = next(key for key in OF_PORTS if key not in constants)
+        raise UnsupportedInput(f"{path}: {missing} is missing; {given[0]} needs it")

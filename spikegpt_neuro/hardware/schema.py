@@ -14,6 +14,7 @@ NUMBER_MAX = 1e30
 WHOLE_MAX = 10**12
 """Far beyond any chip; what is made of such figures is finite, and fits 64 bits."""
 CORE_TERMS = ("sum", "maximum")
+REACHES = ("core", "chip")
 KINDS = ("measured", "pre-silicon", "fitted", "scaled", "assumed")
 
 Number = int | float
@@ -94,13 +95,20 @@ def _programs(value: object) -> Value | None:
     return tuple(value) if value and all(map(program_class, value)) else None
 
 
-def _core_terms(value: object) -> Value | None:
-    return value if isinstance(value, str) and value in CORE_TERMS else None
+def _one_of(*words: str) -> Callable[[object], Value | None]:
+    def parse(value: object) -> Value | None:
+        return value if isinstance(value, str) and value in words else None
+
+    return parse
 
 
 def _positive(value: object) -> Value | None:
     found = _number(value)
     return found if found else None
+
+
+def _rule(meaning: str, words: tuple[str, ...]) -> Spec:
+    return Spec(RULE, meaning, " or ".join(map(repr, words)), _one_of(*words))
 
 
 def _bits(value: object) -> Value | None:
@@ -165,9 +173,11 @@ _PLACEMENT: dict[str, Spec] = {
     "support.weight_bits": Spec(BIT, "storable weights", "a list of whole numbers 1..32", _bits),
     "support.payload_bits": _capacity(BIT, "largest payload of an event; 1: binary spikes only"),
     "support.delay": _capacity(STEP, "longest delay of a synapse", 0),
+    "support.multicast": _rule("where one message reaches all that hear it", REACHES),
     "system.chips": _capacity(count_of("chips"), "chips of the system"),
     "system.chip_rows": _capacity(count_of("chips"), "chips from north to south"),
     "system.chip_crossing": _spec(count_of("hops"), "a chip boundary, in hops of the mesh"),
+    "system.ports": _capacity(count_of("ports"), "of a chip, to the chips around it"),
 }
 
 
@@ -197,11 +207,8 @@ _COST: dict[str, Spec] = {
     "latency.barrier": _barrier("end of a step, by tiles in use"),
     "latency.barrier_chips": _barrier("end of a step, by chips in use"),
     "latency.step_minimum": _spec(TIME, "no step takes less"),
-    "latency.core_terms": Spec(
-        RULE,
-        "whether a core works on neurons and on synapses one after the other or at once",
-        " or ".join(map(repr, CORE_TERMS)),
-        _core_terms,
+    "latency.core_terms": _rule(
+        "whether a core works on neurons and on synapses one after the other or at once", CORE_TERMS
     ),
     "power.static_per_chip": _spec(POWER, "drawn by a powered chip that does nothing"),
     "power.static_embedded_per_chip": _spec(
@@ -214,8 +221,10 @@ _COST: dict[str, Spec] = {
     "bandwidth.synaptic_memory": _spec(BYTE_RATE, "memory of all cores of a chip"),
     "bandwidth.intercore": _spec(BYTE_RATE, "messages between the cores of a chip"),
     "bandwidth.interchip": _spec(BYTE_RATE, "messages between a chip and its neighbours"),
+    "bandwidth.port": _spec(BYTE_RATE, "messages through one port of a chip, one way"),
     "router.link_buffer": _capacity(count_of("messages"), "messages that a link's buffer holds"),
     "router.message": _capacity(MEMORY, "one message on a link"),
+    "router.interchip_message": _capacity(MEMORY, "one message on a link between chips"),
     "router.cycle": _spec(TIME, "resolution of time in the clocked model"),
     "voltage.supply": _voltage("supply of the cores; without it, constants hold as they stand"),
     "voltage.nominal": _voltage("supply that the constants are for"),
@@ -236,7 +245,12 @@ EVIDENCE = (
     "voltage.energy_exponent",
 )
 """What measurements asked for later; without it, a profile means what it meant before."""
-OPTIONAL = ("encoding.list_index", *EVIDENCE)
-"""What placement can do without: without ``list_index``, all lists are dense."""
+OF_PORTS = ("system.ports", "bandwidth.port", "router.interchip_message")
+"""Given together: without them, a chip's links to its neighbours share ``bandwidth.interchip``."""
+OPTIONAL = ("encoding.list_index", "support.multicast", *OF_PORTS, *EVIDENCE)
+"""What placement can do without.
+
+Without ``list_index``, all lists are dense; without ``multicast``, a message reaches one core.
+"""
 REQUIRED = tuple(key for key in _PLACEMENT if key not in OPTIONAL)
 SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in SPECS))

@@ -53,6 +53,8 @@ class Topology:
     chip_rows: int
     crossing: float
     chips: int
+    ports: int | None = None
+    """Of a chip, to the chips around it; None: each link over its border is one."""
 
     @staticmethod
     def of(profile: Profile, chips: int) -> Topology:
@@ -65,6 +67,7 @@ class Topology:
             chip_rows=profile.count("system.chip_rows"),
             crossing=profile["system.chip_crossing"].base,
             chips=chips,
+            ports=profile.count("system.ports") if "system.ports" in profile else None,
         )
 
     @property

@@ -66,11 +66,9 @@ class Bench:
         routed = [(pieces, routes_of(self.load, pieces, cores)) for pieces in candidates]
         found = [(p, routes, traffic_of(self.load, routes, self.rates)) for p, routes in routed]
         plain = np.arange(cores)
-        pieces, routes, traffic = min(
-            found, key=lambda each: hop_weighted(each[2], plain, topology)
-        )
+        pieces, _, traffic = min(found, key=lambda each: hop_weighted(each[2], plain, topology))
         slots = improve(traffic, cores, topology, self.blank.seed)
-        return self._mapped(pieces, routes, traffic, slots, topology)
+        return self._mapped(pieces, traffic, slots, topology)
 
     def fastest(self, goal: Goal, candidates: Sequence[list[Piece]]) -> Mapped:
         """The best of the packed partition and of those spread over more and more chips."""
@@ -96,18 +94,21 @@ class Bench:
     def _settled(self, goal: Goal, best: Candidate) -> Mapped:
         """The cores of a candidate moved to where messages have short ways, or few meet."""
         topology = self._topology(best.placement.chips)
-        traffic, cores = traffic_of(self.load, best.routes, self.rates), best.routes.cores
+        cores = best.routes.cores
+        traffic = traffic_of(self.load, routes_of(self.load, best.pieces, cores), self.rates)
         if best.chip is None:
             slots = improve(traffic, cores, topology, self.blank.seed)
         else:
             slots = self._slots(goal, cores, topology, best.chip)
-        return self._mapped(best.pieces, best.routes, traffic, slots, topology)
+        return self._mapped(best.pieces, traffic, slots, topology)
 
     def _chip_counts(self, goal: Goal) -> Iterator[int]:
         chips, system = self.blank.chips, self.profile.count("system.chips")
-        while chips <= min(system, goal.chips or system):
+        limit = min(system, goal.chips or system)
+        while chips < limit:
             yield chips
             chips = max(chips + 1, int(chips * MORE_CHIPS))
+        yield limit
 
     def _has_room(self, other: Candidate, chips: int) -> bool:
         """Whether memory keeps nothing from being spread: more chips then only draw more power."""
@@ -119,10 +120,10 @@ class Bench:
         self, goal: Goal, pieces: Sequence[Piece], chip: tuple[int, ...] | None
     ) -> Candidate:
         cores = cores_of(pieces)
-        routes = routes_of(self.load, pieces, cores)
         chips = self.blank.chips if chip is None else max(chip) + 1
         topology = self._topology(chips)
         placement = self._placement(pieces, self._slots(goal, cores, topology, chip), topology)
+        routes = placement.routes(self.load, self.profile)
         prediction = self._prediction(routes, placement)
         score = goal.score(prediction, placement, self.profile)
         return Candidate(tuple(pieces), chip, routes, placement, prediction, score)
@@ -160,12 +161,12 @@ class Bench:
     def _mapped(
         self,
         pieces: Sequence[Piece],
-        routes: Routes,
         traffic: Traffic,
         slots: Indices,
         topology: Topology,
     ) -> Mapped:
         placement, cores = self._placement(pieces, slots, topology), len(slots)
+        routes = placement.routes(self.load, self.profile)
         try:
             prediction = self._prediction(routes, placement)
         except UnsupportedInput:  # a profile without times: places, and tells none

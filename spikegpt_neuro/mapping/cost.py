@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.hardware.machine import Machine
-from spikegpt_neuro.hardware.mesh import HOST, add_messages, crosses_chips
+from spikegpt_neuro.hardware.mesh import HOST, add_messages
 from spikegpt_neuro.hardware.step_time import core_seconds, processing_seconds, step_seconds
 from spikegpt_neuro.mapping.routes import Routes
 from spikegpt_neuro.mapping.traffic import Rates, rate_of
@@ -64,14 +64,11 @@ def predict(work: Work, routes: Routes, rates: Rates, machine: Machine) -> Predi
     events = routes.rates_of(lambda name: rate_of(work.load, name, rates))
     loads = _loads(work, routes, events, machine)
     visits = latencies.neuron_access * _neurons(routes)
-    interval = np.where(
-        crosses_chips(machine.mesh), latencies.interchip_interval, latencies.link_interval
-    )
 
     def step(generation: Floats, processing: Floats, links: Floats, wait: float) -> float:
         cores = core_seconds(generation + visits, processing, adds=machine.adds)
         busiest = max(
-            float(cores.max(initial=0.0)) + wait, float((links * interval).max(initial=0))
+            float(cores.max(initial=0.0)) + wait, float(machine.link_seconds(links).max(initial=0))
         )
         return step_seconds(busiest, latencies.barrier, latencies.step_minimum)
 
@@ -124,7 +121,7 @@ def _loads(work: Work, routes: Routes, events: Floats, machine: Machine) -> Load
         generation,
         _table(target, at, seconds, (cores, steps)),
         _table(target, at, each * words * latencies.memory_word, (cores, steps)),
-        _links(routes.core[segment], target, at, each, machine, steps),
+        _links(routes, hears, at, each, machine, steps),
     )
 
 
@@ -137,8 +134,8 @@ def _table(
 
 
 def _links(
-    source: NDArray[np.integer],
-    target: NDArray[np.integer],
+    routes: Routes,
+    hears: NDArray[np.bool_],
     stage: NDArray[np.integer],
     messages: Floats,
     machine: Machine,
@@ -147,13 +144,13 @@ def _links(
     """(L, S) messages over each link; those of the host have no way on the mesh."""
     mesh = machine.mesh
     found = np.zeros((steps, mesh.links))
+    begin, end = routes.departures(mesh)[hears], mesh.router[routes.target[hears]]
     order = np.argsort(stage, kind="stable")
-    order = order[source[order] < mesh.cores]
+    order = order[routes.core[routes.segment[hears]][order] < mesh.cores]
     bounds = np.searchsorted(stage[order], np.arange(steps + 1))
     for s in range(steps):
         mine = order[bounds[s] : bounds[s + 1]]
-        begin, end = mesh.router[source[mine]], mesh.router[target[mine]]
-        add_messages(begin, end, messages[mine], mesh.rows, found[s])
+        add_messages(begin[mine], end[mine], messages[mine], mesh.rows, found[s])
     return found.T
 
 
@@ -167,6 +164,6 @@ def _wait(routes: Routes, events: Floats, machine: Machine) -> float:
 
 def _interchip(routes: Routes, events: Floats, machine: Machine) -> float:
     source, target = routes.core[routes.segment], routes.target
-    between = (source < routes.cores) & (target != HOST)
+    between = (source < routes.cores) & (target != HOST) & routes.begins
     crossed = machine.mesh.ways(source[between], target[between]).borders > 0
     return float(events[routes.segment[between]][crossed].sum())

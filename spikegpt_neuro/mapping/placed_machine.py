@@ -4,10 +4,12 @@ Latencies are the profile's. What it gives as bandwidth becomes the shortest tim
 
 .. math::
     link\_interval &= 1 / tile \text{ (messages/s through a router), else } m \, l / intercore \\
-    interchip\_interval &= m \, b / interchip \\
+    interchip\_interval &= i / port \text{ (bytes/s of one of the chip's ports), else }
+        m \, b / interchip \\
     memory\_word &= w \, cores / synaptic\_memory
 
-with m bytes of a message (``router.message``), l the directed links between the routers of one
+with m bytes of a message (``router.message``) and i of one between chips
+(``router.interchip_message``), l the directed links between the routers of one
 chip, b the directed links that leave a chip, w bytes of a memory word (``encoding.list_word``) and
 the cores of a chip: a chip's bandwidth is shared evenly by what provides it.
 """
@@ -170,6 +172,8 @@ def _link_interval(figures: _Figures, mesh: Mesh) -> float:
 
 
 def _interchip_interval(figures: _Figures, mesh: Mesh) -> float:
+    if "bandwidth.port" in figures.profile:
+        return figures.time("router.interchip_message") / figures.rate("bandwidth.port")
     links = 2 * (mesh.chip_columns + mesh.chip_rows)
     return figures.time("router.message") * links / figures.rate("bandwidth.interchip")
 

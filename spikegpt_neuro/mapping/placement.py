@@ -31,7 +31,7 @@ from spikegpt_neuro.mapping.requirements import (
     on_host,
     workload,
 )
-from spikegpt_neuro.mapping.traffic import Piece
+from spikegpt_neuro.mapping.routes import Piece, Routes, routes_of
 from spikegpt_neuro.schedules import Schedule
 
 FORMAT = "spikegpt-neuro placement"
@@ -84,6 +84,11 @@ class Placement:
     def workload(self, graph: SpikingGraph, profile: Profile) -> Workload:
         """What of ``graph`` stands on the chips."""
         return workload(graph, profile, self.embedding, self.head, steps=self.steps)
+
+    def routes(self, load: Workload, profile: Profile) -> Routes:
+        """Who hears whom of ``load``, over such messages as ``profile`` sends."""
+        chips = self.slots // self.usable_cores if profile.reaches_chips else None
+        return routes_of(load, self.pieces, len(self.sites), chips)
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""

@@ -10,10 +10,14 @@ its own core included, and one to the host where the host hears it:
 
 .. math:: m_i = |\{c : s_{ic} > 0\}| + [\text{the host hears}\ i]
 
-That rule stands here, in :func:`_messages` and in what :class:`_Reach` takes as places, and nowhere
+Where the hardware fans messages out behind a chip's border (``support.multicast = "chip"``), the
+cores of another chip have *one* message together, which is copied where it enters that chip: only
+the first of their routes *begins* at the sender. The host sends to each core by itself.
+
+That rule stands here, in :func:`_begins` and in what :class:`_Reach` takes as places, and nowhere
 else: output and input axons, traffic per token, energy events and the simulator's messages follow
-from :class:`Routes`; the partitioner, which asks before all is placed, from
-:func:`messages_per_event`.
+from :class:`Routes`; the partitioner, which asks before all is placed and counts a message for
+every core, from :func:`messages_per_event`.
 
 Neurons of a population that stand together and send the same messages form a *segment*: events
 counted by segment tell everything that the parts of the chips did.
@@ -29,10 +33,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.hardware.mesh import HOST
+from spikegpt_neuro.hardware.mesh import HOST, Mesh
 from spikegpt_neuro.mapping.requirements import TOKENS, Workload
 
 Indices = NDArray[np.int64]
+ABROAD = -1
+"""In place of the chip of a core: the host."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,12 @@ class Routes:
     ``first``       (C + 2,) segments of core c are ``first[c]:first[c + 1]``; C is the host.
     ``population``  (S,) index in ``sources``; ``start``, ``stop``: (S,) its neurons.
     ``first_route`` (S + 1,) routes of segment s are ``first_route[s]:first_route[s + 1]``; an event
-                    of the segment is one message over each of them.
-    ``target``      (R,) core that receives the message, ascending; :data:`HOST` last.
+                    of the segment is received over each of them.
+    ``target``      (R,) core that receives the message, ascending, those of a chip together;
+                    :data:`HOST` last.
     ``synapses``    (R,) synapses that it meets there.
+    ``begins``      (R,) whether the message begins at the sender; else it is a copy of the last one
+                    that does, made where that enters the target's chip.
     """
 
     sources: tuple[str, ...]
@@ -70,6 +79,7 @@ class Routes:
     first_route: Indices
     target: NDArray[np.int32]
     synapses: NDArray[np.int32]
+    begins: NDArray[np.bool_]
 
     @property
     def cores(self) -> int:
@@ -83,12 +93,27 @@ class Routes:
     @cached_property
     def segment(self) -> Indices:
         """(R,) segment of each route."""
-        return np.repeat(np.arange(len(self.start)), self.messages)
+        return np.repeat(np.arange(len(self.start)), np.diff(self.first_route))
 
-    @property
+    @cached_property
     def messages(self) -> Indices:
-        """(S,) messages that one event of each segment makes."""
-        return np.diff(self.first_route)
+        """(S,) messages that one event of each segment makes at its core."""
+        running = np.concatenate([[0], np.cumsum(self.begins, dtype=np.int64)])
+        return np.diff(running[self.first_route])
+
+    def departures(self, mesh: Mesh) -> Indices:
+        """(R,) router where the way of each route on the mesh begins; 0 for those of the host.
+
+        Its sender's, or for a copy the one where the message enters the chip.
+        """
+        source, found = self.core[self.segment], np.zeros(len(self.target), np.int64)
+        on_mesh = (source < self.cores) & (self.target != HOST)
+        found[on_mesh] = mesh.router[source[on_mesh]]
+        copies = np.flatnonzero(~self.begins)
+        if len(copies):
+            original = np.maximum.accumulate(np.where(self.begins, np.arange(len(source)), 0))
+            found[copies] = mesh.gates(source[copies], self.target[original[copies]])
+        return found
 
     def events_of(self, events: Mapping[str, NDArray[np.integer]]) -> Indices:
         """(S,) events of each segment, from those of every neuron of each source (n,)."""
@@ -132,35 +157,42 @@ def messages_per_event(
     ``placed``  pieces of every population that hears it.
     """
     reach = _Reach.of(load, source, placed)
-    return np.repeat(_messages(reach), np.diff(reach.bounds))
+    return np.repeat(reach.heard.sum(axis=1, dtype=np.int64), np.diff(reach.bounds))
 
 
-def routes_of(load: Workload, pieces: Sequence[Piece], cores: int) -> Routes:
-    """Routes of placed neurons, and of what is not placed and yet heard: the host sends it."""
+def routes_of(
+    load: Workload, pieces: Sequence[Piece], cores: int, chips: Indices | None = None
+) -> Routes:
+    """Routes of placed neurons, and of what is not placed and yet heard: the host sends it.
+
+    ``chips``  (C,) chip of each core, where a message reaches all of a chip; None: one core.
+    """
     placed = by_population(pieces)
+    chips = np.arange(cores) if chips is None else chips
     order = {piece: k for k, piece in enumerate(pieces)}
     sources = (*(name for name in load.readers if name != TOKENS), TOKENS)
     found = [
-        _segments(load, name, index, own, placed, order)
+        _segments(load, name, index, own, placed, order, chips)
         for index, name in enumerate(sources)
         if (own := placed.get(name) or _on_host(load, name, cores))
     ]
     joined = _Segments(*map(np.concatenate, zip(*found, strict=True))) if found else _NO_SEGMENTS
     sorting = np.lexsort((joined.start, joined.piece, joined.core))
-    first_route = _running_sum(joined.messages)
-    messages = joined.messages[sorting]
+    first_route = _running_sum(joined.targets)
+    targets = joined.targets[sorting]
     # Routes of each segment lie together: take them along.
-    within = np.arange(int(messages.sum())) - np.repeat(_running_sum(messages)[:-1], messages)
-    routes = np.repeat(first_route[:-1][sorting], messages) + within
+    within = np.arange(int(targets.sum())) - np.repeat(_running_sum(targets)[:-1], targets)
+    routes = np.repeat(first_route[:-1][sorting], targets) + within
     return Routes(
         sources=sources,
         first=_running_sum(np.bincount(joined.core, minlength=cores + 1)),
         population=joined.population[sorting],
         start=joined.start[sorting],
         stop=joined.stop[sorting],
-        first_route=_running_sum(messages),
+        first_route=_running_sum(targets),
         target=joined.target[routes].astype(np.int32),
         synapses=joined.synapses[routes].astype(np.int32),
+        begins=joined.begins[routes].astype(bool),
     )
 
 
@@ -228,10 +260,21 @@ class _Reach(NamedTuple):
         return _Reach(np.array(bounds), np.array(cores, np.int64), synapses, reaches)
 
 
-def _messages(reach: _Reach) -> Indices:
-    """(K,) messages that an event makes: one to each place that hears it."""
-    messages: Indices = reach.heard.sum(axis=1, dtype=np.int64)
-    return messages
+def _begins(
+    heard: NDArray[np.bool_], chips: Indices, own: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """(K, J) whether a message to a place begins at the sender, that of chip ``own`` (K,).
+
+    ``chips``  (J,) chip of each place, those of one chip side by side. An :data:`ABROAD` sender
+    reaches one place at a time.
+    """
+    running = np.cumsum(heard, axis=1)
+    group = np.cumsum(np.append(False, chips[1:] != chips[:-1]))[: len(chips)]
+    first = np.searchsorted(group, group)
+    before = np.where(first > 0, running[:, first - 1], 0)
+    alone = (own == ABROAD)[:, None] | (own[:, None] == chips)
+    begins: NDArray[np.bool_] = heard & (alone | (running - before == 1))
+    return begins
 
 
 class _Segments(NamedTuple):
@@ -242,12 +285,13 @@ class _Segments(NamedTuple):
     population: Indices
     start: Indices
     stop: Indices
-    messages: Indices
+    targets: Indices
     target: Indices
     synapses: Indices
+    begins: Indices
 
 
-_NO_SEGMENTS = _Segments(*([np.zeros(0, np.int64)] * 8))
+_NO_SEGMENTS = _Segments(*([np.zeros(0, np.int64)] * 9))
 
 
 def _segments(
@@ -257,6 +301,7 @@ def _segments(
     pieces: Sequence[Piece],
     placed: Mapping[str, Sequence[Piece]],
     order: Mapping[Piece, int],
+    chips: Indices,
 ) -> _Segments:
     """The segments of a source: its neurons cut where pieces end or the messages change."""
     starts = [piece.start for piece in pieces]
@@ -267,14 +312,26 @@ def _segments(
     first = np.flatnonzero(begins)
     start = reach.bounds[first]
     mine = np.searchsorted(starts, start, side="right") - 1
-    row, column = np.nonzero(reach.heard[first])
+    core = np.array([piece.core for piece in pieces])[mine]
+    with_host = np.append(chips, ABROAD)  # as the last: HOST is -1, and its core the one behind all
+    chip = with_host[reach.cores]
+    together = _side_by_side(chip)
+    heard, cores, chip = reach.heard[first][:, together], reach.cores[together], chip[together]
+    row, column = np.nonzero(heard)
     return _Segments(
-        core=np.array([piece.core for piece in pieces])[mine],
+        core=core,
         piece=np.array([order.get(piece, 0) for piece in pieces])[mine],
         population=np.full(len(first), index),
         start=start,
         stop=np.append(start[1:], reach.bounds[-1]),
-        messages=_messages(reach)[first],
-        target=reach.cores[column],
-        synapses=reach.synapses[first][row, column],
+        targets=heard.sum(axis=1, dtype=np.int64),
+        target=cores[column],
+        synapses=reach.synapses[first][:, together][row, column],
+        begins=_begins(heard, chip, with_host[core])[row, column],
     )
+
+
+def _side_by_side(chips: Indices) -> Indices:
+    """An order of places in which those of a chip stand together, where its first one did."""
+    _, first, of = np.unique(chips, return_index=True, return_inverse=True)
+    return np.argsort(first[of.reshape(-1)], kind="stable")

@@ -51,6 +51,10 @@ HEAT = 0.02
 """How much longer than the best, as a share, a packing may be in the beginning of the search."""
 
 
+Behind = Mapping[int, Mapping[int, int]]
+"""Unit -> chip behind this one -> pieces of the unit that it holds."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """``pieces`` with ``core`` counted through; ``chip``: that of each core."""
@@ -95,6 +99,7 @@ class _Spreader:
         self.limits: CoreLimits = profile.limits
         self.encoding: Encoding = profile.encoding
         self.cores = profile.count("chip.usable_cores")
+        self.reaches_chips = profile.reaches_chips
         self.falls = schedule == "fall-through"
         self.units = work.units
         self.readers = readers_of(work.load, self.units)
@@ -167,23 +172,32 @@ class _Spreader:
     def _crossing(self, number: int, share: float) -> float:
         """Messages per token over a border behind a share of a unit: events times who hears them.
 
-        A core each, or, with what a unit hears densely, all cores of its part behind the border.
+        A core each, or, with what a unit hears densely, all cores of its part behind the border;
+        all of them together where one message reaches a chip.
         """
         found = 0.0
-        for source, (at, readers) in self.heard.items():
-            before = 1.0 if at < number else share if at == number else 0.0
+        for source, at, readers in self.open[number]:
+            before = 1.0 if at < number else share
             behind = {k: 1.0 if k > number else 1.0 - share for k, _ in readers if k >= number}
-            cores = [
-                behind[k] * (self._pieces(k) if dense else 1) for k, dense in readers if k in behind
-            ]
-            found += before * self.work.events[source] * sum(cores)
+            reach = [(behind[k], dense, k) for k, dense in readers if behind.get(k)]
+            if self.reaches_chips:
+                messages = max((1.0 if dense else part for part, dense, _ in reach), default=0.0)
+            else:
+                messages = sum(part * (self._pieces(k) if dense else 1) for part, dense, k in reach)
+            found += before * self.work.events[source] * messages
         return found
 
     @cached_property
-    def heard(self) -> dict[str, tuple[int, list[tuple[int, bool]]]]:
-        """Source on a chip -> its unit, and units that hear it."""
+    def open(self) -> list[list[tuple[str, int, list[tuple[int, bool]]]]]:
+        """Unit -> sources in it or before that it or one behind hears: their unit, and readers."""
         number = {m.name: k for k, unit in enumerate(self.units) for m in unit.members}
-        return {s: (number[s], found) for s, found in self.readers.items() if s in number and found}
+        found: list[list[tuple[str, int, list[tuple[int, bool]]]]] = [[] for _ in self.units]
+        for source, readers in self.readers.items():
+            if source in number and readers:
+                at = number[source]
+                for k in range(at, max(k for k, _ in readers) + 1):
+                    found[k].append((source, at, readers))
+        return found
 
     def _pieces(self, number: int) -> int:
         """Cores that hold a unit at least."""
@@ -223,18 +237,19 @@ class _Spreader:
 
     def packed(self, parts: Sequence[Sequence[Part]]) -> Spread | None:
         """Pack each chip, the last one first: how many cores hear a source is then known."""
-        count: dict[int, int] = {}  # unit -> its pieces on the chips behind
+        behind: dict[int, dict[int, int]] = {}
         pieces: list[Piece] = []
         chip_of: list[int] = []
         for chip in range(len(parts) - 1, -1, -1):
-            found = self._chip(parts[chip], count)
+            found = self._chip(parts[chip], behind)
             if found is None:
                 return None
             packed, lengths = found
             used = {core: k for k, core in enumerate(sorted({p[3] for p in packed.pieces}))}
             for k, start, stop, core in packed.pieces:
                 number = parts[chip][k].unit
-                count[number] = count.get(number, 0) + 1
+                there = behind.setdefault(number, {})
+                there[chip] = there.get(chip, 0) + 1
                 here = len(chip_of) + used[core]
                 members = self.units[number].members
                 pieces += [Piece(member.name, start, stop, here) for member in members]
@@ -242,12 +257,10 @@ class _Spreader:
             chip_of += [chip] * len(used)
         return _in_order(pieces, chip_of, self.work)
 
-    def _chip(
-        self, parts: Sequence[Part], count: Mapping[int, int]
-    ) -> tuple[Packed, dict[str, int]] | None:
+    def _chip(self, parts: Sequence[Part], behind: Behind) -> tuple[Packed, dict[str, int]] | None:
         kinds = dict.fromkeys(self.kind(part) for part in parts)
         tried = {kind: self._tried(kind, parts) for kind in kinds}
-        search = _Search(self, parts, count, tried)
+        search = _Search(self, parts, behind, tried)
         return search.best()
 
     def kind(self, part: Part) -> str:
@@ -261,7 +274,7 @@ class _Spreader:
     def slices(
         self,
         parts: Sequence[Part],
-        count: Mapping[int, int],
+        behind: Behind,
         lengths: Mapping[str, int],
     ) -> tuple[list[Slice], int]:
         """Slices of a chip with pieces of ``lengths``, and its number of phases."""
@@ -270,7 +283,7 @@ class _Spreader:
         here: dict[int, int] = {}  # pieces of the units that come later: they are the readers
         found = []
         for part in reversed(parts):
-            found.append(self._slice(part, count, lengths, here, phase))
+            found.append(self._slice(part, behind, lengths, here, phase))
             here[part.unit] = -(-(part.stop - part.start) // found[-1].length)
         return found[::-1], len(set(phase.values()))
 
@@ -281,13 +294,13 @@ class _Spreader:
     def _slice(
         self,
         part: Part,
-        count: Mapping[int, int],
+        behind: Behind,
         lengths: Mapping[str, int],
         here: Mapping[int, int],
         phase: Mapping[int, int],
     ) -> Slice:
         unit = self.units[part.unit]
-        messages = {m.name: self._messages(m.name, count, here) for m in unit.members}
+        messages = {m.name: self._messages(m.name, behind, here) for m in unit.members}
         processing: dict[int, tuple[float, float]] = {}
         for stage, (a, b) in self.processing[part.unit].items():
             before = processing.get(phase[stage], (0.0, 0.0))
@@ -306,12 +319,18 @@ class _Spreader:
             phase=phase[self.work.stage(unit.name)],
         )
 
-    def _messages(self, source: str, count: Mapping[int, int], here: Mapping[int, int]) -> int:
+    def _messages(self, source: str, behind: Behind, here: Mapping[int, int]) -> int:
         """Messages that an event makes, at most."""
         found = int(source in self.work.load.to_host)
+        chips: set[int] = set()
         for number, dense in self.readers.get(source, ()):
-            found += count.get(number, 0) + here.get(number, 0) if dense else 1
-        return found
+            there = behind.get(number, {})
+            if self.reaches_chips:
+                chips.update(there)
+                found += here.get(number, 0) if dense else int(number in here)
+            else:
+                found += sum(there.values()) + here.get(number, 0) if dense else 1
+        return found + len(chips)
 
 
 class _Search:
@@ -321,11 +340,11 @@ class _Search:
         self,
         spreader: _Spreader,
         parts: Sequence[Part],
-        count: Mapping[int, int],
+        behind: Behind,
         tried: Mapping[str, list[int]],
     ) -> None:
         self.spreader = spreader
-        self.parts, self.count = parts, count
+        self.parts, self.behind = parts, behind
         self.tried = tried
         self.seen: dict[tuple[int, ...], Packed] = {}
 
@@ -422,7 +441,7 @@ class _Search:
         if choice not in self.seen:
             spreader = self.spreader
             lengths = {**spreader.known, **self._lengths(choice)}
-            slices, phases = spreader.slices(self.parts, self.count, lengths)
+            slices, phases = spreader.slices(self.parts, self.behind, lengths)
             self.seen[choice] = pack(
                 slices, spreader.cores, phases, spreader.limits, spreader.encoding
             )

@@ -22,6 +22,7 @@ Rates = Mapping[str, NDArray[np.float64]]
 class Traffic:
     """Messages per token: ``messages[k]`` from core ``source[k]`` to core ``target[k]``.
 
+    What one message brings to several cores counts at each of them: how close they should stand.
     ``from_host`` and ``to_host`` count the host's; where it is attached is the board's matter,
     so they have no hops.
     """

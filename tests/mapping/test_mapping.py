@@ -73,6 +73,8 @@ def check(graph: SpikingGraph, profile: Profile, rates: Rates, found: Mapped, fo
     assert np.allclose(messages, counted.messages)
     weighed = cost(profile, list(found.placement.sites), counted.messages)
     assert weighed == pytest.approx(found.hops.placed)
+    if found.prediction is not None and profile.reaches_chips:
+        assert found.prediction.interchip_messages == pytest.approx(counted.to_chips)
 
 
 # Random graphs on random profiles.

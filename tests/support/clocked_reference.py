@@ -6,7 +6,7 @@ Times are whole numbers of UNITS, a millionth of a cycle; machines here have a c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from math import ceil
@@ -27,6 +27,7 @@ def make_machine(
     columns: int,
     rows: int,
     chip: tuple[int, int] | None = None,
+    ports: int | None = None,
     buffer: int = 4,
     cycle: float = 1.0,
     synapses_per_word: int = 8,
@@ -36,29 +37,41 @@ def make_machine(
     x, y = np.array(places, np.int32).reshape(-1, 2).T
     width, height = chip or (columns, rows)
     times = dict.fromkeys((f.name for f in fields(Latencies)), 0.0) | latencies
-    mesh = Mesh(columns, rows, width, height, x, y)
+    mesh = Mesh(columns, rows, width, height, x, y, ports)
     return Machine(mesh, Latencies(**times), buffer, cycle, synapses_per_word)
 
 
 def make_step(
-    sent: Sequence[Sequence[tuple[int, int, float]]],
+    sent: Sequence[Sequence[tuple[int | Sequence[int], int, float]]],
     *,
     leftover: Sequence[float] | None = None,
     arrived: Sequence[tuple[int, int]] | None = None,
 ) -> StepMessages:
-    """``sent``: (target, synapses, work) of each core; ``arrived``: (messages, synapses)."""
+    """``sent``: (target, synapses, work) of each core; ``arrived``: (messages, synapses).
+
+    Several targets of another chip get one message, and copies of it.
+    """
     cores = len(sent)
-    made = [message for core in sent for message in core]
-    target, synapses, work = ([message[i] for message in made] for i in range(3))
+    each = [
+        [
+            (target, synapses, work, place == 0)
+            for targets, synapses, work in core
+            for place, target in enumerate((targets,) if isinstance(targets, int) else targets)
+        ]
+        for core in sent
+    ]
+    made = [message for core in each for message in core]
+    target, synapses, work, begins = ([message[i] for message in made] for i in range(4))
     count, met = zip(*(arrived or [(0, 0)] * cores), strict=True)
     return StepMessages(
-        first=np.cumsum([0] + [len(core) for core in sent]),
+        first=np.cumsum([0] + [len(core) for core in each]),
         target=np.array(target, np.int32),
         synapses=np.array(synapses, np.int32),
         work=np.array(work, np.float64),
         leftover=np.array(leftover or [0.0] * cores, np.float64),
         arrived=np.array(count, np.int32),
         arrived_synapses=np.array(met, np.int64),
+        begins=np.array(begins, bool),
     )
 
 
@@ -109,6 +122,7 @@ class ClockedReference:
         self.buffers = [Buffer() for _ in self.ports]
         self.free = [0] * len(self.ports)
         self.turn = [-1] * len(self.ports)
+        self.served = dict.fromkeys(map(int, mesh.port), -1)
         self.sent = [0] * len(self.ports)
         self.stalled = [0] * len(self.ports)
         self.departed, self.arrived, self.processed = [0] * count, [0] * count, [0] * count
@@ -144,7 +158,7 @@ class ClockedReference:
             synapses -= synapses // left
 
     def _one_cycle(self) -> None:
-        room = [self.machine.link_buffer - len(b.waiting) for b in self.buffers]
+        room = [self._size(p) - len(b.waiting) for p, b in enumerate(self.buffers)]
         for buffer in self.buffers:
             buffer.look(self.now)
         for c, core in enumerate(self.cores):
@@ -155,15 +169,43 @@ class ClockedReference:
             self._serve(c)
             self._send_to_host(c)
         asking = {input_: self._wanted(input_) for input_ in self._inputs_with_messages()}
+        sending = self._first_of_each(
+            p for p in set(asking.values()) if self.free[p] <= self.now and room[p] > 0
+        )
         for port in range(len(self.ports)):
             waiting = [input_ for input_, wanted in asking.items() if wanted == port]
-            if waiting and self.free[port] <= self.now and room[port] > 0:
+            if port in sending:
                 self._let_through(port, waiting)
                 waiting.pop()
             self.stalled[port] += bool(waiting)
         for c in range(len(self.cores)):
             self.buffers[self.mesh.links + c].look(self.now)
             self._serve(c)
+
+    def _size(self, port: int) -> int:
+        """Messages that the buffer after a port holds."""
+        kind, router, direction = self.ports[port]
+        endless = not self.step.begins.all() and kind == "link" and self._inside(port)
+        if endless and self._crosses(router, direction):
+            return self.step.count + 1
+        return self.machine.link_buffer
+
+    def _sharing(self, port: int) -> list[int]:
+        """The links that share a port's time, in order."""
+        if port >= self.mesh.links:
+            return [port]
+        return [int(link) for link in np.flatnonzero(self.mesh.port == self.mesh.port[port])]
+
+    def _first_of_each(self, able: Iterable[int]) -> set[int]:
+        """Of ports that could send: where links share one, the first after the last served."""
+        able, chosen = set(able), set()
+        for port in able:
+            links = self._sharing(port)
+            last = self.served.get(links[0], -1)
+            turn = links.index(last) + 1 if last in links else 0
+            order = links[turn:] + links[:turn]
+            chosen.add(next(link for link in order if link in able))
+        return chosen
 
     def _begin(self, earliest: int) -> int:
         return earliest if earliest > self.now - UNITS else self.now
@@ -272,27 +314,56 @@ class ClockedReference:
         turn = self.turn[port] = next(i for i in order if i in waiting)
         latency, interval = self._times(port, turn)
         message = self._message(turn)
-        kind, number, _ = self.ports[turn]
+        kind, number, direction = self.ports[turn]
         if kind == "link":
-            ready, _ = self.buffers[turn].waiting.popleft()
+            waiting_here = self.buffers[turn].waiting
+            ready, _ = waiting_here[0]
             begin = self._begin(max(ready, self.free[port]))
+            if not self.step.begins[message] and self._crosses(number, direction):
+                self.departed[message] = begin
+            if self._has_copy(turn, message):
+                waiting_here[0] = (ready, message + 1)
+            else:
+                waiting_here.popleft()
         else:
             core = self.cores[number]
             begin = self._begin(max(core.made, self.free[port]))
             core.stalled += begin - core.made
             self.departed[message] = begin
             core.to_make.popleft()
+            while core.to_make and not self.step.begins[core.to_make[0]]:
+                core.to_make.popleft()
             self._make_next(number, begin)
-        self.free[port] = begin + interval
+        for link in self._sharing(port):
+            self.free[link] = begin + interval
+        self.served[self._sharing(port)[0]] = port
         self.sent[port] += 1
         self.buffers[port].waiting.append((begin + latency, message))
         if self.ports[port][0] == "core":
             self.arrived[message] = begin + latency
 
+    def _chip(self, router: int) -> tuple[int, int]:
+        x, y = divmod(router, self.mesh.rows)
+        return x // self.mesh.chip_columns, y // self.mesh.chip_rows
+
+    def _has_copy(self, link: int, message: int) -> bool:
+        """Whether a message that came over a link is copied at its end once more."""
+        _, router, direction = self.ports[link]
+        if message + 1 == self.step.count or self.step.begins[message + 1]:
+            return False
+        end, target = self._neighbour(router, direction), int(self.step.target[message])
+        there = self._chip(end) == self._chip(int(self.mesh.router[target]))
+        return there and self._crosses(router, direction)
+
     def _is_input(self, port: int, router: int) -> bool:
-        kind, number, direction = self.ports[port]
+        kind, number, _ = self.ports[port]
         if kind == "core":
             return int(self.mesh.router[number]) == router
+        return self._inside(port) and self._neighbour(*self.ports[port][1:]) == router
+
+    def _inside(self, port: int) -> bool:
+        """Whether a link ends on the mesh."""
+        _, number, direction = self.ports[port]
         x, y = divmod(number, self.mesh.rows)
         inside = {
             EAST: x < self.mesh.columns - 1,
@@ -300,4 +371,4 @@ class ClockedReference:
             NORTH: y > 0,
             SOUTH: y < self.mesh.rows - 1,
         }
-        return inside[direction] and self._neighbour(number, direction) == router
+        return inside[direction]

@@ -20,9 +20,12 @@ HOST = -1
 
 @dataclass(frozen=True)
 class CoreMessages:
-    """(target, synapses, work) of each message that a core makes, and its work after the last."""
+    """(target, synapses, work, begins) of each message of a core, and its work after the last.
 
-    made: list[tuple[int, int, float]]
+    What does not begin at the core is a copy, made where the one before entered its chip.
+    """
+
+    made: list[tuple[int, int, float, bool]]
     leftover: float
 
 
@@ -57,6 +60,18 @@ def goes_to_host(graph: SpikingGraph, name: str, core_of: Mapping[str, Array]) -
     return bool((core_of[name] != HOST).all()) and (heard or name == graph.output.name)
 
 
+def chip_by_chip(
+    targets: list[tuple[int, int, bool]], core: int, met: Array, placement: Placement
+) -> list[tuple[int, int, bool]]:
+    """Targets with those of a chip together; of another chip's, the first alone begins."""
+    chips = [chip for chip, _ in placement.sites]
+    found = []
+    for chip in dict.fromkeys(chips[c] for c in np.flatnonzero(met.any(axis=0))):
+        there = [(c, n) for c, n, _ in targets if chips[c] == chip]
+        found += [(c, n, chip == chips[core] or k == 0) for k, (c, n) in enumerate(there)]
+    return found
+
+
 def step_by_hand(
     graph: SpikingGraph,
     placement: Placement,
@@ -64,6 +79,7 @@ def step_by_hand(
     update: Mapping[str, float],
     access: float,
     spike_out: float,
+    reaches_chips: bool = False,
 ) -> tuple[list[CoreMessages], Array, Array]:
     """Messages of each core, then messages and synapses that arrive from the host, by core.
 
@@ -74,7 +90,7 @@ def step_by_hand(
     met = {p.name: synapses_met(graph, p.name, core_of, cores) for p in graph.populations}
     made = []
     for core in range(cores):
-        messages: list[tuple[int, int, float]] = []
+        messages: list[tuple[int, int, float, bool]] = []
         work = 0.0
         for piece in (p for p in placement.pieces if p.core == core):
             name = piece.population
@@ -87,11 +103,13 @@ def step_by_hand(
                     continue
                 work += spike_out
                 row = met[name][neuron]
-                targets = [(int(c), int(row[c])) for c in np.flatnonzero(row)]
+                targets = [(int(c), int(row[c]), True) for c in np.flatnonzero(row)]
+                if reaches_chips:
+                    targets = chip_by_chip(targets, core, met[name], placement)
                 if goes_to_host(graph, name, core_of):
-                    targets.append((HOST, 0))
-                for target, synapses in targets:
-                    messages.append((target, synapses, work))
+                    targets.append((HOST, 0, True))
+                for target, synapses, begins in targets:
+                    messages.append((target, synapses, work, begins))
                     work = 0.0
         made.append(CoreMessages(messages, work))
     arrived, arrived_synapses = np.zeros((2, cores), int)

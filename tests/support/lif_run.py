@@ -114,6 +114,7 @@ def _messages(
         leftover=np.empty(cores, np.float64),
         arrived=np.zeros(cores, np.int32),
         arrived_synapses=np.zeros(cores, np.int64),
+        begins=np.ones(running[-1], bool),
     )
     _write(
         by_core,
@@ -170,7 +171,8 @@ def _write(
 def _events(messages: StepMessages, fired: Flags, updated: Flags, mesh: Mesh) -> HardwareEvents:
     source = np.repeat(np.arange(mesh.cores), np.diff(messages.first))
     target = messages.target
-    ways = ways_of(mesh, source, target)
+    ways = ways_of(mesh.ways(source, target))
+    ways["spike_within_tile"] *= source != target
     return HardwareEvents(
         neuron_access=len(fired),
         neuron_update=int(updated.sum()),

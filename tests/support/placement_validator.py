@@ -24,11 +24,15 @@ TABLES = {"wkv": 257 + 257 + 257, "gate": 257, "layer_norm": 385}
 
 @dataclass
 class Recount:
-    """What every core of the file uses, and messages per token between all pairs of them."""
+    """What every core of the file uses, and messages per token between all pairs of them.
+
+    ``to_chips``  events per token, each as often as other chips hear it.
+    """
 
     use: dict[str, Array]
     messages: Array
     core_of: dict[str, Array]
+    to_chips: float
 
 
 def recount(graph: SpikingGraph, profile: Profile, file: Path, rates: dict[str, Array]) -> Recount:
@@ -43,7 +47,8 @@ def recount(graph: SpikingGraph, profile: Profile, file: Path, rates: dict[str, 
     graph = without(graph, set(inside))
     names = ("neurons", "synaptic_memory", "neuron_memory", "input_axons", "output_axons")
     use = {name: np.zeros(cores, np.int64) for name in names}
-    messages = np.zeros((cores, cores))
+    messages, between = np.zeros((cores, cores)), 0.0
+    chips = np.array([chip for chip, _ in content["sites"]], int)
     for population in graph.populations:
         if population.name in core_of:
             use["neurons"] += np.bincount(core_of[population.name], minlength=cores)
@@ -53,7 +58,8 @@ def recount(graph: SpikingGraph, profile: Profile, file: Path, rates: dict[str, 
         use["input_axons"] += reach.sum(axis=0)
         if population.name in core_of:
             here = core_of[population.name]
-            sent = reach.sum(axis=1) + _to_host(graph, population.name, core_of)
+            sent = _sent(profile, reach, here, chips) + _to_host(graph, population.name, core_of)
+            between += float(rates[population.name] @ _to_chips(reach, here, chips))
             np.add.at(use["output_axons"], here, sent)
             np.add.at(messages, here, reach * rates[population.name][:, None])
     embedding = graph.input.program
@@ -62,7 +68,23 @@ def recount(graph: SpikingGraph, profile: Profile, file: Path, rates: dict[str, 
         reached = np.unique(core_of[graph.input.name])
         use["input_axons"][reached] += len(embedding.table)
     np.fill_diagonal(messages, 0.0)
-    return Recount(use, messages, core_of)
+    return Recount(use, messages, core_of, between)
+
+
+def _to_chips(reach: Array, here: Array, chips: Array) -> Array:
+    """(n,) other chips with a core that a neuron reaches."""
+    found = np.zeros(len(reach), int)
+    for chip in set(chips.tolist()):
+        found += reach[:, chips == chip].any(axis=1) & (chips[here] != chip)
+    return found
+
+
+def _sent(profile: Profile, reach: Array, here: Array, chips: Array) -> Array:
+    """(n,) messages between cores that an event of a neuron makes."""
+    if "support.multicast" not in profile or profile["support.multicast"].value == "core":
+        return np.asarray(reach.sum(axis=1))
+    at_home = (reach & (chips[here][:, None] == chips)).sum(axis=1)
+    return np.asarray(at_home + _to_chips(reach, here, chips))
 
 
 def _cores_of_neurons(

@@ -3,13 +3,13 @@ r"""The timing model ``bound``: a step takes as long as the busiest part of the 
 .. math::
     t = \max\Big( \max_c \big( \sum_m generation_m, \; \sum_m processing_m, \;
         memory\_word \sum_m \lceil synapses_m / synapses\_per\_word \rceil \big)
-        \vee \max_l \, messages_l \, interval_l + barrier, \; step\_minimum \Big)
+        \vee \max_p \, interval_p \sum_{l \in p} messages_l + barrier, \; step\_minimum \Big)
 
 The affine maximum model of Timcheck, Pierro and Shrestha (arXiv 2601.10035), which correlates with
 Loihi 2 silicon at 0.97 and above: no part waits for another one. Its terms are neuron and
-axon-out work, synaptic operations, reads of synaptic memory, and the heaviest link; a link between
-chips has an interval of its own. Where the profile says so, a core's generation is added to the
-rest instead (:mod:`~spikegpt_neuro.hardware.step_time`).
+axon-out work, synaptic operations, reads of synaptic memory, and the heaviest link; links between
+chips share the ports p of their chip, every other link is its own. Where the profile says so, a
+core's generation is added to the rest instead (:mod:`~spikegpt_neuro.hardware.step_time`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.hardware.machine import Machine
-from spikegpt_neuro.hardware.mesh import crosses_chips
 from spikegpt_neuro.hardware.step_time import core_seconds, step_seconds
 
 
@@ -32,17 +31,13 @@ class BoundTiming:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        latencies = machine.latencies
-        self._interval = np.where(
-            crosses_chips(machine.mesh), latencies.interchip_interval, latencies.link_interval
-        )
 
     def step(self, messages: StepMessages) -> StepTiming:
         """Time one step; ``processing`` is the slower of synapses and memory, core by core."""
         found, latencies = loads(self.machine, messages), self.machine.latencies
         reading = found.memory_words * latencies.memory_word
         processing = np.maximum(found.processing, reading)
-        links = found.link_messages * self._interval
+        links = self.machine.link_seconds(found.link_messages)
         cores = core_seconds(found.generating, processing, adds=self.machine.adds)
         busiest = max(part.max(initial=0.0) for part in (cores, links))
         return StepTiming(

@@ -12,8 +12,9 @@ the mean processing time of all messages in flight,
     free_{target} = received + processing
 
 and its core makes the next message from *sent* on. A message leaves the links when it is received.
-The step ends with the last event and the barrier. Messages to the host take their core's time and
-no route; messages from the host keep their core busy from the beginning.
+A copy (of a message to several cores of another chip) is sent with its original, and adds to the
+links from where it is made. The step ends with the last event and the barrier. Messages to the host
+take their core's time and no route; messages from the host keep their core busy from the beginning.
 
 It is the model of the same name in SANA-FE 2.2.9 (Boyle et al., IEEE TCAD 2025), learned from its
 documentation and by running it. Events of equal time matter: their order decides who waits, and a
@@ -71,6 +72,7 @@ class DetailedTiming:
             messages.first,
             messages.target,
             messages.synapses,
+            messages.begins,
             messages.work + latencies.axon_out,
             messages.leftover,
             _processing(latencies, int(messages.synapses.max(initial=0))),
@@ -124,6 +126,11 @@ def _send_all(made: Made, chips: Chips, flight: Flight, stalled: Floats) -> floa
             stalled[core] += sent - now
             now = sent
             last = max(last, flight.free[made.target[m]])
+            while following[core] < made.first[core + 1] and not made.begins[following[core]]:
+                m = following[core]
+                following[core] += 1
+                _, in_flight, mean = fly(now, m, core, in_flight, mean, made, chips, flight)
+                last = max(last, flight.free[made.target[m]])
         last = max(last, now)
         waiting = _make_next(core, now, following[core], made, times, ready, waiting)
     return last

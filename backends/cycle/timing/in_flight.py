@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.timing.heap import put, take
 from spikegpt_neuro.hardware.machine import Machine
-from spikegpt_neuro.hardware.mesh import hops_between, route
+from spikegpt_neuro.hardware.mesh import gate, hops_between, route
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -40,6 +40,7 @@ class Made(NamedTuple):
     first: Indices
     target: NDArray[np.int32]
     synapses: NDArray[np.int32]
+    begins: NDArray[np.bool_]
     generation: Floats
     leftover: Floats
     processing: Floats
@@ -112,15 +113,14 @@ def fly(
     """Send message m of a core; returns when it was sent, how many are in flight, their mean."""
     there = made.target[m]
     path, density, highest = flight.path, flight.density, flight.highest
-    hops = route(chips.router[core], chips.router[there], chips.rows, path)
-    path[hops] = chips.links + core
+    links = _way(m, core, made, chips, path)
     along = 0.0
-    for k in range(hops + 1):
+    for k in range(links):
         along += density[path[k]]
-        density[path[k]] += 1.0 / (hops + 2)
+        density[path[k]] += 1.0 / (links + 1)
         highest[path[k]] = max(highest[path[k]], density[path[k]])
-    sent = ready + max(0.0, along - (hops + 1) * chips.link_buffer) * mean
-    network = max(_hop_latency(core, there, hops, chips), along * mean / (hops + 1))
+    sent = ready + max(0.0, along - links * chips.link_buffer) * mean
+    network = max(_latency(m, core, made, chips), along * mean / max(1, links))
     received = max(sent + network, flight.free[there])
     processing = made.processing[made.synapses[m]]
     flight.free[there] = received + processing
@@ -141,10 +141,9 @@ def land(
         m = flight.flying[0]
         in_flight = take(flight.arrivals, flight.flying, in_flight)
         core, there = flight.sender[m], made.target[m]
-        hops = route(chips.router[core], chips.router[there], chips.rows, path)
-        path[hops] = chips.links + core
-        for k in range(hops + 1):
-            density[path[k]] -= 1.0 / (hops + 2)
+        links = _way(m, core, made, chips, path)
+        for k in range(links):
+            density[path[k]] -= 1.0 / (links + 1)
         flight.coming[there] -= 1
         processing = made.processing[made.synapses[m]]
         mean = mean + (mean - processing) / in_flight if in_flight > 0 else 0.0
@@ -152,11 +151,46 @@ def land(
 
 
 @kernel
-def _hop_latency(core: int, there: int, hops: int, chips: Chips) -> float:
-    if hops == 0:
-        return chips.within_tile if core != there else 0.0
+def _departure(m: int, core: int, made: Made, chips: Chips) -> int:
+    """Router where the way of message m begins: its core's, or where a copy is made."""
+    original = m
+    while not made.begins[original]:
+        original -= 1
+    if original == m:
+        return chips.router[core]
+    end = chips.router[made.target[original]]
+    return gate(chips.router[core], end, chips.rows, chips.chip_columns, chips.chip_rows)
+
+
+@kernel
+def _way(m: int, core: int, made: Made, chips: Chips, path: Indices) -> int:
+    """Write the links of message m into ``path``; returns how many."""
+    end = chips.router[made.target[m]]
+    hops = route(_departure(m, core, made, chips), end, chips.rows, path)
+    if not made.begins[m]:
+        return hops
+    path[hops] = chips.links + core
+    return hops + 1
+
+
+@kernel
+def _latency(m: int, core: int, made: Made, chips: Chips) -> float:
+    """Of the hops of message m; those of a copy begin at the core, too."""
+    there = made.target[m]
+    begin, end = chips.router[core], chips.router[there]
+    if made.begins[m]:
+        if begin == end:
+            return chips.within_tile if core != there else 0.0
+        return _hop_latency(begin, end, chips)
+    middle = _departure(m, core, made, chips)
+    before: float = _hop_latency(begin, middle, chips)
+    return before + _hop_latency(middle, end, chips)
+
+
+@kernel
+def _hop_latency(begin: int, end: int, chips: Chips) -> float:
     east_west, north_south, crossed = hops_between(
-        chips.router[core], chips.router[there], chips.rows, chips.chip_columns, chips.chip_rows
+        begin, end, chips.rows, chips.chip_columns, chips.chip_rows
     )
     latency: float = east_west * chips.east_west + north_south * chips.north_south
     latency += crossed * chips.interchip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.hardware.machine import Machine
-from spikegpt_neuro.hardware.mesh import HOST, route
+from spikegpt_neuro.hardware.mesh import HOST, gate, route
 from spikegpt_neuro.hardware.step_time import processing_seconds
 
 
@@ -46,9 +46,12 @@ def loads(machine: Machine, messages: StepMessages) -> Loads:
         messages.target,
         messages.synapses,
         messages.work,
+        messages.begins,
         latencies.axon_out,
         machine.synapses_per_word,
         mesh.rows,
+        mesh.chip_columns,
+        mesh.chip_rows,
         mesh.router,
         generating,
         received,
@@ -71,9 +74,12 @@ def _add(
     target: NDArray[np.int32],
     met: NDArray[np.int32],
     work: NDArray[np.float64],
+    begins: NDArray[np.bool_],
     axon_out: float,
     synapses_per_word: int,
     rows: int,
+    chip_columns: int,
+    chip_rows: int,
     router: NDArray[np.int32],
     generating: NDArray[np.float64],
     received: NDArray[np.int64],
@@ -84,13 +90,20 @@ def _add(
     """Add all messages to the last five arrays."""
     links = np.empty(len(link_messages), np.int64)
     for core in range(len(generating)):
+        begin = original = router[core]
         for m in range(first[core], first[core + 1]):
-            generating[core] += work[m] + axon_out
             there = target[m]
+            if begins[m]:
+                generating[core] += work[m] + axon_out
+                begin = original = router[core]
+            else:
+                begin = gate(router[core], original, rows, chip_columns, chip_rows)
             if there == HOST:
                 continue
+            if begins[m]:
+                original = router[there]
             received[there] += 1
             synapses[there] += met[m]
             words[there] += (met[m] + synapses_per_word - 1) // synapses_per_word
-            for k in range(route(router[core], router[there], rows, links)):
+            for k in range(route(begin, router[there], rows, links)):
                 link_messages[links[k]] += 1

@@ -18,7 +18,7 @@ def by_core(routes: Routes, events: Indices) -> dict[str, Indices]:
     hears = routes.target != HOST
     target = routes.target[hears]
     return {
-        "sent": sum_by(routes.core[routes.segment], each, cores + 1)[:cores],
+        "sent": sum_by(routes.core, events * routes.messages, cores + 1)[:cores],
         "received": sum_by(target, each[hears], cores),
         "synaptic_operations": sum_by(target, (each * routes.synapses)[hears], cores),
     }

@@ -20,10 +20,14 @@ class StepMessages:
 
     .. math:: processing_m = axon\_in + synapses_m \cdot synaptic\_operation.
 
+    A message between chips may have copies, which are made where it enters the chip of its target
+    (:func:`~spikegpt_neuro.hardware.mesh.gate`) and go on from there; they take the core no time.
+
     ``first``      (C + 1,) messages of core c are ``first[c]:first[c + 1]``.
     ``target``     (M,) core that receives; HOST (of :mod:`spikegpt_neuro.hardware.mesh`) for what
                    leaves for the host: it takes its core's time, and no route.
     ``synapses``   (M,) synapses that the message meets there.
+    ``begins``     (M,) whether it is made at the core; else it is a copy of the last one that is.
     ``work``       (M,) seconds of neuron work since the core's previous message.
     ``leftover``   (C,) seconds of neuron work after the core's last message.
     ``arrived``    (C,) messages from the host that wait at the core when the step begins, and
@@ -37,7 +41,14 @@ class StepMessages:
     leftover: NDArray[np.float64]
     arrived: NDArray[np.int32]
     arrived_synapses: NDArray[np.int64]
+    begins: NDArray[np.bool_]
 
     @property
     def count(self) -> int:
         return len(self.target)
+
+    @property
+    def sent(self) -> NDArray[np.int64]:
+        """(C,) messages that each core makes."""
+        running = np.concatenate([[0], np.cumsum(self.begins, dtype=np.int64)])
+        return np.diff(running[self.first])

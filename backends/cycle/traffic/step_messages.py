@@ -61,6 +61,7 @@ def messages_of(
         leftover=np.empty(routes.cores, np.float64),
         arrived=np.zeros(routes.cores, np.int32),
         arrived_synapses=np.zeros(routes.cores, np.int64),
+        begins=np.empty(made, bool),
     )
     reach = (routes.first_route, routes.target, routes.synapses)
     _write(
@@ -70,12 +71,14 @@ def messages_of(
         masks.offset,
         *where,
         *reach,
+        routes.begins,
         work.access,
         work.update,
         work.spike_out,
         messages.target,
         messages.synapses,
         messages.work,
+        messages.begins,
         messages.leftover,
     )
     _arrive(on_core.stop, events, *reach, messages.arrived, messages.arrived_synapses)
@@ -118,12 +121,14 @@ def _write(
     first_route: Indices,
     route_target: NDArray[np.int32],
     route_synapses: NDArray[np.int32],
+    route_begins: NDArray[np.bool_],
     access: float,
     update: Seconds,
     spike_out: Seconds,
     target: NDArray[np.int32],
     synapses: NDArray[np.int32],
     work: Seconds,
+    begins: NDArray[np.bool_],
     leftover: Seconds,
 ) -> None:
     """Walk each core's neurons; a message carries the work since the one before it."""
@@ -143,6 +148,7 @@ def _write(
                     for route in range(first_route[s], first_route[s + 1]):
                         target[message] = route_target[route]
                         synapses[message] = route_synapses[route]
+                        begins[message] = route_begins[route]
                         work[message] = since
                         since = 0.0
                         message += 1

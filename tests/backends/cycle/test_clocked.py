@@ -71,6 +71,7 @@ def random_step(
         leftover=np.round(rng.random(cores) * work, 2),
         arrived=np.zeros(cores, np.int32),
         arrived_synapses=np.zeros(cores, np.int64),
+        begins=np.ones(target.size, bool),
     )
 
 

@@ -30,6 +30,7 @@ def machines(draw: st.DrawFn) -> Machine:
         columns=columns,
         rows=rows,
         chip=chip,
+        ports=draw(st.sampled_from([None, 1, 4, 6])),
         buffer=draw(st.sampled_from([1, 1, 2, 3, 4])),
         synapses_per_word=draw(st.integers(1, 3)),
         axon_out=draw(SHORT),
@@ -46,13 +47,32 @@ def machines(draw: st.DrawFn) -> Machine:
     )
 
 
+def on_other_chips(machine: Machine, core: int) -> list[list[int]]:
+    """Cores of each chip but that of ``core``, where they are several."""
+    chips = [tuple(at) for at in machine.mesh.coordinates[:, 2:].tolist()]
+    others = sorted(set(chips) - {chips[core]})
+    found = [[c for c, chip in enumerate(chips) if chip == other] for other in others]
+    return [cores for cores in found if len(cores) > 1]
+
+
 @st.composite
-def steps(draw: st.DrawFn, cores: int) -> StepMessages:
+def steps(draw: st.DrawFn, machine: Machine, copies: bool = False) -> StepMessages:
+    """Messages of a machine's cores; ``copies``: some go to several cores of another chip."""
+    cores = machine.mesh.cores
     hot = draw(st.lists(st.integers(0, cores - 1), max_size=2))
-    targets = st.sampled_from([HOST, *range(cores), *hot * cores])
+    one = st.sampled_from([HOST, *range(cores), *hot * cores])
     works = WORK if draw(st.booleans()) else st.just(0.0)
-    message = st.tuples(targets, st.integers(0, 4), works)
-    sent = draw(st.lists(st.lists(message, max_size=25), min_size=cores, max_size=cores))
+    sent = []
+    for core in range(cores):
+        targets: st.SearchStrategy[int | tuple[int, ...]] = one
+        if copies and (several := on_other_chips(machine, core)):
+            chip = st.sampled_from(several)
+            any_of = chip.flatmap(lambda there: st.permutations(there)).flatmap(
+                lambda there: st.integers(2, len(there)).map(lambda n: tuple(there[:n]))
+            )
+            targets = st.one_of(one, any_of)
+        message = st.tuples(targets, st.integers(0, 4), works)
+        sent.append(draw(st.lists(message, max_size=25)))
     host = st.one_of(st.just((0, 0)), st.tuples(st.integers(1, 6), st.integers(0, 20)))
     return make_step(
         sent,
@@ -84,7 +104,14 @@ def assert_same(machine: Machine, step: StepMessages) -> None:
 @given(data=st.data())
 def test_equals_the_plain_model_on_any_machine(data: st.DataObject) -> None:
     machine = data.draw(machines())
-    assert_same(machine, data.draw(steps(machine.mesh.cores)))
+    assert_same(machine, data.draw(steps(machine)))
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_equals_the_plain_model_where_messages_are_copied(data: st.DataObject) -> None:
+    machine = data.draw(machines())
+    assert_same(machine, data.draw(steps(machine, copies=True)))
 
 
 @pytest.mark.parametrize("buffer", [1, 2, 5, 16])

@@ -37,8 +37,10 @@ def small_cores(**changes: int) -> Profile:
     return replace(LOIHI2, constants=constants)
 
 
-def routed(graph: SpikingGraph, found: Mapped) -> Routes:
-    routes = routes_of(with_one_token_id(found.load), found.placement.pieces, found.cores)
+def routed(graph: SpikingGraph, found: Mapped, chips: bool = False) -> Routes:
+    """``chips``: one message reaches all cores of another chip."""
+    sites = np.array([chip for chip, _ in found.placement.sites]) if chips else None
+    routes = routes_of(with_one_token_id(found.load), found.placement.pieces, found.cores, sites)
     assert routes.sources == Layout.of(graph).sources
     return routes
 
@@ -47,17 +49,20 @@ def placed_at_random(seed: int, embedding: Any, head: Any) -> tuple[SpikingGraph
     graph = random_graph(seed)
     rng = np.random.default_rng(seed)
     rates = {p.name: rng.uniform(0.1, 1, p.size) for p in graph.populations}
-    found = place(graph, small_cores(), rates, embedding=embedding, head=head)
+    profile = small_cores(**{"chip.usable_cores": 4})
+    found = place(graph, profile, rates, embedding=embedding, head=head)
     assume(isinstance(found, Mapped))
     assert isinstance(found, Mapped)
     return graph, found
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 10_000), places, places)
-def test_messages_of_a_step_are_those_of_every_neuron(seed: int, embedding: Any, head: Any) -> None:
+@given(st.integers(0, 10_000), places, places, st.booleans())
+def test_messages_of_a_step_are_those_of_every_neuron(
+    seed: int, embedding: Any, head: Any, chips: bool
+) -> None:
     graph, found = placed_at_random(seed, embedding, head)
-    routes, layout = routed(graph, found), Layout.of(graph)
+    routes, layout = routed(graph, found, chips), Layout.of(graph)
     rng = np.random.default_rng(seed)
     masks = Masks(layout, 3)
     events = []
@@ -76,7 +81,7 @@ def test_messages_of_a_step_are_those_of_every_neuron(seed: int, embedding: Any,
         p.name: events[at[k]][p.name] for k, p in enumerate(graph.populations) if at[k] != IDLE
     }
     update = {p.name: float(work.update[k]) for k, p in enumerate(graph.populations)}
-    by_hand = step_by_hand(graph, found.placement, active, update, 2.0, 3.0)
+    by_hand = step_by_hand(graph, found.placement, active, update, 2.0, 3.0, chips)
     made, arrived, arrived_synapses = by_hand
     for core, expected in enumerate(made):
         mine = slice(messages.first[core], messages.first[core + 1])
@@ -84,6 +89,7 @@ def test_messages_of_a_step_are_those_of_every_neuron(seed: int, embedding: Any,
             messages.target[mine].tolist(),
             messages.synapses[mine].tolist(),
             messages.work[mine].tolist(),
+            messages.begins[mine].tolist(),
             strict=True,
         )
         assert list(ours) == expected.made

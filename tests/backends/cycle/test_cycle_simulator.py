@@ -168,13 +168,13 @@ def test_simple_time_is_the_busiest_core_counted_neuron_by_neuron(
             if 0 <= token < len(TOKENS):
                 active[name] = sent[token]
         made, arrived, synapses = step_by_hand(
-            graph, placement, active, update, t.neuron_access, t.spike_out
+            graph, placement, active, update, t.neuron_access, t.spike_out, reaches_chips=True
         )
         processing = arrived * t.axon_in + synapses * t.synaptic_operation
         generating = np.array([core.leftover for core in made])
         for core, messages in enumerate(made):
-            for target, met, work in messages.made:
-                generating[core] += work + t.axon_out
+            for target, met, work, begins in messages.made:
+                generating[core] += work + t.axon_out * begins
                 if target >= 0:
                     processing[target] += t.axon_in + met * t.synaptic_operation
         expected = max(generating.max(), processing.max()) + t.barrier
@@ -189,9 +189,13 @@ def test_the_machine_has_the_profiles_times() -> None:
     assert (machine.mesh.columns, machine.mesh.rows) == (8, 4 * placement.chips)
     assert machine.synapses_per_word == 16
     links_inside, links_out = 2 * (7 * 4 + 3 * 8), 2 * (8 + 4)
+    ports = ("system__ports", "bandwidth__port", "router__interchip_message")
+    shared = changed(profile, **dict.fromkeys(ports))
+    without = machine_of(shared, placed(graph, shared)).latencies
     t = machine.latencies
     assert t.link_interval == pytest.approx(8 * links_inside / 3.04e12)
-    assert t.interchip_interval == pytest.approx(8 * links_out / 4.34e9)
+    assert t.interchip_interval == pytest.approx(12 / 0.8e9)
+    assert without.interchip_interval == pytest.approx(8 * links_out / 4.34e9)
     assert t.memory_word == pytest.approx(8 * 10 / 13.9e12)
     assert (t.barrier, t.step_minimum) == (0, 1.78e-6)
     low, high = (machine_of(profile, placement, end=end).latencies for end in ("low", "high"))

@@ -70,6 +70,7 @@ def messages(
         leftover=zeros.copy(),
         arrived=zeros.astype(np.int32),
         arrived_synapses=zeros.astype(np.int64),
+        begins=np.ones(len(flat), bool),
     )
     found.leftover[0] = leftover
     found.arrived[0], found.arrived_synapses[0] = arrived
@@ -232,6 +233,7 @@ def steps(draw: Any, link_terms: bool = False) -> tuple[Machine, StepMessages]:
         leftover=rng.random(cores) * 100 * NS * rng.integers(0, 2),
         arrived=arrived,
         arrived_synapses=arrived * rng.integers(0, 9, cores),
+        begins=np.ones(total, bool),
     )
 
 

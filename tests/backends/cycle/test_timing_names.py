@@ -46,6 +46,7 @@ def a_step(cores: int) -> StepMessages:
         leftover=np.zeros(cores),
         arrived=zeros,
         arrived_synapses=zeros.astype(np.int64),
+        begins=np.ones(1, bool),
     )
 
 

@@ -14,15 +14,16 @@ def look_again(state: State, number: int, cycle: int) -> None:
     port = state.ports[number]
     if not port.pending:
         port.pending = 1
-        put(state.wheel, number, max(cycle + 1, ceil_cycle(port.free)))
+        free = state.ports[port.shares].free
+        put(state.wheel, number, max(cycle + 1, ceil_cycle(free)))
 
 
 @part
 def make_room(state: State, number: int, hosted: int, cycle: int) -> None:
     """A message is about to leave the buffer after a port; ``hosted`` more are in an axon-in."""
-    buffer, ring = state.ports[number], state.buffers[number]
+    buffer, waiting = state.ports[number], state.buffers
     seen, now = buffer.seen, cycle * UNITS
-    while seen < buffer.tail and ring[place_of(state, seen)].arrival <= now:
+    while seen < buffer.tail and waiting[place_of(state, number, seen)].arrival <= now:
         seen += 1
     buffer.seen = seen
     buffer.deepest = max(buffer.deepest, seen - buffer.head + hosted)

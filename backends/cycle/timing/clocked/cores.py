@@ -41,6 +41,8 @@ def leave_core(state: State, core: int, begin: int) -> None:
         state.trace[maker.current].departed = begin
     maker.stalled += begin - maker.made
     maker.current += 1
+    while maker.current < maker.stop and not state.messages[maker.current].begins:
+        maker.current += 1
     generate(state, core, begin)
 
 
@@ -58,7 +60,7 @@ def serve(state: State, core: int, cycle: int) -> None:
         server.hosted_synapses -= synapses
         _process(state, core, FROM_HOST, synapses, 0, cycle)
     elif queue.head < queue.tail:
-        first = state.buffers[number, place_of(state, queue.head)]
+        first = state.buffers[place_of(state, number, queue.head)]
         if first.arrival > cycle * UNITS:
             put(state.wheel, queue_event(state, core), ceil_cycle(first.arrival))
             return

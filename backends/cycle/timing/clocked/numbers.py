@@ -25,9 +25,10 @@ def queue_event(state: State, core: int) -> int:
 
 
 @part
-def place_of(state: State, count: int) -> int:
-    """Where a buffer's ring keeps the message that came after ``count`` others."""
-    place: int = count & (state.buffers.shape[1] - 1)
+def place_of(state: State, number: int, count: int) -> int:
+    """Where the buffer after a port keeps the message that came after ``count`` others."""
+    port = state.ports[number]
+    place: int = port.ring + (count & port.mask)
     return place
 
 

@@ -21,7 +21,7 @@ from spikegpt_neuro.hardware.mesh import ARRIVED, HOST, towards
 def head_asks(state: State, link: int, cycle: int) -> int:
     """A message is at the head of a link's buffer: it asks for its way on."""
     buffer = state.ports[link]
-    target = state.buffers[link, place_of(state, buffer.head)].target
+    target = state.buffers[place_of(state, link, buffer.head)].target
     return _ask(state, link, buffer.end, target, cycle)
 
 
@@ -72,9 +72,12 @@ def decide(state: State, number: int, cycle: int) -> None:
     if port.waiters == 0:
         return
     just_left = port.left == cycle
-    if port.free > cycle * UNITS:
+    if state.ports[port.shares].free > cycle * UNITS:
         look_again(state, number, cycle)
-    elif port.occupied + just_left < state.clock.room:
+    elif port.occupied + just_left < port.room:
+        if _is_turn_of_another(state, number, cycle):
+            look_again(state, number, cycle)
+            return
         _let_through(state, number, cycle)
         if port.waiters > 0:
             look_again(state, number, cycle)
@@ -82,6 +85,22 @@ def decide(state: State, number: int, cycle: int) -> None:
             port.stalled += cycle - port.since
     elif just_left:
         look_again(state, number, cycle)
+
+
+@part
+def _is_turn_of_another(state: State, number: int, cycle: int) -> bool:
+    """Whether a link that shares the port could send, and comes first after the last served."""
+    shares = state.ports[number].shares
+    first = state.ports[shares]
+    if first.sharing == 1:
+        return False
+    place = first.served + 1 if first.served + 1 < first.sharing else 0
+    while place != state.ports[number].place_there:
+        other = state.ports[shares + place * first.stride]
+        if other.waiters > 0 and other.occupied + (other.left == cycle) < other.room:
+            return True
+        place = place + 1 if place + 1 < first.sharing else 0
+    return False
 
 
 @part
@@ -103,26 +122,48 @@ def _next_turn(state: State, number: int) -> int:
 def _let_through(state: State, number: int, cycle: int) -> None:
     """Send the message of the input whose turn it is through a port that has room."""
     port, links = state.ports[number], links_of(state)
+    shared = state.ports[port.shares]
     turn = _next_turn(state, number)
     port.turn = state.ports[turn].place
     port.waiters -= 1
     port.alone = NOTHING
     state.ports[turn].wanted = NOTHING
     if turn < links:
-        head = state.buffers[turn, place_of(state, state.ports[turn].head)]
+        head = state.buffers[place_of(state, turn, state.ports[turn].head)]
         message, target = head.message, head.target
-        begin = begin_in(max(head.arrival, port.free), cycle)
+        begin = begin_in(max(head.arrival, shared.free), cycle)
         arrival = begin + port.latency
-        _leave_link(state, turn, cycle)
+        if not _is_copied(state, turn, cycle):
+            _leave_link(state, turn, cycle)
     else:
         maker = state.cores[turn - links]
         message, target = maker.current, state.messages[maker.current].target
-        begin = begin_in(max(maker.made, port.free), cycle)
+        begin = begin_in(max(maker.made, shared.free), cycle)
         to_neighbour = number >= links and number != turn
         arrival = begin + (state.clock.within_tile if to_neighbour else port.latency)
         leave_core(state, turn - links, begin)
-    port.free = begin + port.interval
+    shared.free = begin + port.interval
+    shared.served = port.place_there
+    if len(state.trace) > 0 and not state.messages[message].begins and state.ports[turn].border:
+        state.trace[message].departed = begin
     _enter(state, number, message, target, arrival, cycle)
+
+
+@part
+def _is_copied(state: State, link: int, cycle: int) -> bool:
+    """Where a message enters the chip of its target: put its next copy in its place, if any."""
+    buffer = state.ports[link]
+    if not buffer.border:
+        return False
+    head = state.buffers[place_of(state, link, buffer.head)]
+    copy = head.message + 1
+    if copy == len(state.messages) or state.messages[copy].begins:
+        return False
+    if state.routers[buffer.end].chip != state.routers[state.cores[head.target].router].chip:
+        return False
+    head.message, head.target = copy, state.messages[copy].target
+    put(state.wheel, input_event(state, link), cycle + 1)
+    return True
 
 
 @part
@@ -132,7 +173,7 @@ def _leave_link(state: State, link: int, cycle: int) -> None:
     make_room(state, link, 0, cycle)
     buffer.head += 1
     if buffer.head < buffer.tail:
-        arrival = state.buffers[link, place_of(state, buffer.head)].arrival
+        arrival = state.buffers[place_of(state, link, buffer.head)].arrival
         put(state.wheel, input_event(state, link), max(cycle + 1, ceil_cycle(arrival)))
 
 
@@ -140,7 +181,7 @@ def _leave_link(state: State, link: int, cycle: int) -> None:
 def _enter(state: State, number: int, message: int, target: int, arrival: int, cycle: int) -> None:
     """A message is on its way to the buffer after a port."""
     buffer = state.ports[number]
-    waiting = state.buffers[number, place_of(state, buffer.tail)]
+    waiting = state.buffers[place_of(state, number, buffer.tail)]
     waiting.message, waiting.arrival, waiting.target = message, arrival, target
     first = buffer.head == buffer.tail
     buffer.tail += 1

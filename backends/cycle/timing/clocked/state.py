@@ -5,6 +5,11 @@ each core. After every port lies a buffer: that of a link at the next router, th
 port is its axon-in queue. An *input* of a router is the buffer of a link that ends there, or a core
 with the message that it made; it has the number of that link, or of that core's port.
 
+Links that share a port of their chip share its time, and take turns. A message for several cores of
+another chip is copied at the head of the buffer where it enters that chip: its copies leave the
+buffer one after the other. They may turn from a column into a row, which could end in messages that
+wait for each other in a circle; so these buffers hold whatever comes.
+
 Times within a step are whole numbers of :data:`UNITS`, a millionth of a cycle.
 """
 
@@ -36,8 +41,18 @@ PORT = np.dtype(
         ("end", np.int32),  # router where the link ends
         ("latency", np.int64),  # units to cross
         ("interval", np.int64),  # units between two messages
+        ("shares", np.int32),  # first link of the port that it shares; else itself
+        ("place_there", np.int32),  # among the links that share it
+        # of the first link, for all that share the port
         ("free", np.int64),  # when the next message may begin, in units
+        ("sharing", np.int32),  # links
+        ("stride", np.int32),  # from one's number to the next one's
+        ("served", np.int32),  # place of the link that was served last
         # the buffer after the port
+        ("border", np.int32),  # 1: at the end of a link between chips
+        ("room", np.int32),  # messages that it holds
+        ("ring", np.int32),  # its places: from this one on,
+        ("mask", np.int32),  # as many and one more, a power of 2
         ("occupied", np.int32),  # messages in it and on their way to it
         ("deepest", np.int32),  # most messages in it
         ("head", np.int32),  # messages so far that left it,
@@ -79,15 +94,30 @@ CORE = np.dtype(
     align=True,
 )
 ROUTER = np.dtype(
-    [("x", np.int32), ("y", np.int32), ("first", np.int32), ("inputs", np.int32)], align=True
+    [
+        ("x", np.int32),
+        ("y", np.int32),
+        ("chip", np.int32),
+        ("first", np.int32),
+        ("inputs", np.int32),
+    ],
+    align=True,
 )
 WAITING = np.dtype([("arrival", np.int64), ("message", np.int32), ("target", np.int32)], align=True)
-MESSAGE = np.dtype([("work", np.float64), ("target", np.int32), ("synapses", np.int32)], align=True)
+MESSAGE = np.dtype(
+    [
+        ("work", np.float64),
+        ("target", np.int32),
+        ("synapses", np.int32),
+        ("begins", np.bool_),
+    ],
+    align=True,
+)
 TRACE = np.dtype([("departed", np.int64), ("arrived", np.int64), ("processed", np.int64)])
 
 
 class Clock(NamedTuple):
-    """Times of the stages in units; ``scale`` is units per second, ``room`` messages per buffer."""
+    """Times of the stages in units; ``scale`` is units per second."""
 
     scale: float
     axon_out: int
@@ -96,7 +126,6 @@ class Clock(NamedTuple):
     memory_word: int
     synapses_per_word: int
     within_tile: int
-    room: int
 
 
 class State(NamedTuple):
@@ -105,7 +134,7 @@ class State(NamedTuple):
     ``wheel``     events: P ports decide again, P inputs have a message to send, C cores look at
                   their queue; numbered in this order.
     ``ports``     (P,) of :data:`PORT`; so ``cores`` (C,), ``routers`` (R,), ``messages`` (M,).
-    ``buffers``   (P, a power of two) of :data:`WAITING`: rings.
+    ``buffers``   of :data:`WAITING`: rings, one after the other.
     ``inputs``    a router's inputs are ``inputs[first:first + inputs]``.
     ``trace``     (M,) of :data:`TRACE`, or (0,) to record nothing.
     """
@@ -137,7 +166,6 @@ def clock_of(machine: Machine) -> Clock:
         memory_word=units(t.memory_word, cycle),
         synapses_per_word=machine.synapses_per_word,
         within_tile=units(t.spike_within_tile, cycle),
-        room=machine.link_buffer,
     )
 
 
@@ -154,7 +182,37 @@ def ports_of(machine: Machine) -> Records:
     into_cores["source"] = mesh.router
     # What decides in a cycle is seen in the next: a port takes one message a cycle at most.
     into_cores["interval"] = UNITS
+    ports["shares"], ports["sharing"], ports["stride"] = np.arange(len(ports)), 1, 1
+    ports["room"] = machine.link_buffer
+    links["border"] = crosses_chips(mesh)
+    _share(links, mesh)
     return ports
+
+
+def _share(links: Records, mesh: Mesh) -> None:
+    """Let links (L,) share ports; those of one port have numbers at equal distances."""
+    links["shares"] = mesh.port
+    order = np.lexsort((np.arange(mesh.links), mesh.port))
+    first, start, sharing = np.unique(mesh.port[order], return_index=True, return_counts=True)
+    links["sharing"][first] = sharing
+    links["place_there"][order] = np.arange(mesh.links) - np.repeat(start, sharing)
+    several = sharing > 1
+    links["stride"][first[several]] = order[start[several] + 1] - order[start[several]]
+    links["served"][first] = sharing - 1
+
+
+def buffers_for(ports: Records, step: StepMessages, entering: Integers) -> Records:
+    """Rings for the buffers after all ports, whose places it writes into ``ports``.
+
+    ``entering``  (L,) messages over each link in the step.
+    """
+    border = np.flatnonzero(ports["border"])
+    if len(border) and not step.begins.all():
+        ports["room"][border] = entering[border] + 1
+    places = 1 << np.ceil(np.log2(np.maximum(1, ports["room"]))).astype(np.int64)
+    ports["ring"] = np.cumsum(places) - places
+    ports["mask"] = places - 1
+    return np.zeros(int(places.sum()), WAITING)
 
 
 def _link_times(machine: Machine) -> tuple[Integers, Integers]:
@@ -180,6 +238,8 @@ def connect(mesh: Mesh, ports: Records) -> tuple[Records, NDArray[np.int32]]:
     inputs, router = inputs[order], router[order]
     routers = np.zeros(mesh.routers, ROUTER)
     routers["x"], routers["y"] = np.divmod(np.arange(mesh.routers), mesh.rows)
+    across = -(-mesh.rows // mesh.chip_rows)
+    routers["chip"] = routers["x"] // mesh.chip_columns * across + routers["y"] // mesh.chip_rows
     routers["first"] = np.searchsorted(router, np.arange(mesh.routers))
     routers["inputs"] = np.bincount(router, minlength=mesh.routers)
     ports["place"][inputs] = np.arange(len(inputs)) - routers["first"][router]
@@ -200,6 +260,6 @@ def cores_before(mesh: Mesh, step: StepMessages) -> Records:
 def messages_of(step: StepMessages) -> Records:
     """(M,) messages, what belongs together side by side."""
     messages = np.empty(step.count, MESSAGE)
-    for field in ("work", "target", "synapses"):
+    for field in MESSAGE.names or ():
         messages[field] = getattr(step, field)
     return messages

@@ -12,8 +12,8 @@ from spikegpt_neuro.backends.cycle.timing.clocked.kernel import run
 from spikegpt_neuro.backends.cycle.timing.clocked.state import (
     TRACE,
     UNITS,
-    WAITING,
     State,
+    buffers_for,
     clock_of,
     connect,
     cores_before,
@@ -21,6 +21,7 @@ from spikegpt_neuro.backends.cycle.timing.clocked.state import (
     ports_of,
 )
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import new_wheel
+from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
@@ -91,8 +92,10 @@ class ClockedTiming:
 
     def _run(self, step: StepMessages, traced: int) -> State:
         mesh, ports = self.machine.mesh, self._ports.copy()
+        entering = np.zeros(0, np.int64)
+        if not step.begins.all():
+            entering = loads(self.machine, step).link_messages
         ports["occupied"][mesh.links :] = step.arrived
-        places = 1 << (self.machine.link_buffer - 1).bit_length()
         state = State(
             clock=self._clock,
             wheel=new_wheel(2 * len(ports) + mesh.cores),
@@ -100,7 +103,7 @@ class ClockedTiming:
             cores=cores_before(mesh, step),
             routers=self._routers,
             messages=messages_of(step),
-            buffers=np.zeros((len(ports), places), WAITING),
+            buffers=buffers_for(ports, step, entering),
             inputs=self._inputs,
             trace=np.zeros(traced, TRACE),
         )
