@@ -128,7 +128,7 @@ class Mesh:
 
     def by_port(self, loads: NDArray[np.float64]) -> NDArray[np.float64]:
         """(L,) loads of links summed over those that share a port."""
-        found: NDArray[np.float64] = np.bincount(self.port, loads, self.links)
+        found: NDArray[np.float64] = np.bincount(self.port, loads, self.links).astype(float)
         return found
 
     def ways(self, a: NDArray[np.integer], b: NDArray[np.integer]) -> Ways:

@@ -327,7 +327,7 @@ def _segments(
         targets=heard.sum(axis=1, dtype=np.int64),
         target=cores[column],
         synapses=reach.synapses[first][:, together][row, column],
-        begins=_begins(heard, chip, with_host[core])[row, column],
+        begins=_begins(heard, chip, with_host[core])[row, column].astype(np.int64),
     )
 
 

@@ -156,10 +156,11 @@ def _departure(m: int, core: int, made: Made, chips: Chips) -> int:
     original = m
     while not made.begins[original]:
         original -= 1
+    begin: int = chips.router[core]
     if original == m:
-        return chips.router[core]
+        return begin
     end = chips.router[made.target[original]]
-    return gate(chips.router[core], end, chips.rows, chips.chip_columns, chips.chip_rows)
+    return gate(begin, end, chips.rows, chips.chip_columns, chips.chip_rows)
 
 
 @kernel
