@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from spikegpt_neuro.api.beside import float_model_for
 from spikegpt_neuro.cluster.place import Place
 from spikegpt_neuro.cluster.pool import opened
-from spikegpt_neuro.cluster.task import Task, carried_out
+from spikegpt_neuro.cluster.task import Task, carried_out, own_folder
+from spikegpt_neuro.cluster.upload import checksum, packed, unpacked
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.documents import converted
 from spikegpt_neuro.errors import UnsupportedInput
@@ -40,6 +41,7 @@ def scored_by(
     against: Path | None,
     lif: GivenLIF,
     piece: int = PIECE_WINDOWS,
+    upload: bool = False,
     progress: Progress | None = None,
 ) -> Sums:
     """What :func:`~spikegpt_neuro.evaluation.evaluate.scored` gives, from the workers of ``place``.
@@ -47,11 +49,13 @@ def scored_by(
     ``piece``  windows that a worker gets at a time; no figure depends on it.
 
     Every worker reads the artifact, and the checkpoint ``against``, at the same path as here, and
-    compares their checksums.
+    compares their checksums; with ``upload`` it gets the artifact as bytes.
     """
+    content = packed(artifact) if upload else b""
     argument = {
         "artifact": str(artifact.absolute()),
         "checksum": sha256_of(artifact / CONFIG),
+        "upload": checksum(content) if upload else None,
         "window": window,
         "against": None if against is None else str(against.absolute()),
         "lif": [lif.tau, lif.threshold, lif.reset],
@@ -61,6 +65,8 @@ def scored_by(
     )
     sums = Sums()
     with opened(place) as pool:
+        if upload:
+            pool.share(content)
         for _, found in pool.results(carry_out, tasks):
             sums.merge(converted(found, Sums, where="a worker's answer"))
             if progress is not None:
@@ -68,18 +74,21 @@ def scored_by(
     return sums
 
 
-def carry_out(text: str, payload: bytes) -> str:
+def carry_out(text: str, payload: bytes, uploaded: bytes = b"") -> str:
     """On a worker: score one piece of the text, see :mod:`spikegpt_neuro.cluster.task`."""
-    return carried_out(text, payload, _score)
+    return carried_out(text, payload, lambda given, part: _score(given, part, uploaded))
 
 
-def _score(argument: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
-    graph = _opened(argument["artifact"], argument["checksum"])
+def _score(argument: Mapping[str, Any], payload: bytes, uploaded: bytes) -> dict[str, Any]:
+    artifact = argument["artifact"]
+    if argument.get("upload") is not None:
+        artifact = str(unpacked(uploaded, argument["upload"], own_folder()))
+    graph = _opened(artifact, argument["checksum"])
     against = argument["against"]
     floating = (
         None
         if against is None
-        else _floating(argument["artifact"], argument["checksum"], against, *argument["lif"])
+        else _floating(artifact, argument["checksum"], against, *argument["lif"])
     )
     tokens = np.frombuffer(payload, TOKENS_SENT).astype(np.int64)
     return asdict(scored(graph, tokens, window=argument["window"], against=floating))

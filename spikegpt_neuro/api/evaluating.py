@@ -11,7 +11,7 @@ from spikegpt_neuro.api.beside import float_model_for
 from spikegpt_neuro.api.dividing import PIECE_WINDOWS, scored_by
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
 from spikegpt_neuro.api.models import load, save
-from spikegpt_neuro.cluster.place import Place, place_of
+from spikegpt_neuro.cluster.place import place_of
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evaluation.evaluate import WINDOW, Evaluation, checked
@@ -38,6 +38,7 @@ def evaluate(
     scheduler: str | None = None,
     cluster: PathLike | None = None,
     piece: int = PIECE_WINDOWS,
+    upload: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     r"""Score a text or token ids (T,); None: the built-in text, which the example never saw.
@@ -70,6 +71,8 @@ def evaluate(
         depends on any of it.
     piece
         Windows that a worker gets at a time.
+    upload
+        Send the artifact to workers that do not see its folder, with its checksum.
 
     Raises
     ------
@@ -100,7 +103,7 @@ def evaluate(
         if piece < 1:
             raise UsageError(f"piece is {piece}, expected 1 or more windows")
         used = checked(model, tokens, window=window, against=floating, limit=limit)
-        with _readable(graph, place) as artifact:
+        with _readable(graph, upload or place.is_here) as artifact:
             sums = scored_by(
                 place,
                 artifact,
@@ -109,6 +112,7 @@ def evaluate(
                 against=_path_of(against),
                 lif=lif,
                 piece=piece,
+                upload=upload,
                 progress=progress,
             )
         found = sums.evaluation(model, used, window)
@@ -118,11 +122,11 @@ def evaluate(
 
 
 @contextmanager
-def _readable(graph: SpikingGraph | PathLike, place: Place) -> Iterator[Path]:
-    """Where workers read the graph."""
+def _readable(graph: SpikingGraph | PathLike, is_temporary_fine: bool) -> Iterator[Path]:
+    """Where workers, or who uploads to them, read the graph."""
     if isinstance(graph, (str, Path)):
         yield Path(graph)
-    elif not place.is_here:
+    elif not is_temporary_fine:
         raise UsageError("the graph is in memory here; give the path of its artifact to workers")
     else:
         with TemporaryDirectory() as folder:

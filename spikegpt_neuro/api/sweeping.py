@@ -186,7 +186,9 @@ def _outcomes(agenda: Agenda, place: Place | None) -> Iterator[tuple[Step, Outco
                 sent.append(step)
             yield None if step is None else Task(asdict(_work(agenda, step)))
 
-    with opened(place) as pool:
+    with opened(place, dashboard=True) as pool:
+        if (address := pool.dashboard) is not None:
+            log.info("Dask's dashboard: %s", address)
         for index, answer in pool.outcomes(carry_out, tasks()):
             yield sent[index], _outcome(answer, place)
 

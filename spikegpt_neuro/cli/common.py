@@ -379,6 +379,11 @@ piece_option = click.option(
 )
 
 
+upload_option = click.option(
+    "--upload", is_flag=True, help="Send DIR to workers that do not see its folder."
+)
+
+
 def bits_options(function: Function) -> Function:
     """--weight-bits and --activation-bits, which arrive as numbers."""
     return _with(function, *(_bits_option(f"--{what}-bits") for what in ("weight", "activation")))

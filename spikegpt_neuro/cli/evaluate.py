@@ -15,6 +15,7 @@ from spikegpt_neuro.cli.common import (
     place_of_work,
     source_of,
     unknown_option,
+    upload_option,
     verb,
 )
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @unknown_option
 @place_of_work
 @piece_option
+@upload_option
 @verb
 def evaluate(
     out: Output,
@@ -54,6 +56,7 @@ def evaluate(
     scheduler: str | None,
     cluster: str | None,
     piece: int,
+    upload: bool,
     **lif: float | None,
 ) -> None:
     """Score the artifact DIR on TEXT, a UTF-8 file (- for standard input)."""
@@ -73,6 +76,7 @@ def evaluate(
             scheduler=scheduler,
             cluster=cluster,
             piece=piece,
+            upload=upload,
             progress=progress,
         )
     out.result(found.to_dict())

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
 CONNECT_SECONDS = 10.0
+DASHBOARD = "127.0.0.1:0"
+"""Of workers that are started here: some free port."""
 POLL_SECONDS = 0.5
 TASKS_PER_WORKER = 3
 """In flight at a time: none waits for work, and a text need not be sent all at once."""
@@ -38,11 +41,27 @@ class Pool:
         self._client, self._crew = client, crew
         self._address = str(client.scheduler.address)
         self._since, self._told = time.monotonic(), False
+        self._shared: tuple[Future, ...] = ()
 
     @property
     def crew(self) -> Crew | Jobs | None:
         """The processes that were started, or the jobs that were submitted from here, if any."""
         return self._crew
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of Dask's page that shows what the workers do; None where there is none."""
+        with self._scheduler():
+            known = self._client.scheduler_info().get("services", {})
+            return str(self._client.dashboard_link) if known.get("dashboard") else None
+
+    def share(self, content: bytes) -> None:
+        """What every task gets from now on as its last argument; each worker gets it once.
+
+        The scheduler keeps it, so that workers that come later have it, too.
+        """
+        with self._scheduler():
+            self._shared = (self._client.submit(_as_it_is, content, pure=False),)
 
     def results(self, perform: Perform, tasks: Iterable[Task]) -> Iterator[tuple[int, Any]]:
         """(index, result) of every task, as they are done; few are in flight at a time.
@@ -88,7 +107,8 @@ class Pool:
 
     def _submit(self, perform: Perform, task: Task) -> Future:
         with self._scheduler():
-            return self._client.submit(perform, task.text, task.payload, pure=False)
+            given = (task.text, task.payload, *self._shared)
+            return self._client.submit(perform, *given, pure=False)
 
     def _next(self, done: SimpleQueue[Future]) -> Future:
         """Waits for one that is done."""
@@ -162,9 +182,16 @@ def _result_or_error(text: str) -> Any:
         return error
 
 
+def _as_it_is(content: bytes) -> bytes:
+    """On a worker: what was uploaded."""
+    return content
+
+
 @contextmanager
-def opened(place: Place) -> Iterator[Pool]:
+def opened(place: Place, dashboard: bool = False) -> Iterator[Pool]:
     """The workers of ``place``; those started for it end with the context.
+
+    ``dashboard``  show what they do on a page of this machine, where bokeh is installed.
 
     Raises :class:`MissingBackend` where Dask is not installed, :class:`UnsupportedInput` where no
     scheduler answers within 10 s, or a queue takes no such jobs.
@@ -193,7 +220,7 @@ def opened(place: Place) -> Iterator[Pool]:
                 n_workers=0,
                 host="127.0.0.1",
                 protocol="tcp",
-                dashboard_address=None,
+                dashboard_address=DASHBOARD if dashboard and find_spec("bokeh") else None,
                 silence_logs=logging.CRITICAL,
             )
         )

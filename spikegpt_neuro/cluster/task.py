@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -22,8 +23,9 @@ from spikegpt_neuro.errors import (
 )
 from spikegpt_neuro.version import __version__
 
-Perform = Callable[[str, bytes], str]
-"""A function of the package that a worker calls with JSON, see :func:`carried_out`."""
+Perform = Callable[..., str]
+"""A function of the package that a worker calls with JSON, bytes of the task and, where there are
+any, bytes that all tasks share; see :func:`carried_out`."""
 ERRORS: Mapping[str, type[SpikeGPTError]] = {
     kind.__name__: kind for kind in (MissingBackend, UnsupportedInput, UsageError)
 }
@@ -74,6 +76,13 @@ def result_of(text: str) -> Any:
         kind = ERRORS.get(error["kind"], WorkerFailed)
         raise kind(f"worker {error['worker']}: {error['text']}")
     return answer["result"]
+
+
+def own_folder() -> Path:
+    """Of the worker that runs this; it goes with the worker."""
+    from distributed import get_worker
+
+    return Path(get_worker().local_directory)
 
 
 def _name() -> str:

@@ -24,12 +24,14 @@ from spikegpt_neuro.cluster import pool
 from spikegpt_neuro.cluster.place import Place, place_of
 from spikegpt_neuro.cluster.pool import opened
 from spikegpt_neuro.cluster.task import Task, carried_out, result_of
+from spikegpt_neuro.cluster.upload import checksum, packed, unpacked
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.errors import UnsupportedInput, UsageError, WorkerFailed
 from spikegpt_neuro.evaluation.evaluate import Sums, pieces, scored
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.artifact import CONFIG
 from spikegpt_neuro.graph.graph import SpikingGraph
+from spikegpt_neuro.sweeps.table import read_table
 from spikegpt_neuro.vocabulary import ByteVocabulary
 
 from children import child
@@ -222,6 +224,29 @@ def test_a_scheduler_and_two_workers_over_tcp(artifact: Path) -> None:
 
 
 @pytest.mark.slow
+def test_workers_that_do_not_see_the_artifact_get_it(graph: SpikingGraph) -> None:
+    alone = sgn.evaluate(graph, TOKENS, window=WINDOW)
+    with _dask(2) as (address, _):
+        found = sgn.evaluate(graph, TOKENS, window=WINDOW, scheduler=address, piece=3, upload=True)
+    assert found == alone
+
+
+def test_an_upload_is_unpacked_as_it_was_or_refused(artifact: Path, tmp_path: Path) -> None:
+    content = packed(artifact)
+    place = unpacked(content, checksum(content), tmp_path)
+    assert {f.name: f.read_bytes() for f in place.iterdir()} == {
+        f.name: f.read_bytes() for f in artifact.iterdir()
+    }
+    with pytest.raises(UnsupportedInput, match="arrived damaged"):
+        unpacked(content[:-1], checksum(content[1:]), tmp_path)
+    for name in ("../out", "/out", ".."):
+        hostile = b'{"' + name.encode() + b'": 1}\nx'
+        with pytest.raises(UnsupportedInput, match="expected plain files"):
+            unpacked(hostile, checksum(hostile), tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_run_with_one_line(artifact: Path) -> None:
     with _dask(2) as (address, scheduler), opened(Place(scheduler=address)) as workers:
         results = workers.results(dividing.carry_out, _tasks(artifact, 500))
@@ -245,3 +270,31 @@ def test_the_verb_prints_the_same_object(graph: SpikingGraph, tmp_path: Path) ->
     ]
     assert [a.returncode for a in answers] == [0, 0], answers[1].stderr
     assert json.loads(answers[0].stdout) == json.loads(answers[1].stdout)
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_scheduler_dies_keeps_what_is_finished(tmp_path: Path) -> None:
+    """One line, and the next call goes on there."""
+    text = tmp_path / "text.txt"
+    text.write_text("The return value is a new object. " * 900, encoding="utf-8")
+    plan = {
+        "checkpoint": str(CHECKPOINT),
+        "vocab": str(CHECKPOINT.with_name("pydoc-vocab.json")),
+        "calibrate": str(text),
+        "text": str(text),
+        "grid": {"window": list(range(100, 112))},
+    }
+    with _dask(1) as (address, scheduler):
+
+        def kill(done: int, _: int) -> None:
+            if done == 3:
+                scheduler.kill()
+
+        with pytest.raises(WorkerFailed, match=f"scheduler {address} is gone"):
+            sgn.sweep(plan, tmp_path / "results", scheduler=address, progress=kill)
+    kept = len(list((tmp_path / "results" / "steps").iterdir()))
+    assert 3 <= kept < 13
+    assert len(read_table(tmp_path / "results" / "table.csv").rows) == kept - 1
+    found = sgn.sweep(plan, tmp_path / "results")
+    assert found.done == 12
+    assert sum(found.computed.values()) == 13 - kept
