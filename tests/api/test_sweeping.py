@@ -357,7 +357,7 @@ def test_48_points_on_the_example_are_those_of_the_single_verbs(tmp_path: Path) 
     from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
 
     text = tmp_path / "text.txt"
-    text.write_text(held_out(python_documentation())[:20_000], encoding="utf-8")
+    text.write_text(held_out(python_documentation())[:8_000], encoding="utf-8")
     grid = {
         "weight_bits": [8, 4],
         "sparsity": [0.0, 0.5, 0.7],
@@ -366,7 +366,7 @@ def test_48_points_on_the_example_are_those_of_the_single_verbs(tmp_path: Path) 
     }
     model = {"checkpoint": CHECKPOINT, "vocab": CHECKPOINT.with_name("pydoc-vocab.json")}
     files = {name: str(path) for name, path in {**model, "calibrate": text, "text": text}.items()}
-    found = sgn.sweep({**files, "tokens": 96, "grid": grid}, tmp_path / "results")
+    found = sgn.sweep({**files, "tokens": 64, "grid": grid}, tmp_path / "results")
     assert found.points == 48
     assert found.computed == {
         "convert": 6,
@@ -388,11 +388,11 @@ def _is_what_the_verbs_say(row: Row, model: Mapping[str, Path], text: Path, fold
         options = ("--weight-bits", row["weight_bits"], "--sparsity", row["sparsity"])
         made = verb("convert", *of, *options, "-o", artifact, "--json").figures
         _same(row, made, "convert", OWN)
-        scored = verb("evaluate", artifact, text, "--limit", 96, "--json").figures
+        scored = verb("evaluate", artifact, text, "--limit", 64, "--json").figures
         _same(row, scored, "evaluate", OWN)
     on = ("--hw", row["hw"], "--schedule", row["schedule"], "--json")
     placed = verb("map", artifact, *on)
-    priced = verb("profile", artifact, "--text", text, "--tokens", 96, *on)
+    priced = verb("profile", artifact, "--text", text, "--tokens", 64, *on)
     if row["error"] is not None:
         assert (placed.code, priced.code) == (1, 1)
         return
