@@ -20,7 +20,7 @@ import pytest
 import spikegpt_neuro as sgn
 from spikegpt_neuro.sweeps.table import Row, flat, read_table
 
-from children import child
+from children import child, workers_of
 from places import CHECKPOINT
 from random_models import random_model, save_upstream, write_vocabulary
 from verbs import verb
@@ -326,7 +326,7 @@ def test_workers_and_their_deaths_change_nothing(
     with child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             time.sleep(random.uniform(0.2, 1.5))
-            workers = _workers_of(process.pid)
+            workers = workers_of(process.pid)
             if killed < 10 and workers:
                 os.kill(int(random.choice(workers)), signal.SIGKILL)
                 killed += 1
@@ -335,20 +335,6 @@ def test_workers_and_their_deaths_change_nothing(
     assert killed >= 3
     assert (found["done"], found["failed"]) == (4, 4)
     assert (tmp_path / "results" / "table.csv").read_bytes() == swept.table.read_bytes()
-
-
-def _workers_of(parent: int) -> list[int]:
-    """Ids of the worker processes that a process has started."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(fields[1]) == parent and b"dask_worker" in command:
-            found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.slow

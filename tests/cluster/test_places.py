@@ -26,7 +26,8 @@ from spikegpt_neuro.cluster.pool import opened
 from spikegpt_neuro.cluster.task import Task, carried_out, result_of
 from spikegpt_neuro.cluster.upload import checksum, packed, unpacked
 from spikegpt_neuro.converters.lowering import lower
-from spikegpt_neuro.errors import UnsupportedInput, UsageError, WorkerFailed
+from spikegpt_neuro.errors import MissingBackend, UnsupportedInput, UsageError, WorkerFailed
+from spikegpt_neuro.evaluation.corpus import python_documentation, training_part
 from spikegpt_neuro.evaluation.evaluate import Sums, pieces, scored
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.artifact import CONFIG
@@ -34,7 +35,7 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.sweeps.table import read_table
 from spikegpt_neuro.vocabulary import ByteVocabulary
 
-from children import child
+from children import child, workers_of
 from places import CHECKPOINT
 from random_models import random_model, random_tokens
 
@@ -151,6 +152,30 @@ def test_the_float_original_is_the_same_on_workers(tmp_path: Path) -> None:
     assert alone.float_bits_per_token is not None
 
 
+@pytest.mark.slow
+def test_the_examples_corpus_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    """Its whole held-out tenth: 1, 2 and 3 workers, odd pieces, and a worker killed half-way."""
+    artifact = tmp_path / "example.sgn"
+    text = tmp_path / "text.txt"
+    text.write_text(training_part(python_documentation())[:20_000], encoding="utf-8")
+    vocab = CHECKPOINT.with_name("pydoc-vocab.json")
+    sgn.save(sgn.convert(CHECKPOINT, vocab=vocab, calibration=text), artifact)
+    alone = json.dumps(sgn.evaluate(artifact).to_dict())
+    for workers, piece in ((1, 5), (2, 7), (3, 1)):
+        found = sgn.evaluate(artifact, workers=workers, piece=piece)
+        assert json.dumps(found.to_dict()) == alone
+    killed: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        if not killed and done > total / 2:
+            killed.append(workers_of(os.getpid())[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    found = sgn.evaluate(artifact, workers=2, piece=3, progress=kill)
+    assert killed
+    assert json.dumps(found.to_dict()) == alone
+
+
 def _tasks(artifact: Path, count: int) -> list[Task]:
     argument = {
         "artifact": str(artifact),
@@ -186,8 +211,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _dask(workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A scheduler and workers, each a process of its own, over TCP; address and the scheduler."""
+def _dask(
+    workers: int, packages: Path | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A scheduler and workers, each a process of its own, over TCP; address and the scheduler.
+
+    ``packages``  where the workers find packages first.
+    """
     port = _free_port()
     address = f"tcp://127.0.0.1:{port}"
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -199,6 +229,8 @@ def _dask(workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         if workers == 0:
             yield address, scheduler
             return
+        if packages is not None:
+            quiet["env"] = os.environ | {"PYTHONPATH": str(packages)}
         with child(working, **quiet), child(working, **quiet):
             yield address, scheduler
 
@@ -244,6 +276,31 @@ def test_an_upload_is_unpacked_as_it_was_or_refused(artifact: Path, tmp_path: Pa
         with pytest.raises(UnsupportedInput, match="expected plain files"):
             unpacked(hostile, checksum(hostile), tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_without_lava_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "packages" / "lava").mkdir(parents=True)
+    refusing = "raise ImportError('no lava here')\n"
+    (tmp_path / "packages" / "lava" / "__init__.py").write_text(refusing, encoding="utf-8")
+    text = tmp_path / "text.txt"
+    text.write_text("The return value is a new object. " * 50, encoding="utf-8")
+    plan = {
+        "checkpoint": str(CHECKPOINT),
+        "vocab": str(CHECKPOINT.with_name("pydoc-vocab.json")),
+        "calibrate": str(text),
+        "text": str(text),
+        "tokens": 8,
+        "verbs": ["evaluate", "simulate"],
+        "grid": {"backend": ["lava"]},
+    }
+    refused = r"worker tcp://127.0.0.1:\d+: .*[Ll]ava"
+    with (
+        _dask(1, tmp_path / "packages") as (address, _),
+        pytest.raises(MissingBackend, match=refused),
+    ):
+        sgn.sweep(plan, tmp_path / "results", scheduler=address)
+    assert any((tmp_path / "results" / "steps").iterdir())
 
 
 @pytest.mark.slow

@@ -34,6 +34,20 @@ def processes_of(jobs: Path) -> list[int]:
     return found
 
 
+def workers_of(parent: int) -> list[int]:
+    """Ids of the worker processes that a process has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and b"dask_worker" in command:
+            found.append(int(entry.name))
+    return found
+
+
 def assert_nothing_left(jobs: Path) -> None:
     """No process and no file of a job after a moment (half a minute on a busy machine)."""
     for _ in range(300):
