@@ -326,7 +326,7 @@ def check_token_ids(tokens: object, size: int) -> TokenIds:
             f"token id {array[outside[0]]} at position {outside[0]} is outside the vocabulary "
             f"(0..{size - 1}); {outside.size} such tokens"
         )
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=False)  # a long text's are not held twice
 
 
 def byte_vocabulary(size: int, where: str) -> ByteVocabulary:

@@ -11,6 +11,7 @@ scored once:
 from __future__ import annotations
 
 import math
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -32,8 +33,10 @@ from spikegpt_neuro.running import (
     get_backend,
     synops_over_dense,
 )
+from spikegpt_neuro.vocabulary import Vocabulary
 
 WINDOW = 256
+PART = 1 << 20  # tokens that are decoded at a time
 ROWS = 64  # logits in double precision at a time: 26 MB at 50,277 tokens
 
 
@@ -293,4 +296,17 @@ def _of(lif: LIFParameters) -> str:
 def _bytes_per_token(graph: SpikingGraph, tokens: NDArray[np.int64]) -> float | None:
     if graph.vocabulary is None:
         return None
-    return len(graph.vocabulary.decode(tokens).encode("utf-8")) / len(tokens)
+    return sum(map(len, encoded(graph.vocabulary, tokens))) / len(tokens)
+
+
+def encoded(vocabulary: Vocabulary, tokens: NDArray[np.int64], part: int = PART) -> Iterator[bytes]:
+    """The text of tokens as UTF-8; in parts where a token means the same wherever it stands."""
+    parts = (tokens[start : start + part] for start in range(0, len(tokens), part))
+    if vocabulary.kind == "character":
+        yield from (vocabulary.decode(ids).encode("utf-8") for ids in parts)
+    elif vocabulary.kind == "byte":
+        decoder = getincrementaldecoder("utf-8")("replace")
+        yield from (decoder.decode(ids.astype(np.uint8).tobytes()).encode() for ids in parts)
+        yield decoder.decode(b"", final=True).encode()
+    else:
+        yield vocabulary.decode(tokens).encode("utf-8")

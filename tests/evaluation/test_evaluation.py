@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spikegpt_neuro.backends.reference import ReferenceBackend
 from spikegpt_neuro.converters.lowering import lower
@@ -14,7 +16,7 @@ from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evaluation import evaluate
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation, training_part
-from spikegpt_neuro.evaluation.evaluate import ROWS, surprisal
+from spikegpt_neuro.evaluation.evaluate import ROWS, encoded, surprisal
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.vocabulary import ByteVocabulary
@@ -136,3 +138,12 @@ def test_the_example_keeps_its_fidelity(weight_bits: int, limit: float) -> None:
     assert result.spike_mismatch < (0.05 if weight_bits == 8 else 0.08)
     if weight_bits == 8:
         assert result.saturations == 0
+
+
+@given(st.binary(min_size=1, max_size=40), st.integers(1, 5))
+def test_a_text_is_as_long_in_parts_as_in_one(raw: bytes, part: int) -> None:
+    """Characters of several bytes are cut anywhere, and bytes may be no text at all."""
+    vocabulary = ByteVocabulary()
+    tokens = np.frombuffer(raw, np.uint8).astype(np.int64)
+    whole = vocabulary.decode(tokens).encode("utf-8")
+    assert b"".join(encoded(vocabulary, tokens, part)) == whole
