@@ -26,6 +26,7 @@ BACKEND = Description(
             metavar="N",
         ),
     ),
+    diagnose="spikegpt_neuro.backends.reference.instructions:diagnose",
     shares_integers=True,
     checked_with={"chunk": 1},  # one token after the other: its own other mode
 )

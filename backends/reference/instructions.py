@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spikegpt_neuro.backends.reference import vnni
+from spikegpt_neuro.descriptions import Diagnosis
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ AVX_VNNI = Instructions(
     "AVX-VNNI", frozenset({"avx2", "avxvnni"}), 32, "llvm.x86.avx512.vpdpbusd.256"
 )
 AVX2 = Instructions("AVX2", frozenset({"avx2"}), 32, None)
+PLAIN = "16-bit products, as the compiler makes them"
 KNOWN = (AVX512_VNNI, AVX_VNNI, AVX2)
 """The quickest first."""
 
@@ -53,10 +55,28 @@ def chosen() -> Instructions | None:
     return next((known for known in KNOWN if vnni.usable(known.features)), None)
 
 
-def missing(known: Instructions) -> str:
-    """Why ``known`` is not used here, in a few words; empty where it could be."""
-    present = vnni.present_features()
-    lacking = sorted(known.features - present)
+def in_use() -> str:
+    """Name of what forms the products of a session."""
+    found = chosen()
+    return PLAIN if found is None else found.name
+
+
+def reason() -> str:
+    """Why these and none that are quicker, in a few words."""
+    best, found = KNOWN[0], chosen()
+    if found is best:
+        return "numba compiles for a processor that has it"
+    quicker = KNOWN[: None if found is None else KNOWN.index(found)]
+    return "; ".join(f"no {known.name}: {_obstacle(known)}" for known in quicker)
+
+
+def diagnose() -> Diagnosis:
+    """What forms products here, and why."""
+    return Diagnosis({"products": in_use(), "products_because": reason()}, {})
+
+
+def _obstacle(known: Instructions) -> str:
+    lacking = sorted(known.features - vnni.present_features())
     if lacking:
         return f"this processor lacks {', '.join(lacking)}"
-    return "" if vnni.usable(known.features) else "numba compiles for another processor"
+    return "numba compiles for another processor (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES)"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from spikegpt_neuro.benchmark.figures import Figure
 from spikegpt_neuro.benchmark.machine import description
-from spikegpt_neuro.benchmark.memory import touched_bytes, weight_bytes
+from spikegpt_neuro.benchmark.memory import weight_bytes
 from spikegpt_neuro.benchmark.speed import (
     Plan,
     Tokens,
@@ -18,6 +18,7 @@ from spikegpt_neuro.benchmark.speed import (
     torch_side,
 )
 from spikegpt_neuro.benchmark.startup import start_figures
+from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.spikegpt import SpikeGPT
 from spikegpt_neuro.running import Progress, get_backend
@@ -70,6 +71,7 @@ def measure(subject: Subject, plan: Plan, stage: Stage) -> Comparison:
         backend = get_backend("reference", threads=plan.threads)
         run = backend.run(graph, tokens, record="logits")
         speed = generation({"": graph}, {"": run}, opponent, tokens, plan, progress)[""]
+        tokens_per_second, reading = speed
     with stage("sequence mode") as progress:
         rounds = replace(plan, rounds=min(plan.rounds, SEQUENCE_ROUNDS))
         whole = sequence(graph, opponent, tokens, rounds, progress)
@@ -88,7 +90,8 @@ def measure(subject: Subject, plan: Plan, stage: Stage) -> Comparison:
         "threads": plan.threads,
         "tokens": len(tokens),
         "weight_bytes": weight_bytes(graph),
-        "weight_bytes_per_token": touched_bytes(graph, run.activity, len(tokens)),
+        "weight_bytes_per_token": reading.ours / tokens_per_second.ours,
+        "products": describe("reference").resolve("diagnose")().found["products"],
         **{f"share_{name}": share for name, share in event_shares(graph, run).items()},
     }
     missing = () if opponent is not None else (TORCH_MISSING,)

@@ -288,6 +288,8 @@ def test_doctor_tells_versions_and_what_is_missing(cli: Cli) -> None:
     assert report["python"].split(".")[0] == "3"
     assert report["torch"].startswith("2.")
     assert {"lava", "reference"} <= set(report["backends"])
+    assert report["products"]
+    assert report["products_because"]
     for name, line in report["missing"].items():
         assert report[name] is None
         assert "pip install" in line
