@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.reference.prefetch import LINE_BYTES, prefetch
+from spikegpt_neuro.arithmetic.prefetch import LINE_BYTES, prefetch
 from spikegpt_neuro.neurons.program import IntArray
 
 AHEAD = 16
