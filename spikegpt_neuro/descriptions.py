@@ -53,6 +53,7 @@ class Description:
     ``counts_events``   True where its simulation counts what the hardware does.
     ``has_time``        True where a run comes with a simulation of time (``Run.simulation``).
     ``checked_with``    options of the reference that a verification compares it with.
+    ``at_speed``        its own options for a verification that is to be quick.
 
     Functions by ``module:name``, None where it has no such thing:
 
@@ -72,6 +73,7 @@ class Description:
     counts_events: bool = False
     has_time: bool = False
     checked_with: Mapping[str, Any] = field(default_factory=dict)
+    at_speed: Mapping[str, Any] = field(default_factory=dict)
     ready: str | None = None
     is_measured: str | None = None
     measure: str | None = None

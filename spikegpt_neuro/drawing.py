@@ -13,6 +13,11 @@ WIDTH = 920.0
 SIZE = 12.5  # of text
 
 LIGHT = "#dde3e8"  # what did not happen
+PAPER = "#f4f6f8"  # behind marks
+SHEET = "#ffffff"
+
+THEMED = {INK: "ink", FAINT: "faint", GRID: "line", PAPER: "paper", SHEET: "sheet"}
+"""Colours that a dark page replaces -> the name of the page's own."""
 
 # Distinct for all common kinds of colour blindness (after Okabe and Ito), dark enough on white.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7b8794", "#56b4e9")
@@ -36,7 +41,7 @@ def framed(parts: Iterable[str], size: tuple[float, float], title: str) -> str:
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' "
         f"width='{width:.0f}' height='{height:.0f}' role='img' {FONT}>",
         f"<title>{escape(title)}</title>",
-        f"<rect width='{width:.0f}' height='{height:.0f}' fill='#ffffff'/>",
+        f"<rect width='{width:.0f}' height='{height:.0f}' fill='{SHEET}'/>",
     ]
     return "\n".join([*frame, *parts, "</svg>"]) + "\n"
 
@@ -77,13 +82,36 @@ def line(x0: float, y0: float, x1: float, y1: float, colour: str = GRID, width: 
     )
 
 
-def legend(x: float, y: float, names: Sequence[str], colours: Sequence[str]) -> list[str]:
-    """Coloured squares with names, in one row."""
+def legend(
+    x: float, y: float, names: Sequence[str], colours: Sequence[str], right: float = float("inf")
+) -> list[str]:
+    """Coloured squares with names, in rows that end before ``right``."""
     parts = []
-    for name, colour in zip(names, colours, strict=True):
-        parts += [box(x, y - 10, 11, 11, colour, extra="rx='2'"), text(x + 17, y, name)]
-        x += 17 + 7.0 * len(name) + 22
+    for (row, place), name, colour in zip(_entries(x, names, right), names, colours, strict=True):
+        base = y + LEGEND_ROW * row
+        parts += [box(place, base - 10, 11, 11, colour, extra="rx='2'")]
+        parts.append(text(place + 17, base, name))
     return parts
+
+
+def legend_rows(x: float, names: Sequence[str], right: float) -> int:
+    """How many rows such a legend has."""
+    return 1 + max((row for row, _ in _entries(x, names, right)), default=0)
+
+
+LEGEND_ROW = 18.0
+
+
+def _entries(x: float, names: Sequence[str], right: float) -> list[tuple[int, float]]:
+    """Row and left end of each entry."""
+    found, row, place = [], 0, x
+    for name in names:
+        across = 17 + 7.0 * len(name)
+        if place > x and place + across > right:
+            row, place = row + 1, x
+        found.append((row, place))
+        place += across + 22
+    return found
 
 
 def ramp_legend(

@@ -38,5 +38,6 @@ BACKEND = Description(
         LAVA_PYTHON,
         ARTIFACT,
     ),
+    at_speed={"granularity": "block"},
     diagnose="spikegpt_neuro.backends.lava.compat:diagnose",
 )

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from spikegpt_neuro.api.beside import float_model_for
+import numpy as np
+from numpy.typing import NDArray
+
+from spikegpt_neuro.api.beside import float_continuation, float_model_for
 from spikegpt_neuro.api.choices import DEFAULT_BACKEND, DEFAULT_PROFILE, DEFAULT_TIMING
+from spikegpt_neuro.api.generating import generate
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
 from spikegpt_neuro.api.measuring import Measured, Site, mapped_of, measure
 from spikegpt_neuro.api.profiling import own_backend
-from spikegpt_neuro.api.running import run
+from spikegpt_neuro.api.running import run, simulate
 from spikegpt_neuro.api.stages import Stages, stage
 from spikegpt_neuro.api.variants import Variant
 from spikegpt_neuro.backends.cycle.timing.names import Timing
@@ -19,7 +23,8 @@ from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.energy.record import Estimate
 from spikegpt_neuro.errors import UsageError
-from spikegpt_neuro.evaluation import evaluate
+from spikegpt_neuro.evaluation.evaluate import WINDOW, checked, scored
+from spikegpt_neuro.evaluation.interval import interval
 from spikegpt_neuro.evaluation.trade import load_tradeoff
 from spikegpt_neuro.files import check_output_file, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -28,23 +33,37 @@ from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.mapper import Mapped
 from spikegpt_neuro.mapping.requirements import Where
 from spikegpt_neuro.model.float_forward import FloatModel
-from spikegpt_neuro.reports.content import Material, Score
+from spikegpt_neuro.reports.content import Material, Score, Verdict, Writing
 from spikegpt_neuro.reports.model import RASTER_TOKENS
 from spikegpt_neuro.reports.page import check_installed, render
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.schedules import SCHEDULES
 from spikegpt_neuro.sweeps.reading import overview
-from spikegpt_neuro.vocabulary import Unknown
+from spikegpt_neuro.vocabulary import Unknown, Vocabulary
+
+POSITIONS = 8192
+"""Scored by default: 32 windows, enough for an interval."""
+PROMPT, WRITTEN, TEMPERATURE, SEED = 96, 240, 0.8, 0
 
 
 @dataclass(frozen=True, repr=False)
 class Report(Result):
-    """Where the page was written."""
+    """Where the page was written.
+
+    ``matches_reference``, ``first_mismatch``: what another backend said, where it ran.
+    """
 
     path: Path
+    matches_reference: bool | None = None
+    first_mismatch: str | None = None
 
     HEADLINE: ClassVar[tuple[str, ...]] = ("path",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The path; of another backend only where it ran."""
+        found = super().to_dict()
+        return found if self.matches_reference is not None else {"path": found["path"]}
 
 
 def report(
@@ -55,6 +74,7 @@ def report(
     hw: PathLike | Profile = DEFAULT_PROFILE,
     backend: str = DEFAULT_BACKEND,
     tokens: int | None = 256,
+    positions: int = POSITIONS,
     against: PathLike | None = None,
     timing: Timing = DEFAULT_TIMING,
     embedding: Where = "host",
@@ -68,6 +88,7 @@ def report(
     command: str = "spikegpt_neuro.report(...)",
     tradeoff: PathLike | None = None,
     sweep: PathLike | None = None,
+    verify: str | None = None,
     unknown: Unknown = "error",
     force: bool = False,
     progress: Progress | Stages | None = None,
@@ -75,10 +96,13 @@ def report(
 ) -> Report:
     """Run a text, price the run in both schedules, and write what there is to say to ``path``.
 
-    ``against`` is the float checkpoint to compare with, whose LIF may be given as in
-    :func:`evaluate`, ``title`` what the page is called, and ``command`` what it says it was made
-    by, ``tradeoff`` a directory that :func:`tradeoff` wrote, whose curve is shown too, ``sweep``
-    one that :func:`sweep` wrote, whose points are; the rest is as in :func:`profile`.
+    The first ``tokens`` of the text are priced; ``positions`` of it are scored, window by window,
+    which is fast: bits per token of a few hundred say little. ``against`` is the float checkpoint
+    to compare with, whose LIF may be given as in :func:`evaluate`, ``title`` what the page is
+    called, and ``command`` what it says it was made by, ``tradeoff`` and ``sweep`` directories that
+    :func:`tradeoff` and :func:`sweep` wrote, which are shown too. ``verify`` names a backend
+    that runs the priced tokens, too, where every integer is compared. The rest is as in
+    :func:`profile`.
 
     Raises :class:`DoesNotFit` where the model does not fit the hardware, :class:`CannotWrite` for
     the output, :class:`MissingBackend` without the extra ``report``.
@@ -99,10 +123,13 @@ def report(
     points = None if sweep is None else overview(sweep)
     variant = Variant(backend, hw, timing=timing, embedding=embedding, head=head)
     profile = variant.profile
-    ids = tokens_of(graph, text, unknown=unknown, count=tokens)
+    whole = tokens_of(graph, text, unknown=unknown)
+    ids = whole[:tokens]
     lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
     floating = None if against is None else float_model_for(graph, against, lif)
-    score = _score(graph, ids, floating, progress)
+    score = _score(graph, whole, positions, floating, progress)
+    written = _written(graph, whole, floating, progress)
+    verdict = None if verify is None else _verdict(graph, ids, verify, progress)
     with stage(progress, f"measuring activity on {backend}") as shown:
         measured = measure(graph, ids, own_backend(backend, options, alone=True), shown)
     mapped = mapped_of(graph, lambda: measured, profile, Goal(), embedding, head, seed)
@@ -118,11 +145,15 @@ def report(
         estimates=_estimates(variant, measured, mapped, progress),
         context=context,
         command=command,
+        writing=written,
+        verdict=verdict,
         tradeoff=curve,
         sweep=points,
     )
     write_atomically(target, render(material), force=force)
-    return Report(target)
+    if verdict is None:
+        return Report(target)
+    return Report(target, verdict.mismatch is None, verdict.mismatch)
 
 
 def _named(text: Text | None) -> str:
@@ -135,11 +166,73 @@ def _named(text: Text | None) -> str:
 
 
 def _score(
-    graph: SpikingGraph, ids: Any, floating: FloatModel | None, progress: Progress | Stages | None
+    graph: SpikingGraph,
+    ids: NDArray[np.int64],
+    wanted: int,
+    floating: FloatModel | None,
+    progress: Progress | Stages | None,
 ) -> Score:
+    """Bits per token with its interval; of the difference, window by window."""
+    used = checked(graph, ids, window=WINDOW, against=floating, limit=wanted + 1)
     with stage(progress, "evaluating") as shown:
-        found = evaluate(graph, ids, against=floating, progress=shown)
-    return Score(found, floating.model.provenance.file if floating else None)
+        sums = scored(graph, used, window=WINDOW, against=floating, progress=shown)
+    starts = range(0, len(used) - 1, WINDOW)
+    lengths = [min(WINDOW, len(used) - 1 - start) for start in starts]
+    lost = [ours - theirs for ours, theirs in zip(sums.bits, sums.float_bits, strict=False)]
+    return Score(
+        sums.evaluation(graph, used, WINDOW),
+        floating.model.provenance.file if floating else None,
+        interval(sums.bits, lengths),
+        interval(lost, lengths) if lost else None,
+        wanted,
+    )
+
+
+def _written(
+    graph: SpikingGraph,
+    ids: NDArray[np.int64],
+    floating: FloatModel | None,
+    progress: Progress | Stages | None,
+) -> Writing | None:
+    """A continuation of the text's beginning, by the graph and by its float model."""
+    if graph.vocabulary is None:
+        return None
+    prompt = _beginning(graph.vocabulary, ids)
+    drawing: dict[str, Any] = {"temperature": TEMPERATURE, "seed": SEED}
+    with stage(progress, "writing") as shown:
+        ours = generate(graph, prompt, WRITTEN, progress=shown, **drawing)
+    beside, same = None, WRITTEN
+    if floating is not None:
+        with stage(progress, "writing, float") as shown:
+            drawn = float_continuation(graph, floating, prompt, WRITTEN, progress=shown, **drawing)
+        beside = graph.vocabulary.decode(drawn)
+        differing = np.flatnonzero(drawn != ours.ids)
+        same = int(differing[0]) if len(differing) else WRITTEN
+    settings = f"temperature {TEMPERATURE:g}, seed {SEED}"
+    said = graph.vocabulary.decode(prompt)
+    return Writing(said, ours.text, beside, WRITTEN, same, settings)
+
+
+def _beginning(vocabulary: Vocabulary, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """About the first ``PROMPT`` tokens: from the start of a line to the end of a word, if any."""
+    words = [vocabulary.decode(np.array([token])) for token in ids[: 8 * PROMPT]]
+    starts = [k + 1 for k, word in enumerate(words[:-PROMPT]) if word.endswith("\n")]
+    start = next((k for k in starts if words[k].strip()), 0)
+    ends = [k for k in range(start + 1, start + PROMPT) if k < len(words) and words[k][:1] == " "]
+    return ids[start : ends[-1] if ends else start + PROMPT]
+
+
+def _verdict(
+    graph: SpikingGraph,
+    ids: NDArray[np.int64],
+    backend: str,
+    progress: Progress | Stages | None,
+) -> Verdict:
+    options = describe(backend).at_speed
+    with stage(progress, f"comparing with {backend}") as shown:
+        found = simulate(graph, ids, backend, tokens=None, verify=True, progress=shown, **options)
+    settings = ", ".join(f"{name} {value}" for name, value in options.items())
+    return Verdict(backend, settings, found.tokens, found.first_mismatch)
 
 
 def _estimates(

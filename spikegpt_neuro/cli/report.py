@@ -24,6 +24,7 @@ from spikegpt_neuro.cli.common import (
     verb,
 )
 from spikegpt_neuro.cli.session import PROGRAM
+from spikegpt_neuro.errors import CheckFailed
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api.choices import Timing
@@ -46,7 +47,15 @@ if TYPE_CHECKING:
     default=256,
     show_default=True,
     metavar="N",
-    help="Run at most the first N tokens.",
+    help="Run and price at most the first N tokens.",
+)
+@click.option(
+    "--positions",
+    type=click.IntRange(min=1),
+    default=8192,
+    show_default=True,
+    metavar="N",
+    help="Score at most the first N positions, the float checkpoint's too (sequence mode).",
 )
 @click.option("--against", metavar="CKPT", help="The float checkpoint to compare with.")
 @click.option(
@@ -65,8 +74,13 @@ if TYPE_CHECKING:
     help="Tokens that the transformer beside the model looks back on.",
 )
 @lif_options
+@click.option(
+    "--verify",
+    metavar="BACKEND",
+    help="Run the tokens on this backend, too, and compare every integer.",
+)
 @click.option("--tradeoff", metavar="DIR", help="Show the curve that tradeoff wrote to DIR.")
-@click.option("--sweep", metavar="DIR", help="Show the points that sweep computed into DIR.")
+@click.option("--sweep", metavar="DIR", help="Show the table that sweep wrote to DIR.")
 @place_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @unknown_option
@@ -81,9 +95,11 @@ def report(
     prompt: str | None,
     corpus: str | None,
     count: int,
+    positions: int,
     against: str | None,
     timing: Timing,
     context: int,
+    verify: str | None,
     tradeoff: str | None,
     sweep: str | None,
     embedding: Where,
@@ -97,7 +113,7 @@ def report(
     """Run the artifact DIR, price the run in both schedules, and write what there is to say.
 
     The page needs nothing beside it. Without --text and --prompt the built-in text runs. Exit
-    code 1 if the model does not fit the hardware.
+    code 1 if the model does not fit the hardware, or if --verify found other integers.
     """
     from spikegpt_neuro import api
 
@@ -111,6 +127,7 @@ def report(
         hw=hw,
         backend=backend,
         tokens=count,
+        positions=positions,
         against=against,
         timing=timing,
         embedding=embedding,
@@ -121,6 +138,7 @@ def report(
         command=_command(),
         tradeoff=tradeoff,
         sweep=sweep,
+        verify=verify,
         unknown=unknown,
         force=force,
         **lif,
@@ -128,6 +146,8 @@ def report(
         **options,
     )
     out.result(found.to_dict())
+    if found.first_mismatch is not None:
+        raise CheckFailed(f"backend {verify} differs from the reference at {found.first_mismatch}")
 
 
 def _command() -> str:

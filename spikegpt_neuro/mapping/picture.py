@@ -107,7 +107,7 @@ def draw(mapped: Mapped, profile: Profile, title: str) -> str:
     parts = [
         *_heading(mapped, profile, title),
         *chip_panels(canvas),
-        *_links(links, canvas),
+        *drawn_links(links, canvas),
         *chip_labels(mapped.placement, canvas),
         *_cores(mapped, profile, canvas),
         *_legend(links, canvas),
@@ -139,7 +139,7 @@ def chip_panels(canvas: Canvas) -> list[str]:
     """A panel for every chip, behind everything else."""
     panels = (canvas.chip(chip) for chip in range(canvas.topology.chips))
     return [
-        f"<rect x='{left - 3:.1f}' y='{top - 3:.1f}' width='{width + 6:.1f}' "
+        f"<rect class='panel' x='{left - 3:.1f}' y='{top - 3:.1f}' width='{width + 6:.1f}' "
         f"height='{height + 6:.1f}' rx='6' fill='{PANEL}' stroke='#d5dbe1'/>"
         for left, top, width, height in panels
     ]
@@ -178,7 +178,8 @@ def _part(population: str) -> str:
     return layer_of(population) if block is None else f"block {block}"
 
 
-def _links(links: MeshLoads, canvas: Canvas) -> list[str]:
+def drawn_links(links: MeshLoads, canvas: Canvas) -> list[str]:
+    """Lines between tiles, the busiest on top."""
     drawn = []
     for loads, dx, dy in ((links.east, 1, 0), (links.south, 0, 1)):
         for y, x in np.argwhere(loads > 0).tolist():
@@ -197,7 +198,7 @@ def _links(links: MeshLoads, canvas: Canvas) -> list[str]:
 
 def _cores(mapped: Mapped, profile: Profile, canvas: Canvas) -> list[str]:
     topology, placement = mapped.topology, mapped.placement
-    inside = _populations(placement)
+    inside = populations_by_core(placement)
     of_site = {site: k for k, site in enumerate(placement.sites)}
     parts = []
     for slot, (x, y, _, _) in enumerate(topology.coordinates.tolist()):
@@ -216,7 +217,8 @@ def _cores(mapped: Mapped, profile: Profile, canvas: Canvas) -> list[str]:
     return parts
 
 
-def _populations(placement: Placement) -> list[str]:
+def populations_by_core(placement: Placement) -> list[str]:
+    """What each core holds, a line for each population."""
     inside: list[list[str]] = [[] for _ in placement.sites]
     for piece in placement.pieces:
         inside[piece.core].append(f"{piece.population} {piece.start}..{piece.stop - 1}")

@@ -15,8 +15,17 @@ from spikegpt_neuro.energy.baselines import (
 )
 from spikegpt_neuro.energy.record import Range
 from spikegpt_neuro.reports.charts import Bar, curves, intervals, stacked
-from spikegpt_neuro.reports.content import Material, Picture, Section, Table, schedule_of, timing_of
+from spikegpt_neuro.reports.content import (
+    Material,
+    Picture,
+    Section,
+    Sheet,
+    Table,
+    schedule_of,
+    timing_of,
+)
 from spikegpt_neuro.reports.numbers import scaled
+from spikegpt_neuro.reports.sheets import bars_sheet, ranges_sheet
 
 
 def baselines(material: Material) -> Section:
@@ -40,25 +49,41 @@ def baselines(material: Material) -> Section:
         Bar("SpikeGPT, dense", _parts(dense)),
     ]
     positions = [T * k / 16 for k in range(17)]
-    growth = curves(
-        "Multiply-accumulates by position",
-        positions,
-        (
-            ("transformer", [transformer_at(sizes, round(t)).total for t in positions]),
-            ("SpikeGPT, dense", [dense.total] * len(positions)),
-            ("SpikeGPT, effective", [effective] * len(positions)),
+    lines = (
+        ("transformer", [transformer_at(sizes, round(t)).total for t in positions]),
+        ("SpikeGPT, dense", [dense.total] * len(positions)),
+        ("SpikeGPT, effective", [effective] * len(positions)),
+    )
+    growth = Picture.drawn(
+        "operations-by-position",
+        "A transformer's work grows with what it looks back on.",
+        lambda width: curves(
+            "Multiply-accumulates by position",
+            positions,
+            lines,
+            ("position in the context", "operations per token"),
+            width=width,
         ),
-        ("position in the context", "operations per token"),
+        Sheet(
+            ("position", *(name for name, _ in lines)),
+            tuple(zip(positions, *(values for _, values in lines), strict=True)),
+        ),
     )
     series = ("projections", "attention, WKV", "head")
-    chart = stacked("Operations of baselines", series, bars, ("multiply-accumulates per token", ""))
+    axis = ("multiply-accumulates per token", "")
+    chart = Picture.drawn(
+        "operations-of-baselines",
+        "Multiply-accumulates per token, all of them.",
+        lambda width: stacked("Operations of baselines", series, bars, axis, width=width),
+        bars_sheet("model", series, bars),
+    )
     return Section(
         "baselines",
         "Beside other models",
         (said,),
         (
-            Picture(chart, "Multiply-accumulates per token, all of them."),
-            Picture(growth, "A transformer's work grows with what it looks back on."),
+            chart,
+            growth,
             _devices(material),
             _enwik8(material, effective),
         ),
@@ -140,6 +165,7 @@ def accountings(material: Material) -> Section:
         "Named accountings",
         (said, *published),
         (_defaults(material, counts), _variants(material, counts), _formulas()),
+        folded=True,
     )
 
 
@@ -148,10 +174,12 @@ def _defaults(material: Material, counts: TokenCounts) -> Picture:
     first = material.estimates[0]
     rows = [(f"{first.accounting}, {first.hardware}", first.total * (1 / first.tokens))]
     rows += [(name, Range.exactly(price(name, counts).joules)) for name in ACCOUNTINGS]
-    chart = intervals("Energy by accounting", rows, ("joules per token, logarithmic", "J"))
-    return Picture(
-        chart,
+    axis = ("joules per token, logarithmic", "J")
+    return Picture.drawn(
+        "energy-by-accounting",
         f"One run, priced by each convention (its first variant below); ours: {timing_of(first)}.",
+        lambda width: intervals("Energy by accounting", rows, axis, width=width),
+        ranges_sheet("accounting", "J per token", rows),
     )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from spikegpt_neuro.drawing import shortened
 from spikegpt_neuro.energy.estimators import AS_ARRIVES
 from spikegpt_neuro.energy.record import CATEGORIES, SHARED, Category, Estimate, Range, added
 from spikegpt_neuro.evidence.validation import accuracy_of
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware import events
 from spikegpt_neuro.hardware.profile import Constant
-from spikegpt_neuro.mapping.picture import draw
 from spikegpt_neuro.reports.charts import Bar, intervals, stacked
+from spikegpt_neuro.reports.chipmap import holdings, map_of
 from spikegpt_neuro.reports.content import (
+    Block,
     Material,
     Picture,
     Section,
@@ -23,6 +23,7 @@ from spikegpt_neuro.reports.content import (
     timing_of,
 )
 from spikegpt_neuro.reports.numbers import between, percent, scaled
+from spikegpt_neuro.reports.sheets import bars_sheet, ranges_sheet
 from spikegpt_neuro.units import digits
 
 ASSUMED = "assumed"
@@ -51,11 +52,14 @@ def energy(material: Material) -> Section:
     ]
     if first.undivided.value:
         rows.append(("undivided", first.undivided * per_token))
-    blocks: list[Picture | Table] = [
-        Picture(
-            intervals("Energy per token by category", rows, ("joules per token, logarithmic", "J")),
+    axis = ("joules per token, logarithmic", "J")
+    blocks: list[Block] = [
+        Picture.drawn(
+            "energy-by-category",
             f"Energy by category ({schedule_of(first)}, {timing_of(first)}); the line is the range "
             "of its assumed constants.",
+            lambda width: intervals("Energy per token by category", rows, axis, width=width),
+            ranges_sheet("category", "J per token", rows),
         )
     ]
     if first.by_population:
@@ -84,12 +88,13 @@ def _by_part(graph: SpikingGraph, estimate: Estimate) -> Picture:
             part[category] = part.get(category, 0.0) + joules.value / estimate.tokens
     used = [c for c in CATEGORIES if any(part.get(c) for part in parts.values())]
     bars = [Bar(name, tuple(part.get(c, 0.0) for c in used)) for name, part in parts.items()]
-    svg = stacked("Energy by layer", *_series(used, bars))
     rest = added(estimate.joules.get(c, Range()) for c in SHARED).value
-    return Picture(
-        svg,
+    return Picture.drawn(
+        "energy-by-layer",
         "Energy by layer. Static power and the host belong to no layer: another "
         f"{scaled(rest / estimate.tokens, 'J')} per token ({timing_of(estimate)}).",
+        lambda width: stacked("Energy by layer", *_series(used, bars), width=width),
+        bars_sheet("part", [LABELS[c] for c in used], bars, "J per token"),
     )
 
 
@@ -123,9 +128,9 @@ def cores(material: Material) -> Section:
         f"{percent(memory / capacity)} full. Embedding on the {mapped.placement.embedding}, head "
         f"on the {mapped.placement.head}."
     )
-    picture = draw(mapped, profile, f"{shortened(material.title, 32)} on {profile.name}")
-    caption = "Cores by synaptic memory in use, links by messages per token."
-    return Section("cores", "Cores and chips", (said,), (Picture(picture, caption),))
+    parts = parts_of(material.graph)
+    blocks = (map_of(mapped, profile, parts), holdings(mapped, parts))
+    return Section("cores", "Cores and chips", (said,), blocks)
 
 
 def schedules(material: Material) -> Section:
@@ -144,9 +149,13 @@ def schedules(material: Material) -> Section:
         Bar(schedule_of(e), tuple(e.joules.get(c, Range()).value / e.tokens for c in used))
         for e in material.estimates
     ]
-    chart = stacked("Energy by schedule", *_series(used, bars))
     blocks = (
-        Picture(chart, f"Energy per token of each schedule, {timing_of(material.estimates[0])}."),
+        Picture.drawn(
+            "energy-by-schedule",
+            f"Energy per token of each schedule, {timing_of(material.estimates[0])}.",
+            lambda width: stacked("Energy by schedule", *_series(used, bars), width=width),
+            bars_sheet("schedule", [LABELS[c] for c in used], bars, "J per token"),
+        ),
         Table(head, rows, _timing(material.estimates[0]), numbers=(1, 2, 3, 4)),
     )
     return Section("schedules", "Schedules", (said,), blocks)
@@ -190,7 +199,7 @@ def assumptions(material: Material) -> Section:
     listed = Table(("", "source"), tuple((f"[{k}]", s) for k, s in enumerate(sources, 1)))
     absent = Table(("not modelled, and not in the total",), tuple((words,) for words in left_out))
     blocks = (table, listed, absent) if left_out else (table, listed)
-    return Section("assumptions", "Assumptions and sources", (said,), blocks)
+    return Section("assumptions", "Assumptions and sources", (said,), blocks, folded=True)
 
 
 def _constant_row(constant: Constant, source: int) -> tuple[str, ...]:

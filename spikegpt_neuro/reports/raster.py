@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spikegpt_neuro.drawing import FAINT, WIDTH, box, picture, shortened, text
+from spikegpt_neuro.drawing import FAINT, PAPER, WIDTH, box, picture, shortened, text
 from spikegpt_neuro.reports.numbers import ticks
 
-LEFT, TOP, GAP = 118.0, 34.0, 5.0
-PAPER = "#f4f6f8"
+TOP, GAP = 34.0, 5.0
 MONOSPACED = "<g font-family='ui-monospace,Consolas,monospace'>"
 
 
@@ -25,34 +24,43 @@ class Train:
     colour: str
 
 
-def raster(title: str, trains: Sequence[Train], tokens: Sequence[str] | None = None) -> str:
+def raster(
+    title: str,
+    trains: Sequence[Train],
+    tokens: Sequence[str] | None = None,
+    *,
+    width: float = WIDTH,
+    axis: str = "token",
+) -> str:
     """One column per token, one row per neuron, populations beneath each other.
 
     ``tokens``: one character for each column, written above it.
     """
     steps = len(trains[0].spikes)
-    across = (WIDTH - LEFT - 10) / steps
+    longest = max(len(train.name) for train in trains)
+    left = 14 + 6.2 * min(16, longest)
+    across = (width - left - 10) / steps
     tall = min(3.0, 560.0 / sum(train.spikes.shape[1] for train in trains))
-    parts = [] if tokens is None else _words(tokens, across)
+    parts = [] if tokens is None else _words(tokens, left, across)
     y = TOP
     for train in trains:
         height = tall * train.spikes.shape[1]
         name = shortened(train.name, 16)
-        parts.append(box(LEFT, y, across * steps, height, PAPER))
-        parts.append(text(LEFT - 10, y + height / 2 + 4, name, anchor="end", size=11.5))
-        parts.append(_strokes(train, (LEFT, y), (across, tall)))
+        parts.append(box(left, y, across * steps, height, PAPER))
+        parts.append(text(left - 8, y + height / 2 + 4, name, anchor="end", size=11.5))
+        parts.append(_strokes(train, (left, y), (across, tall)))
         y += height + GAP
-    for step in ticks(steps, 8):
+    for step in ticks(steps, 8 if width == WIDTH else 4):
         if step <= steps:
-            x = LEFT + step * across
+            x = left + step * across
             parts.append(text(x, y + 13, f"{step:g}", anchor="middle", colour=FAINT, size=11.5))
-    parts.append(text(LEFT + across * steps / 2, y + 31, "token", anchor="middle", colour=FAINT))
-    return picture(y + 40, title, parts)
+    parts.append(text(left + across * steps / 2, y + 31, axis, anchor="middle", colour=FAINT))
+    return picture(y + 40, title, parts, width)
 
 
-def _words(tokens: Sequence[str], across: float) -> list[str]:
+def _words(tokens: Sequence[str], left: float, across: float) -> list[str]:
     size = min(11.0, 1.5 * across)
-    centres = [LEFT + (k + 0.5) * across for k in range(len(tokens))]
+    centres = [left + (k + 0.5) * across for k in range(len(tokens))]
     words = [
         text(x, 24, w, anchor="middle", size=size) for x, w in zip(centres, tokens, strict=True)
     ]

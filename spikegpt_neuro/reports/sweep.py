@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spikegpt_neuro.drawing import WIDTH, framed, picture
 from spikegpt_neuro.reports.charts import Dot, cloud
-from spikegpt_neuro.reports.content import Picture, Section, Table
+from spikegpt_neuro.reports.content import Picture, Section, Sheet, Table
 from spikegpt_neuro.sweeps.reading import SweepTable
 
 TITLE = "Sweep"
@@ -31,8 +31,8 @@ def section(found: SweepTable) -> Section:
     table = Table(found.columns, shown, f"{found.table}{left_out}", numbers)
     if not _has_dots(found):
         return Section("sweep", TITLE, (), (table,))
-    parts, height = _parts(found)
-    drawn = Picture(picture(height, _title(found), parts), "")
+    sheet = Sheet(found.columns, tuple(tuple(row.values()) for row in rows))
+    drawn = Picture.drawn("sweep", "", lambda width: _picture(found, width), sheet)
     return Section("sweep", TITLE, (SAID,), (drawn, table))
 
 
@@ -45,13 +45,18 @@ def _title(found: SweepTable) -> str:
     return f"{TITLE}: {_words(y)} against {_words(x)}"
 
 
-def _parts(found: SweepTable) -> tuple[list[str], float]:
+def _picture(found: SweepTable, width: float) -> str:
+    parts, height = _parts(found, width)
+    return picture(height, _title(found), parts, width)
+
+
+def _parts(found: SweepTable, width: float = WIDTH) -> tuple[list[str], float]:
     assert found.front is not None
     x, y = found.front
     dots = [
         Dot(a, b, f"{named}: {x} {a:.6g}, {y} {b:.6g}", mark) for a, b, mark, named in found.pairs
     ]
-    return cloud(dots, (_words(x), _words(y)))
+    return cloud(dots, (_words(x), _words(y)), width=width)
 
 
 def _words(column: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from spikegpt_neuro.drawing import WIDTH, framed, picture
 from spikegpt_neuro.evaluation.trade import Point, Tradeoff
 from spikegpt_neuro.reports.charts import Dot, scatter
-from spikegpt_neuro.reports.content import Picture, Section, Table
+from spikegpt_neuro.reports.content import Picture, Section, Sheet, Table
 from spikegpt_neuro.reports.numbers import scaled
 
 TITLE = "Bits lost against synaptic operations"
@@ -26,10 +26,12 @@ def draw(found: Tradeoff) -> str:
 
 def section(found: Tradeoff) -> Section:
     """The curve in a report."""
-    parts, height = _parts(found)
     head, rows = _cells(found)
     table = Table(head, tuple(rows), numbers=tuple(range(len(head) - 1)))
-    return Section("tradeoff", TITLE, (SAID,), (Picture(picture(height, TITLE, parts), ""), table))
+    drawn = Picture.drawn(
+        "tradeoff", "", lambda width: _picture(found, width), Sheet(head, tuple(rows))
+    )
+    return Section("tradeoff", TITLE, (SAID,), (drawn, table))
 
 
 def table(found: Tradeoff) -> str:
@@ -46,7 +48,12 @@ def table(found: Tradeoff) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _parts(found: Tradeoff) -> tuple[list[str], float]:
+def _picture(found: Tradeoff, width: float) -> str:
+    parts, height = _parts(found, width)
+    return picture(height, TITLE, parts, width)
+
+
+def _parts(found: Tradeoff, width: float = WIDTH) -> tuple[list[str], float]:
     """One series per pair of pruning and weight bits."""
     series: dict[str, list[Dot]] = {}
     for point in found.points:
@@ -61,7 +68,7 @@ def _parts(found: Tradeoff) -> tuple[list[str], float]:
                 point.on_front,
             )
         )
-    return scatter(list(series.items()), AXES)
+    return scatter(list(series.items()), AXES, width=width)
 
 
 def _cells(found: Tradeoff) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import hashlib
+import importlib.util
+import io
 import json
 import re
-import shutil
-import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
+import spikegpt_neuro as sgn
 from spikegpt_neuro import units
+from spikegpt_neuro.api.beside import float_continuation, float_model_for
+from spikegpt_neuro.api.inputs import tokens_of
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.energy.record import Range
+from spikegpt_neuro.evaluation.interval import interval
 from spikegpt_neuro.reports import numbers
 from spikegpt_neuro.reports.charts import Bar, columns, curves, intervals, stacked
+from spikegpt_neuro.reports.content import Writing
 from spikegpt_neuro.reports.raster import Train, raster
 
+from accessibility import serious
+from browser import CHROMIUM, DRIVER, Browser, browser
 from random_models import random_model, save_upstream, write_vocabulary
 
 pytest.importorskip("jinja2")
@@ -29,12 +41,10 @@ pytest.importorskip("torch")
 HOSTILE = "<script>alert(1)<\\script>&amp;\"'{{ 7 * 7 }}.sgn"  # a name cannot hold a slash
 TEXT = "</text><script>alert(2)</script> if a < b & c > d: return 'x'\n" * 4
 SECTIONS = (
-    *("model", "fidelity", "spikes", "operations", "energy"),
-    *("schedules", "cores", "baselines", "accountings", "assumptions"),
+    *("writing", "fidelity", "verdict", "spikes", "operations", "energy"),
+    *("schedules", "cores", "baselines", "model", "accountings", "assumptions"),
 )
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
+FOLDED = ("model", "accountings", "assumptions")
 
 
 # Numbers
@@ -210,28 +220,101 @@ def page(folder: Path) -> Path:
 def test_the_page_is_well_formed_and_has_every_section(page: Path) -> None:
     tags = Tags().check(page.read_text(encoding="utf-8"))
     assert tuple(a["id"] for tag, a in tags.seen if tag == "section") == SECTIONS
-    assert sum(tag == "svg" for tag, _ in tags.seen) == 10
+    assert sum(tag == "svg" for tag, _ in tags.seen) == 9 * 2 + 1  # wide, narrow; and the map
+    folded = re.findall(r'<section id="(\w+)">\s*<details>', page.read_text(encoding="utf-8"))
+    assert tuple(folded) == FOLDED
     assert all(a.get("aria-label") or a.get("role") == "img" for t, a in tags.seen if t == "svg")
 
 
 def test_the_page_needs_nothing_beside_it(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     tags = Tags().check(text)
-    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in tags.seen}
+    assert not {"link", "img", "iframe", "object"} & {tag for tag, _ in tags.seen}
     for _, attributes in tags.seen:
         assert not {"src", "onload", "onerror", "onclick"} & set(attributes)
-        assert (attributes.get("href") or "#").startswith("#")
+        assert (attributes.get("href") or "#").startswith(("#", "data:text/csv"))
     assert "url(" not in text
     assert "@import" not in text
     assert {*re.findall(r"https?://[^'\"\s<]+", text)} == {"http://www.w3.org/2000/svg"}
 
 
+def test_the_one_script_is_the_one_that_the_page_allows(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{hashed}'" in text
+
+
 def test_hostile_names_and_texts_stay_text(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert "<script" not in text
+    assert text.count("<script") == 1  # its own
     words = Tags().check(text).words
     assert words.count(HOSTILE) >= 1  # the heading, literally: no braces were evaluated
     assert "49" not in words
+
+
+def test_the_fidelity_says_on_how_much_text_and_how_sure(page: Path) -> None:
+    words = " ".join(Tags().check(page.read_text(encoding="utf-8")).words)
+    positions = len(TEXT) - 1
+    assert f"{positions:,} positions scored, all that the text has" in words
+    assert "Too few windows for an interval" in words
+
+
+def test_an_interval_holds_the_mean_and_narrows_with_the_text() -> None:
+    rng = np.random.default_rng(3)
+    sums, tokens = rng.normal(512, 40, 400).tolist(), [256] * 400
+    wide, narrow = interval(sums[:16], tokens[:16]), interval(sums, tokens)
+    assert wide is not None
+    assert narrow is not None
+    for found, count in ((wide, 16), (narrow, 400)):
+        assert found.low < sum(sums[:count]) / (256 * count) < found.high
+        assert found.windows == count
+    expected = 2 * 1.96 * 40 / 256 / 20  # of the mean of 400 windows
+    assert narrow.high - narrow.low == pytest.approx(expected, rel=0.15)
+    assert 3 < (wide.high - wide.low) / (narrow.high - narrow.low) < 8
+    assert interval(sums[:7], tokens[:7]) is None
+
+
+def test_what_it_writes_stands_beside_the_float_models_text(page: Path) -> None:
+    tags = Tags().check(page.read_text(encoding="utf-8"))
+    assert sum(tag == "blockquote" for tag, _ in tags.seen) == 2
+    assert "Float checkpoint" in tags.words
+
+
+def test_two_texts_are_parted_at_the_first_word_that_differs() -> None:
+    found = Writing("p", "one two three", "one twelve", 3, 1, "")
+    assert found.shared == "one tw"
+    assert found.parted(found.text) == ("o", " three")
+    assert found.parted(found.float_text) == ("elve", "")
+    assert Writing("p", "alone", None, 1, 1, "").parted("alone") == ("", "")
+
+
+def test_the_float_model_writes_as_its_logits_say(folder: Path) -> None:
+    """Token by token with the state carried, as whole sequences read again and again."""
+    graph = sgn.load(folder / HOSTILE)
+    floating = float_model_for(graph, folder / "model.pth")
+    prompt = tokens_of(graph, "if a < b")
+    drawn = float_continuation(graph, floating, prompt, 6, temperature=0.0, seed=0)
+    read = [*prompt.tolist()]
+    for token in drawn.tolist():
+        assert token == int(np.argmax(floating.logits(np.array(read))[-1]))
+        read.append(token)
+
+
+def test_no_phrase_of_ours_leaks(page: Path) -> None:
+    words = " ".join(Tags().check(page.read_text(encoding="utf-8")).words)
+    for phrase in ("this file", "head of", "TODO", " None,", "nan "):
+        assert phrase not in words, phrase
+
+
+def test_every_figure_can_be_taken_along_as_csv(page: Path) -> None:
+    tags = Tags().check(page.read_text(encoding="utf-8"))
+    links = {a["download"]: a["href"] for tag, a in tags.seen if tag == "a" and "download" in a}
+    assert len(links) == sum(tag == "figure" for tag, _ in tags.seen) == 10
+    for name, link in links.items():
+        head, *rows = csv.reader(io.StringIO(unquote((link or "").partition(",")[2])))
+        assert rows, name
+        assert {len(row) for row in rows} == {len(head)}, name
 
 
 def test_the_total_stands_beside_how_near_the_model_comes(page: Path) -> None:
@@ -267,7 +350,30 @@ def test_without_a_checkpoint_the_page_says_so(
         "report", folder / HOSTILE, "-o", folder / "alone.html", "--prompt", "if a", "--json", "-q"
     )
     assert json.loads(capsys.readouterr().out) == {"path": str(folder / "alone.html")}
-    assert "No float checkpoint was given" in (folder / "alone.html").read_text(encoding="utf-8")
+    text = (folder / "alone.html").read_text(encoding="utf-8")
+    assert "No float checkpoint was given" in text
+    assert "No other backend ran for this report" in text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="runs Lava")
+def test_lavas_verdict_is_on_the_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    call("report", folder / HOSTILE, "-o", folder / "lava.html", "--text", folder / "text.txt",
+         "--tokens", 32, "--verify", "lava", "--json", "-q")  # fmt: skip
+    assert json.loads(capsys.readouterr().out)["matches_reference"] is True
+    text = (folder / "lava.html").read_text(encoding="utf-8")
+    assert "The backend lava (granularity block) ran 32 tokens" in text
+    assert "all are equal" in text
+
+
+def test_a_sweep_is_shown(folder: Path) -> None:
+    plan = {"checkpoint": "model.pth", "vocab": "vocab.json", "calibrate": "text.txt",
+            "text": "text.txt", "tokens": 64, "grid": {"weight_bits": [4, 8]}}  # fmt: skip
+    here = {k: str(folder / v) if isinstance(v, str) else v for k, v in plan.items()}
+    sgn.sweep(here, folder / "swept")
+    call("report", folder / HOSTILE, "-o", folder / "swept.html", "--prompt", "if a", "-q",
+         "--sweep", folder / "swept")  # fmt: skip
+    assert '<section id="sweep">' in (folder / "swept.html").read_text(encoding="utf-8")
 
 
 def test_no_page_is_replaced_or_half_written(
@@ -309,79 +415,140 @@ def test_without_jinja2_the_install_line_is_shown(
 
 # The page in a real browser
 
-MEASURE = """<script>addEventListener('load', () => {
-  const wide = document.documentElement;
-  const outside = [...document.querySelectorAll('svg')].flatMap(svg => {
-    const room = svg.getBoundingClientRect();
-    return [...svg.querySelectorAll('text')].filter(text => {
-      const box = text.getBoundingClientRect();
-      return box.left < room.left - 1 || box.right > room.right + 1 ||
-        box.top < room.top - 1 || box.bottom > room.bottom + 1;
-    }).map(text => text.textContent);
-  });
-  const found = {
-    width: wide.clientWidth, scroll: wide.scrollWidth, outside,
-    sections: [...document.querySelectorAll('section')].map(section => section.id),
-    empty: [...document.querySelectorAll('svg, table')].filter(
-      thing => thing.getBoundingClientRect().height < 20).length,
-    resources: performance.getEntriesByType('resource').map(entry => entry.name),
-  };
-  document.body.innerHTML = '<pre id="found">' + encodeURIComponent(JSON.stringify(found));
-});</script></body>"""
+needs_browser = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no Chromium with its driver is installed"
+)
+MEASURE = """
+const seen = thing => thing.getBoundingClientRect().height > 0;
+const outside = [...document.querySelectorAll('svg')].filter(seen).flatMap(svg => {
+  const room = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll('text')].filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.left < room.left - 1 || box.right > room.right + 1 ||
+      box.top < room.top - 1 || box.bottom > room.bottom + 1;
+  }).map(text => text.textContent);
+});
+const sizes = [...document.querySelectorAll('svg text')].filter(seen).map(text => {
+  const svg = text.ownerSVGElement;
+  const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  return parseFloat(getComputedStyle(text).fontSize) * scale;
+});
+return {
+  width: innerWidth, scroll: document.documentElement.scrollWidth, outside,
+  smallest: Math.min(...sizes),
+  sections: [...document.querySelectorAll('section')].map(section => section.id),
+  empty: [...document.querySelectorAll('svg, table')].filter(
+    thing => seen(thing) && thing.getBoundingClientRect().height < 20).length,
+  pictures: [...document.querySelectorAll('figure')].filter(
+    figure => [...figure.querySelectorAll('svg')].filter(seen).length == 1).length,
+  resources: performance.getEntriesByType('resource').map(entry => entry.name),
+  page: getComputedStyle(document.documentElement).backgroundColor,
+  words: getComputedStyle(document.querySelector('svg text')).fill,
+};"""
 
 
-def browse(folder: Path, *arguments: str) -> str:
-    """Run a fresh headless browser; standard output."""
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             f"--user-data-dir={folder / 'browser'}")  # fmt: skip
-    done = subprocess.run(
-        [BROWSER, *flags, *arguments], capture_output=True, text=True, timeout=120
-    )
-    shutil.rmtree(folder / "browser", ignore_errors=True)
-    return done.stdout
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Path]]:
+    """A browser, and where it saves files."""
+    downloads = tmp_path_factory.mktemp("browser")
+    with browser(downloads) as session:
+        yield session, downloads
 
 
-@pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
-@pytest.mark.parametrize("width", [1200, 500])
-def test_a_browser_shows_all_of_it(page: Path, tmp_path: Path, width: int) -> None:
-    from urllib.parse import unquote
-
-    text = page.read_text(encoding="utf-8").replace("</body>", MEASURE)
-    measuring = tmp_path / "measuring.html"
-    measuring.write_text(re.sub(r"<meta http-equiv[^>]*>", "", text), encoding="utf-8")
-    dom = browse(tmp_path, f"--window-size={width},900", "--dump-dom", measuring.as_uri())
-    match = re.search(r'<pre id="found">([^<]*)', dom)
-    assert match, dom[-500:]
-    found: dict[str, Any] = json.loads(unquote(match[1]))
+@needs_browser
+@pytest.mark.parametrize("width", [1200, 400])
+def test_a_browser_shows_all_of_it(page: Path, chromium: tuple[Browser, Path], width: int) -> None:
+    session, _ = chromium
+    session.sized(width, 850, mobile=width == 400)
+    session.open(page)
+    found = session.run(MEASURE)
     assert tuple(found["sections"]) == SECTIONS
-    assert found["scroll"] <= found["width"]
+    assert found["width"] == width
+    assert found["scroll"] <= width
     assert found["outside"] == []
     assert found["empty"] == 0
+    assert found["pictures"] == 10
+    assert found["smallest"] >= 9  # pixels of a telephone, not of the drawing
     assert found["resources"] == []
 
 
-@pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
-def test_it_prints(page: Path, tmp_path: Path) -> None:
-    browse(tmp_path, f"--print-to-pdf={tmp_path / 'report.pdf'}", page.as_uri())
-    pdf = (tmp_path / "report.pdf").read_bytes()
+@needs_browser
+def test_a_dark_page_has_light_words(page: Path, chromium: tuple[Browser, Path]) -> None:
+    session, _ = chromium
+    session.preferring("dark")
+    session.open(page)
+    found = session.run(MEASURE)
+    session.preferring("light")
+    levels = {k: sum(map(int, re.findall(r"\d+", found[k])[:3])) for k in ("page", "words")}
+    assert levels["page"] < 100
+    assert levels["words"] > 400
+
+
+@needs_browser
+def test_the_map_changes_its_colours_and_is_saved_with_them(
+    page: Path, chromium: tuple[Browser, Path]
+) -> None:
+    session, downloads = chromium
+    session.open(page)
+    colours = "return [...document.querySelectorAll('.core')].map(c => getComputedStyle(c).fill)"
+    seen = []
+    for name in ("layer", "load", "memory"):
+        session.run(f"document.querySelector('[value={name}]').click()")
+        seen.append(session.run(colours))
+    assert len({tuple(each) for each in seen}) == 3
+    session.run("document.querySelector('.map button').click()")
+    svg = arrived(downloads / "cores.svg")
+    Tags().check(svg)
+    assert svg.count("<rect") > len(seen[0])
+    assert f'fill="{seen[2][0]}"' in svg
+    assert "style=" not in svg
+
+
+@needs_browser
+def test_a_csv_is_saved(page: Path, chromium: tuple[Browser, Path]) -> None:
+    session, downloads = chromium
+    session.open(page)
+    session.run("document.querySelector('[download=\"firing-rates.csv\"]').click()")
+    assert arrived(downloads / "firing-rates.csv").startswith("layer,")
+
+
+def arrived(file: Path) -> str:
+    """What a download holds, once it is there."""
+    for _ in range(100):
+        if file.exists():
+            return file.read_text(encoding="utf-8")
+        time.sleep(0.1)
+    raise AssertionError(f"{file.name} was not saved")
+
+
+@needs_browser
+def test_it_prints_with_its_appendices(page: Path, chromium: tuple[Browser, Path]) -> None:
+    session, _ = chromium
+    session.open(page)
+    session.run("dispatchEvent(new Event('beforeprint'))")
+    assert session.run("return document.querySelectorAll('details:not([open])').length") == 0
+    session.run("dispatchEvent(new Event('afterprint'))")
+    pdf = session.printed()
     assert pdf.startswith(b"%PDF")
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 20
 
 
-def test_a_sweep_is_a_section(tmp_path: Path) -> None:
-    """Its table with the options that vary, and the front of joules and bits."""
-    from spikegpt_neuro.reports.sweep import section
-    from spikegpt_neuro.sweeps.folder import BASIS, TABLE
-    from spikegpt_neuro.sweeps.reading import overview
+@needs_browser
+def test_a_link_to_an_appendix_opens_it(page: Path, chromium: tuple[Browser, Path]) -> None:
+    session, _ = chromium
+    session.open(page)
+    session.run("document.querySelector('nav a[href=\"#assumptions\"]').click()")
+    session.run("return new Promise(done => setTimeout(done, 100))")
+    assert session.run("return document.querySelector('#assumptions details').open") is True
 
-    (tmp_path / BASIS).write_text("{}", encoding="utf-8")
-    heads = "point,hw,weight_bits,error,evaluate.bits_per_token,profile.joules_per_token"
-    rows = ("1,a,8,,2.5,3e-05", "2,a,4,,2.75,2e-05", "3,a,6,,2.8,4e-05", "4,a,5,convert: no,,")
-    (tmp_path / TABLE).write_text("\n".join([heads, *rows, ""]), encoding="utf-8")
-    found = section(overview(tmp_path))
-    picture, table = found.blocks
-    assert (found.name, picture.svg.count("<circle"), picture.svg.count("r='6'")) == ("sweep", 3, 2)  # type: ignore[union-attr]
-    assert table.head[:3] == ("point", "weight_bits", "error")  # type: ignore[union-attr]
-    assert table.rows[1] == ("2", "4", "", "2.75", "2e-05", "yes")  # type: ignore[union-attr]
-    assert table.rows[3] == ("4", "5", "convert: no", "", "", "")  # type: ignore[union-attr]
+
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page: Path, chromium: tuple[Browser, Path], scheme: str) -> None:
+    session, _ = chromium
+    session.preferring(scheme)
+    session.open(page)
+    session.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert serious(session) == []
+    session.preferring("light")
