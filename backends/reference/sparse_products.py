@@ -63,14 +63,18 @@ SLOTS_COST = 0.05
 DENSE_COST, DENSE_COST_BY_SOURCE = 0.9, 0.48
 """A possible synapse of a dense projection: less than a byte, since nothing is gained by a draw;
 those that lie by source are so since few events come."""
+PACKED_COST = 0.55
+"""The same of weights of 4 bits: slots hold a byte for each all the same."""
 
 FEATURES = frozenset({"avx2"})
 
 
-def layers_of(weights: Bytes, events: EventFormat, *, by_source: bool) -> int | None:
+def layers_of(
+    weights: Bytes, events: EventFormat, *, by_source: bool, packed: bool = False
+) -> int | None:
     """Layers of slots that make ``weights`` (targets, sources) quickest; None: all weights do.
 
-    0: lists alone.
+    0: lists alone. ``packed``: all weights would be read two to a byte.
     """
     counts = np.zeros(BLOCK + 1, np.int64)
     _count_blocks(np.ascontiguousarray(weights), counts)
@@ -84,6 +88,8 @@ def layers_of(weights: Bytes, events: EventFormat, *, by_source: bool) -> int | 
         return None
     cheapest = int(np.argmin(costs))
     dense = (DENSE_COST_BY_SOURCE if by_source else DENSE_COST) * weights.size
+    if packed:
+        dense *= PACKED_COST
     return cheapest if costs[cheapest] < dense else None
 
 

@@ -304,7 +304,12 @@ class _Plan:
         """How the weights are read, and their bytes."""
         weights = projection.weights if projection.is_sparse else None
         if weights is not None:
-            layers = sparse_products.layers_of(weights, events, by_source=projection.by_source)
+            layers = sparse_products.layers_of(
+                weights,
+                events,
+                by_source=projection.by_source,
+                packed=self.graph.weight_bits == PACKED_BITS,
+            )
             if layers is not None:
                 memory = sparse_products.encoded(weights, layers, events, self.threads)
                 return EXISTING, memory[None]

@@ -120,6 +120,11 @@ def test_the_form_follows_from_the_density() -> None:
             for d in (0.005, 0.05, 0.1, 0.2, 0.5, 1.0)
         ]
         assert chosen == [0, 1, 2, 4, None, None]
+        packed = [
+            layers_of(matrix((256, 512), d, 1), SIGNED, by_source=False, packed=True)
+            for d in (0.05, 0.1, 0.3)
+        ]
+        assert packed == [1, 2, None]
 
 
 def test_without_the_instructions_the_list_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
