@@ -4,7 +4,8 @@
     python benchmarks/workers.py --memory [--text-bytes 100000000] [--seconds 60]
 
 A random model of that size is scored on random tokens: in this process, by one worker, by two.
-Seconds are of the whole call, the start of the workers included; the figures must be equal.
+Seconds are of the whole call, the start of the workers included; the figures must be equal. A
+worker has one thread: so has this process, which starts itself anew for that.
 With ``--memory``: the peak of a worker's and of this process's memory in the first seconds of a
 long text, of which a worker has a few pieces at a time.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -22,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import spikegpt_neuro as sgn
+from spikegpt_neuro.benchmark.machine import description
+from spikegpt_neuro.cluster.crew import THREADS
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.files import write_atomically
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
@@ -33,6 +37,10 @@ PLACES = (None, 1, 2)
 def main() -> None:
     """Measure, print, and write where asked."""
     options = _options()
+    if any(os.environ.get(name) != "1" for name in THREADS):  # read when libraries load
+        os.execve(
+            sys.executable, [sys.executable, *sys.argv], os.environ | dict.fromkeys(THREADS, "1")
+        )
     result = _memory(options) if options.memory else _speed(options)
     print(json.dumps(result, indent=1))
     if options.json:
@@ -54,9 +62,9 @@ def _speed(options: argparse.Namespace) -> dict[str, Any]:
     assert found[0] == found[1] == found[2], found
     alone, one, two = seconds
     return {
+        "machine": description(),
         "model": f"{options.layers} x {options.width}",
         "tokens": options.tokens,
-        "cpus": os.cpu_count(),
         "seconds_without_dask": round(alone, 2),
         "seconds_one_worker": round(one, 2),
         "seconds_two_workers": round(two, 2),
@@ -91,6 +99,7 @@ def _memory(options: argparse.Namespace) -> dict[str, Any]:
             sgn.evaluate(artifact, text, workers=2, piece=options.piece, progress=watch)
         size = text.stat().st_size
     return {
+        "machine": description(),
         "model": f"{options.layers} x {options.width}",
         "text_bytes": size,
         "tokens_scored": peaks["tokens"],
