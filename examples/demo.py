@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ STEPS = (
     ),
     (
         "The same integers on Lava: every event of every population, every logit",
-        f"simulate {ARTIFACT} --backend lava --corpus python-docs --tokens 256 --verify",
+        f"simulate {ARTIFACT} --backend lava --corpus python-docs --tokens 64 --verify",
     ),
     (
         "What a token costs on Loihi 2, reading and writing",
@@ -69,6 +70,16 @@ ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
     "writing: J/token": ("fall-through joules_per_token", joules),
 }
 
+CLOSING = f"""
+Done in {{seconds:.0f}} s. Shown: a float SpikeGPT as integers, its bits beside the float model's,
+the same integers on Lava, joules on Loihi 2 with their range; then all of it after finetune.
+
+Next:
+  open {REPORT}                            all of it in pictures
+  . .venv/bin/activate                            then, with your own checkpoint:
+  spikegpt-neuro convert model.pth --vocab vocab.json -o model.sgn
+  docs/first-half-hour.md                         the same by hand, step by step"""
+
 
 def main() -> int:
     """Run the steps in order; the first that fails ends the demo with its exit code."""
@@ -80,14 +91,15 @@ def main() -> int:
         code = subprocess.run([*program, *shlex.split(command)], cwd=ROOT).returncode
         if code:
             return code
-    dense, sparse = figures(ARTIFACT), figures(SPARSE)
+    with ThreadPoolExecutor() as both:  # each waits for processes of its own
+        dense, sparse = both.map(figures, (ARTIFACT, SPARSE))
     print(
         f"\nDense beside sparse, on loihi2, timing model {dense['timing']} "
         "(evaluate and profile of both):"
     )
     side_by_side(dense, sparse)
     seconds = time.perf_counter() - begin
-    print(f"\nDone in {seconds:.0f} s; the artifact stays in {ARTIFACT}, the page in {REPORT}.")
+    print(CLOSING.format(seconds=seconds))
     return 0
 
 
