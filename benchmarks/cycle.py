@@ -12,8 +12,9 @@ down; the mean stands beside it. The limits for ``cycle``: 10 tokens/s for 12 la
 
 ``--published``: a SpikeGPT of the shape of the one language model published on Loihi 2
 (MatMul-free LLM, 370M parameters on 24 chips, embedding and head off the chip, arXiv 2503.18002):
-24 layers of 1024, on benchmarks/loihi2-wide.toml. It has no weights: events are drawn at the rates
-that the example checkpoint has. Both schedules, at both ends of the assumed constants.
+24 layers of 1024, on 24 chips of benchmarks/loihi2-wide.toml, placed for each of the two schedules.
+It has no weights: events are drawn at the rates that the example checkpoint has. Both schedules, at
+both ends of the assumed constants.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ PUBLISHED = {
     "pipelined": 6632.0,
     "fall-through": 41.5,
 }
-PUBLISHED_SHAPE = (24, 1024, 32000)
+PUBLISHED_SHAPE, PUBLISHED_CHIPS = (24, 1024, 32000), 24
+PUBLISHED_OBJECTIVES = {"pipelined": "throughput", "fall-through": "latency"}
 PUBLISHED_STEPS = 4
 PUBLISHED_TOKENS = 2
 
@@ -154,6 +156,7 @@ def published(timings: list[str]) -> dict[str, Any]:
     from spikegpt_neuro.backends.cycle.traffic.masks import Layout, random_run
     from spikegpt_neuro.graph.layers import within_block
     from spikegpt_neuro.hardware.profile import load_profile
+    from spikegpt_neuro.mapping.goal import Goal
     from spikegpt_neuro.mapping.mapper import Mapped, place
 
     from shape_graphs import shape_graph
@@ -163,16 +166,16 @@ def published(timings: list[str]) -> dict[str, Any]:
     by_part = example_rates()
     rates = {p.name: by_part[within_block(p.name)] for p in graph.populations}
     each = {p.name: np.full(p.size, rates[p.name]) for p in graph.populations}
-    found = place(graph, profile, each, embedding="host", head="host")
-    assert isinstance(found, Mapped)
-    placed = PlacedGraph.of(graph, profile, found.placement)
-    tokens = {
-        "pipelined": int(placed.stage.max()) + PUBLISHED_STEPS,
-        "fall-through": PUBLISHED_TOKENS,
-    }
     results = []
-    for timing in timings:
-        for schedule, count in tokens.items():
+    for schedule, objective in PUBLISHED_OBJECTIVES.items():
+        goal = Goal(objective, chips=PUBLISHED_CHIPS, steps="shared")  # type: ignore[arg-type]
+        found = place(graph, profile, each, goal=goal, embedding="host", head="host")
+        assert isinstance(found, Mapped)
+        assert found.prediction is not None
+        placed = PlacedGraph.of(graph, profile, found.placement)
+        depth, count = int(placed.stage.max()), PUBLISHED_TOKENS
+        count = depth + PUBLISHED_STEPS if schedule == "pipelined" else count
+        for timing in timings:
             chunks = random_run(Layout.of(graph), rates, count)
             settings = [
                 Setting(schedule, timing, end, fill=False)  # type: ignore[arg-type]
@@ -186,6 +189,10 @@ def published(timings: list[str]) -> dict[str, Any]:
                 {
                     "timing": timing,
                     "schedule": schedule,
+                    "chips": found.topology.chips,
+                    "cores": found.cores,
+                    "interchip_messages_per_token": found.prediction.interchip_messages,
+                    "predicted_tokens_per_second": 1 / found.prediction.seconds[schedule],  # type: ignore[index]
                     "tokens_per_second": ends,
                     "published_tokens_per_second": theirs,
                     "ratio": ends["value"] / theirs,  # type: ignore[operator]
@@ -197,8 +204,6 @@ def published(timings: list[str]) -> dict[str, Any]:
         "shape": list(PUBLISHED_SHAPE),
         "parameters": graph.shape.parameters,
         "synapses_on_chip": found.load.dense_synapses,
-        "chips": found.topology.chips,
-        "cores": found.cores,
         "rates": by_part,
         "results": results,
     }

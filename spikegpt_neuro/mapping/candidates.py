@@ -23,7 +23,7 @@ from spikegpt_neuro.mapping.placed_machine import machine_of
 from spikegpt_neuro.mapping.placement import Placement
 from spikegpt_neuro.mapping.requirements import Workload
 from spikegpt_neuro.mapping.routes import Piece, Routes, routes_of
-from spikegpt_neuro.mapping.spreading import spread
+from spikegpt_neuro.mapping.spreading import spreads
 from spikegpt_neuro.mapping.traffic import Rates, Traffic, traffic_of, usage_of
 from spikegpt_neuro.mapping.work import Work
 
@@ -34,6 +34,8 @@ MORE_CHIPS = 1.5
 """How many more chips than the count before are tried, as long as that pays."""
 IN_VAIN = 3
 """Counts of chips on which nothing packed after which the search ends."""
+SURE = 0.9
+"""Against the fewest cores: a score below this is better by more than predictions err."""
 PAYS = 0.98
 """A score that is no more than this, against the one before, is worth more chips."""
 
@@ -73,34 +75,37 @@ class Bench:
     def fastest(self, goal: Goal, candidates: Sequence[list[Piece]]) -> Mapped:
         """The best of the packed partition and of those spread over more and more chips."""
         LOG.info("placing for %s (%s)", goal.objective, goal.timed)
-        best, known = self._candidate(goal, candidates[0], None), dict[str, int]()
-        vain = 0
+        packed, known = self._candidate(goal, candidates[0], None), dict[str, int]()
+        best, vain = packed, 0
         for chips in self._chip_counts(goal):
-            found = spread(self.work, self.profile, goal.timed, chips, self.blank.seed, known)
-            if found is None:
+            found = [
+                self._candidate(goal, each.pieces, each.chip)
+                for each in spreads(
+                    self.work, self.profile, goal.timed, chips, self.blank.seed, known
+                )
+            ]
+            if not found:
                 vain += 1
                 if vain == IN_VAIN:
                     break
                 continue
-            other = self._candidate(goal, found.pieces, found.chip)
+            other = min(found, key=lambda each: each.score)
             pays = other.score < PAYS * best.score
             best = min(best, other, key=lambda each: each.score)
             if chips > self.blank.chips and not pays:
                 break
             if goal.objective == "energy" and self._has_room(other, chips):
                 break
-        return self._settled(goal, best)
+        return self._settled(best if best.score < SURE * packed.score else packed)
 
-    def _settled(self, goal: Goal, best: Candidate) -> Mapped:
-        """The cores of a candidate moved to where messages have short ways, or few meet."""
+    def _settled(self, best: Candidate) -> Mapped:
+        """A candidate with all that is said of it."""
+        traffic = self._traffic(best.pieces)
         topology = self._topology(best.placement.chips)
-        cores = best.routes.cores
-        traffic = traffic_of(self.load, routes_of(self.load, best.pieces, cores), self.rates)
-        if best.chip is None:
-            slots = improve(traffic, cores, topology, self.blank.seed)
-        else:
-            slots = self._slots(goal, cores, topology, best.chip)
-        return self._mapped(best.pieces, traffic, slots, topology)
+        return self._mapped(best.pieces, traffic, best.placement.slots, topology)
+
+    def _traffic(self, pieces: Sequence[Piece]) -> Traffic:
+        return traffic_of(self.load, routes_of(self.load, pieces, cores_of(pieces)), self.rates)
 
     def _chip_counts(self, goal: Goal) -> Iterator[int]:
         chips, system = self.blank.chips, self.profile.count("system.chips")
@@ -122,15 +127,17 @@ class Bench:
         cores = cores_of(pieces)
         chips = self.blank.chips if chip is None else max(chip) + 1
         topology = self._topology(chips)
-        placement = self._placement(pieces, self._slots(goal, cores, topology, chip), topology)
+        if chip is None:
+            slots = improve(self._traffic(pieces), cores, topology, self.blank.seed)
+        else:
+            slots = self._slots(goal, cores, topology, chip)
+        placement = self._placement(pieces, slots, topology)
         routes = placement.routes(self.load, self.profile)
         prediction = self._prediction(routes, placement)
         score = goal.score(prediction, placement, self.profile)
         return Candidate(tuple(pieces), chip, routes, placement, prediction, score)
 
-    def _slots(
-        self, goal: Goal, cores: int, topology: Topology, chip: tuple[int, ...] | None
-    ) -> Indices:
+    def _slots(self, goal: Goal, cores: int, topology: Topology, chip: tuple[int, ...]) -> Indices:
         """Where cores stand: dealt out where all are busy at once, else as data flows."""
         if goal.timed == "pipelined":
             return dealt(cores, topology, self.blank.seed, chip)

@@ -63,25 +63,31 @@ class Spread:
     chip: tuple[int, ...]
 
 
-def spread(
+def spreads(
     work: Work,
     profile: Profile,
     schedule: Schedule,
     chips: int,
     seed: int = 0,
     known: dict[str, int] | None = None,
-) -> Spread | None:
-    """The model on ``chips`` chips or fewer; None where they do not hold it.
+) -> Iterator[Spread]:
+    """The model on ``chips`` chips or fewer, divided where it costs least and evenly; or nothing.
 
     Each core walks what it holds in an order of its own (by ``seed``): in one order, all would
     speak to the same cores at a time. ``known``: lengths to begin with, and those found.
     """
     spreader = _Spreader(work, profile, schedule, {} if known is None else known)
-    for parts in spreader.divisions(chips):
-        found = spreader.packed(parts)
+    divisions = list(spreader.divisions(chips))
+    packed = (spreader.packed(parts) for parts in divisions)
+    first = next(((k, found) for k, found in enumerate(packed) if found is not None), None)
+    if first is None:
+        return
+    yield _shuffled(first[1], seed)
+    # What cuts the model evenly leaves every chip the same room to spread in.
+    if first[0] < len(divisions) - 1:
+        found = spreader.packed(divisions[-1])
         if found is not None:
-            return _shuffled(found, seed)
-    return None
+            yield _shuffled(found, seed)
 
 
 def _shuffled(found: Spread, seed: int) -> Spread:
