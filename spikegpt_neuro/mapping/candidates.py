@@ -26,6 +26,7 @@ from spikegpt_neuro.mapping.routes import Piece, Routes, routes_of
 from spikegpt_neuro.mapping.spreading import spreads
 from spikegpt_neuro.mapping.traffic import Rates, Traffic, traffic_of, usage_of
 from spikegpt_neuro.mapping.work import Work
+from spikegpt_neuro.units import digits
 
 LOG = logging.getLogger(__name__)
 ROOM = 0.8
@@ -90,6 +91,12 @@ class Bench:
                     break
                 continue
             other = min(found, key=lambda each: each.score)
+            tokens = 1 / other.prediction.seconds[goal.timed]
+            LOG.info(
+                "spread over %s: %s tokens/s predicted",
+                f"{chips} chip{'s' * (chips != 1)}",
+                digits(tokens),
+            )
             pays = other.score < PAYS * best.score
             best = min(best, other, key=lambda each: each.score)
             if chips > self.blank.chips and not pays:

@@ -40,12 +40,14 @@ class Prediction:
     ``busy``  (C,) seconds per token that each core works, all steps together.
     ``steps``  that a token takes to fall through.
     ``interchip_messages``  per token that cross at least one border between chips.
+    ``links``  (L,) messages per token over each link of the mesh.
     """
 
     seconds: Mapping[Schedule, float]
     busy: Floats = field(repr=False)
     steps: int
     interchip_messages: float
+    links: Floats = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def predict(work: Work, routes: Routes, rates: Rates, machine: Machine) -> Predi
         generated + taken + visits,
         loads.generation.shape[1],
         _interchip(routes, events, machine),
+        loads.links.sum(axis=1),
     )
 
 

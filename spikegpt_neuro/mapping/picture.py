@@ -1,7 +1,8 @@
-"""A picture of a placement: how full every core is, and how busy every link of the mesh.
+"""A picture of a placement: how busy and how full every core is, and every link of the mesh.
 
-Cores are coloured by their synaptic memory in use; lines between tiles show messages per token
-over that link, both directions together, along XY routes. Resting on a core shows its populations.
+A core is filled as high as its synaptic memory is, and coloured by how long it works for a token;
+by its memory alone where the profile has no times. Lines between tiles show messages per token over
+that link, both directions together, along XY routes. Resting on a core shows its populations.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.mapper import Mapped
 from spikegpt_neuro.mapping.placement import Placement
-from spikegpt_neuro.mapping.traffic import Traffic
+from spikegpt_neuro.units import scaled
 
 FILL = ((236, 243, 250), (107, 164, 214), (8, 48, 107))
 TRAFFIC = ((250, 214, 165), (240, 120, 40), (150, 25, 30))
@@ -47,12 +48,18 @@ class MeshLoads:
         return float(max(self.east.max(initial=0), self.south.max(initial=0)))
 
 
-def link_loads(traffic: Traffic, placement: Placement, topology: Topology) -> MeshLoads:
-    """Messages per token over every link, along the row first and then along the column."""
-    mesh = Mesh.of(topology, placement.slots)
-    loads = np.zeros(mesh.links)
-    source, target = mesh.router[traffic.source], mesh.router[traffic.target]
-    add_messages(source, target, traffic.messages, mesh.rows, loads)
+def link_loads(mapped: Mapped) -> MeshLoads:
+    """Messages per token over every link, along the row first and then along the column.
+
+    Without a prediction, as if each core had a message of its own.
+    """
+    mesh, traffic = Mesh.of(mapped.topology, mapped.placement.slots), mapped.traffic
+    if mapped.prediction is None:
+        loads = np.zeros(mesh.links)
+        source, target = mesh.router[traffic.source], mesh.router[traffic.target]
+        add_messages(source, target, traffic.messages, mesh.rows, loads)
+    else:
+        loads = mapped.prediction.links
     along = loads.reshape(mesh.columns, mesh.rows, 4)
     east, south = along[:, :, EAST].copy(), along[:, :, SOUTH].copy()
     east[:-1] += along[1:, :, WEST]
@@ -103,14 +110,14 @@ class Canvas:
 def draw(mapped: Mapped, profile: Profile, title: str) -> str:
     """The picture as SVG text."""
     canvas = Canvas.of(mapped.topology)
-    links = link_loads(mapped.traffic, mapped.placement, mapped.topology)
+    links = link_loads(mapped)
     parts = [
         *_heading(mapped, profile, title),
         *chip_panels(canvas),
         *drawn_links(links, canvas),
         *chip_labels(mapped.placement, canvas),
         *_cores(mapped, profile, canvas),
-        *_legend(links, canvas),
+        *_legend(mapped, links, canvas),
     ]
     return framed(parts, canvas.size, title)
 
@@ -200,6 +207,7 @@ def _cores(mapped: Mapped, profile: Profile, canvas: Canvas) -> list[str]:
     topology, placement = mapped.topology, mapped.placement
     inside = populations_by_core(placement)
     of_site = {site: k for k, site in enumerate(placement.sites)}
+    busy = None if mapped.prediction is None else mapped.prediction.busy
     parts = []
     for slot, (x, y, _, _) in enumerate(topology.coordinates.tolist()):
         site = divmod(slot, topology.usable)
@@ -209,9 +217,14 @@ def _cores(mapped: Mapped, profile: Profile, canvas: Canvas) -> list[str]:
             parts.append(f"<rect {box} fill='{EMPTY}' stroke='#e3e7eb' stroke-width='0.5'/>")
             continue
         fill = mapped.usage.synaptic_memory[core] / profile.limits.synaptic_memory
-        hint = f"chip {site[0]}, core {site[1]}: {fill:.0%} full\n{inside[core]}"
+        level, took = fill, ""
+        if busy is not None:
+            level, took = busy[core] / busy.max(), f", {scaled(busy[core], 's')} per token"
+            box, full = cell(canvas, x, y, site[1] % topology.cores_per_tile, fill), box
+            parts.append(f"<rect {full} fill='{EMPTY}' stroke='#c9d1d9' stroke-width='0.5'/>")
+        hint = f"chip {site[0]}, core {site[1]}: {fill:.0%} full{took}\n{inside[core]}"
         parts.append(
-            f"<rect {box} fill='{colour_at(FILL, fill)}' stroke='#ffffff' stroke-width='0.5'>"
+            f"<rect {box} fill='{colour_at(FILL, level)}' stroke='#ffffff' stroke-width='0.5'>"
             f"<title>{escape(hint)}</title></rect>"
         )
     return parts
@@ -225,20 +238,26 @@ def populations_by_core(placement: Placement) -> list[str]:
     return ["\n".join(names) for names in inside]
 
 
-def cell(canvas: Canvas, x: int, y: int, core: int) -> str:
-    """Position and size of a core within its tile: a square of squares."""
+def cell(canvas: Canvas, x: int, y: int, core: int, share: float = 1.0) -> str:
+    """Position and size of a core within its tile, a square of squares; or its lowest share."""
     across = int(np.ceil(np.sqrt(canvas.topology.cores_per_tile)))
     side = canvas.pitch * TILE_SHARE / across
     centre_x, centre_y = canvas.tile(x, y)
     left = centre_x + (core % across - across / 2) * side
     top = centre_y + (core // across - across / 2) * side
-    return f"x='{left:.1f}' y='{top:.1f}' width='{side:.1f}' height='{side:.1f}' rx='1.5'"
+    height = side * min(1.0, share)
+    top += side - height
+    return f"x='{left:.1f}' y='{top:.1f}' width='{side:.1f}' height='{height:.1f}' rx='1.5'"
 
 
-def _legend(links: MeshLoads, canvas: Canvas) -> list[str]:
+def _legend(mapped: Mapped, links: MeshLoads, canvas: Canvas) -> list[str]:
     top = canvas.size[1] - LEGEND
+    meaning, most = "synaptic memory in use", "100 %"
+    if mapped.prediction is not None:
+        most = scaled(float(mapped.prediction.busy.max()), "s")
+        meaning = "core's time per token (height: its memory)"
     return [
-        *ramp_legend(MARGIN, top, FILL, "synaptic memory in use", "100 %", FAINT),
+        *ramp_legend(MARGIN, top, FILL, meaning, most, FAINT),
         *ramp_legend(
             MARGIN + 300,
             top,

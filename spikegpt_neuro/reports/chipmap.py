@@ -38,7 +38,7 @@ NAME = "Cores and chips"
 def map_of(mapped: Mapped, profile: Profile, part_of: Mapping[str, str]) -> Map:
     """The map; ``part_of``: population -> part of the model, in the order data flows."""
     canvas = Canvas.of(mapped.topology)
-    links = link_loads(mapped.traffic, mapped.placement, mapped.topology)
+    links = link_loads(mapped)
     parts, of_core = list(dict.fromkeys(part_of.values())), _main_parts(mapped, part_of)
     loads = _messages(mapped)
     memory = mapped.usage.synaptic_memory / profile.limits.synaptic_memory

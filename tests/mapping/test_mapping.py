@@ -24,6 +24,7 @@ from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.errors import DoesNotFit, UnsupportedInput
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
 from spikegpt_neuro.graph.graph import Projection, SpikingGraph
+from spikegpt_neuro.hardware.mesh import HOST, Mesh
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.hardware.topology import Topology
 from spikegpt_neuro.mapping.anneal import hop_weighted
@@ -40,7 +41,9 @@ from spikegpt_neuro.mapping.picture import draw, link_loads
 from spikegpt_neuro.mapping.placement import load_placement
 from spikegpt_neuro.mapping.requirements import Where, list_bytes, workload
 from spikegpt_neuro.mapping.routes import by_population, messages_per_event, routes_of
+from spikegpt_neuro.mapping.traffic import rate_of
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
+from spikegpt_neuro.units import scaled
 from spikegpt_neuro.vocabulary import read_vocabulary
 
 from placement_validator import cost, hops, problems, recount
@@ -443,10 +446,19 @@ def test_links_carry_every_hop() -> None:
     graph = shape_graph(4, 256, 256)
     found = mapped(graph, with_constants(LOIHI2, chip__usable_cores=10), uniform_rates(graph))
     assert found.topology.chips > 2
-    links = link_loads(found.traffic, found.placement, found.topology)
     flat = replace(found.topology, crossing=0.0)
-    expected = hop_weighted(found.traffic, found.placement.slots, flat)
-    assert links.east.sum() + links.south.sum() == pytest.approx(expected)
+    each = hop_weighted(found.traffic, found.placement.slots, flat)
+    alone = link_loads(replace(found, prediction=None))
+    assert alone.east.sum() + alone.south.sum() == pytest.approx(each)
+    mesh = Mesh.of(found.topology, found.placement.slots)
+    routes = found.placement.routes(found.load, LOIHI2)
+    rates = uniform_rates(graph)
+    events = routes.rates_of(lambda name: rate_of(found.load, name, rates))[routes.segment]
+    hops, real = np.zeros(len(events)), link_loads(found)
+    own = (routes.core[routes.segment] < routes.cores) & (routes.target != HOST)
+    hops[own] = mesh.ways_from(routes.departures(mesh)[own], routes.target[own]).weighted(0.0)
+    assert real.east.sum() + real.south.sum() == pytest.approx(float(events @ hops))
+    assert events @ hops < each
 
 
 def test_the_picture_shows_every_core() -> None:
@@ -457,7 +469,10 @@ def test_the_picture_shows_every_core() -> None:
     space = "{http://www.w3.org/2000/svg}"
     hints = [e.text or "" for e in root.iterfind(f"{space}rect/{space}title")]
     assert len(hints) == found.cores
-    assert any("blocks.0.att.wkv" in hint for hint in hints)
+    assert found.prediction is not None
+    busiest = scaled(float(found.prediction.busy.max()), "s")
+    assert sum(f"{busiest} per token" in hint for hint in hints) >= 1
+    assert any("blocks.0.att.wkv" in hint and "s per token" in hint for hint in hints)
     words = [e.text for e in root.iter(f"{space}text")]
     assert "a <model> & more" in words
     assert sum(str(word).startswith("chip ") for word in words) == found.topology.chips
