@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api.benchmarking import Benchmark, bench
+    from spikegpt_neuro.api.caching import convert_cached
     from spikegpt_neuro.api.doctoring import Environment, doctor
     from spikegpt_neuro.api.evaluating import evaluate
     from spikegpt_neuro.api.exporting import Export, export
@@ -72,6 +73,7 @@ HOME = {
     "calibration_tokens": "models",
     "compare": "profiling",
     "convert": "models",
+    "convert_cached": "caching",
     "describe": "models",
     "doctor": "doctoring",
     "evaluate": "evaluating",
@@ -125,6 +127,7 @@ __all__ = [
     "calibration_tokens",
     "compare",
     "convert",
+    "convert_cached",
     "describe",
     "doctor",
     "evaluate",

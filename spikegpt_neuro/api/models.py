@@ -193,12 +193,15 @@ def load(path: PathLike) -> SpikingGraph:
     >>> graph.weight_bits
     8
     """
-    _check_converted(str(path))
+    check_converted(str(path))
     return artifact.load(str(path))
 
 
-def _check_converted(path: str) -> None:
-    """Raise, with the command that helps, for what looks like a checkpoint."""
+def check_converted(path: str, instead: str = "") -> None:
+    """Raise, with the command that helps, for what looks like a checkpoint.
+
+    ``instead``  what else would help, before that.
+    """
     here = Path(path)
     if path.startswith(hub.SCHEME):
         name = hub.Reference.parse(path).repository.split("/")[1]
@@ -207,7 +210,7 @@ def _check_converted(path: str) -> None:
     else:
         return
     raise UnsupportedInput(
-        f"{path} is not an artifact; convert a checkpoint first: "
+        f"{path} is not an artifact; {instead}convert a checkpoint first: "
         f"convert({path!r}).save({name + '.sgn'!r})"
     )
 

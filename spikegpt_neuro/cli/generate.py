@@ -9,8 +9,10 @@ import click
 
 from spikegpt_neuro.cli.common import Output, backend_options, unknown_option, verb
 from spikegpt_neuro.cli.streams import say
+from spikegpt_neuro.errors import UsageError
 
 if TYPE_CHECKING:
+    from spikegpt_neuro.graph.graph import SpikingGraph
     from spikegpt_neuro.running import Progress
     from spikegpt_neuro.vocabulary import Unknown
 
@@ -44,6 +46,14 @@ if TYPE_CHECKING:
     help="The nucleus after a newline (character and byte models).",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Makes the text repeatable.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="DIR is a checkpoint, converted into a cache of yours if it is not there yet.",
+)
+@click.option(
+    "--vocab", metavar="FILE", help="With --quick: vocab.json or tokenizer.json of the model."
+)
 @backend_options("generate")
 @unknown_option
 @verb
@@ -56,11 +66,16 @@ def generate(
     top_p: float,
     top_p_newline: float,
     seed: int | None,
+    quick: bool,
+    vocab: str | None,
     backend: str,
     options: dict[str, Any],
     unknown: Unknown,
 ) -> None:
     """Continue PROMPT with the artifact DIR; the new text streams to standard output.
+
+    With --quick DIR is a checkpoint as of convert; its artifact is kept in the folder
+    spikegpt-neuro of XDG_CACHE_HOME, else of ~/.cache.
 
     PROMPT is the text itself, or - for standard input. A character model gets it as upstream's
     script gives it: a newline in front, no spaces around lines, no empty lines.
@@ -69,7 +84,7 @@ def generate(
 
     from spikegpt_neuro import api
 
-    graph = api.load(artifact)
+    graph = _opened(out, artifact, quick, vocab)
     with _unseen(out) as progress:
         found = api.generate(
             graph,
@@ -91,6 +106,20 @@ def generate(
     say()
     rate = f"{found.tokens_per_second:.0f} tokens/s"
     out.note(f"{count} tokens in {found.seconds:.2f} s, {rate}")
+
+
+def _opened(out: Output, path: str, quick: bool, vocab: str | None) -> SpikingGraph:
+    """The graph of an artifact, or with --quick of a checkpoint."""
+    from spikegpt_neuro import api
+    from spikegpt_neuro.api.models import check_converted
+
+    if not quick:
+        if vocab is not None:
+            raise UsageError("--vocab is of a checkpoint; give --quick, too")
+        check_converted(path, "--quick converts it into a cache, or ")
+        return api.load(path)
+    with out.progress("converting", unit="steps") as progress:
+        return api.convert_cached(path, vocab=vocab, progress=progress)
 
 
 def _unseen(out: Output) -> AbstractContextManager[Progress | None]:
