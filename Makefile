@@ -40,6 +40,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	  || echo "left out: $$peer (its tests skip)" >&2; done
 	@$(PIP) install -q -c constraints.txt --ignore-requires-python --no-deps lava-dl \
 	  || echo "left out: lava-dl (its tests skip)" >&2
+	@echo "compiling kernels"; $(BIN)/spikegpt-neuro doctor --compile --quiet
 	@touch $@
 
 # The suite without its slow tests; `make test-all` runs every one.

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         sweep_table,
         tradeoff,
         validate,
+        warm_up,
         write_job,
     )
     from spikegpt_neuro.errors import (
@@ -145,6 +146,7 @@ _HOME = {
     "sweep_table": "api",
     "tradeoff": "api",
     "validate": "api",
+    "warm_up": "api",
     "write_job": "api",
 }
 
@@ -211,6 +213,7 @@ __all__ = [
     "sweep_table",
     "tradeoff",
     "validate",
+    "warm_up",
     "write_job",
 ]
 

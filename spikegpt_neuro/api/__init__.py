@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.api.sweeping import SweepPlan, Swept, sweep, sweep_plan
     from spikegpt_neuro.api.trading import tradeoff
     from spikegpt_neuro.api.validating import Validation, validate
+    from spikegpt_neuro.api.warming import Warmed, warm_up
     from spikegpt_neuro.evaluation.trade import Point, Tradeoff
     from spikegpt_neuro.sweeps.reading import SweepTable, sweep_table
 
@@ -69,6 +70,7 @@ HOME = {
     "Tradeoff": "trading",
     "Underway": "finetuning",
     "Validation": "validating",
+    "Warmed": "warming",
     "bench": "benchmarking",
     "calibration_tokens": "models",
     "compare": "profiling",
@@ -96,6 +98,7 @@ HOME = {
     "sweep_table": "sweeping",
     "tradeoff": "trading",
     "validate": "validating",
+    "warm_up": "warming",
     "write_job": "profiling",
 }
 """Public name -> its module here."""
@@ -123,6 +126,7 @@ __all__ = [
     "Tradeoff",
     "Underway",
     "Validation",
+    "Warmed",
     "bench",
     "calibration_tokens",
     "compare",
@@ -150,6 +154,7 @@ __all__ = [
     "sweep_table",
     "tradeoff",
     "validate",
+    "warm_up",
     "write_job",
 ]
 

@@ -17,11 +17,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--compile",
+    "compiles",
+    is_flag=True,
+    help="Compile now what the first run of each verb would, instead of the report.",
+)
 @verb
-def doctor(out: Output) -> None:
+def doctor(out: Output, compiles: bool) -> None:
     """Show versions, backends, hardware profiles, what is missing, and every extra."""
     from spikegpt_neuro import api
 
+    if compiles:
+        done = api.warm_up(lambda part: out.note(f"compiling: {part}"))
+        out.result(
+            done.to_dict()["seconds"] if out.as_json else {"seconds": sum(done.seconds.values())}
+        )
+        return
     here = api.doctor()
     if out.as_json:
         out.document(json.loads(as_typed(json.dumps(here.to_dict()))))

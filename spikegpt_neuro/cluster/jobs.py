@@ -14,13 +14,16 @@ The file that describes a job is dask-jobqueue's own configuration; ``jobs`` say
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from spikegpt_neuro.cluster.crew import THREADS
@@ -95,11 +98,24 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+def _library() -> ModuleType:
+    """dask_jobqueue, whose import would take Ctrl-C from whoever runs."""
+    kept = signal.getsignal(signal.SIGINT)
+    try:
+        import dask_jobqueue
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, kept)
+    found: ModuleType = dask_jobqueue
+    return found
+
+
 def _checked(path: str | Path, system: str, settings: object) -> Mapping[str, Any]:
     """The settings, all of which dask-jobqueue knows."""
     try:
         import dask
-        import dask_jobqueue  # noqa: F401  (its defaults come with it)
+
+        _library()  # its defaults come with it
     except ImportError as error:
         raise MissingBackend(
             "dask-jobqueue is not installed; pip install 'spikegpt-neuro[cluster]'"
@@ -126,9 +142,8 @@ def submitted(queue: Queue) -> Iterator[Jobs]:
     Raises :class:`UnsupportedInput` where the queue refuses such a job.
     """
     import dask
-    import dask_jobqueue
 
-    kind = getattr(dask_jobqueue, CLASSES[queue.system])
+    kind = getattr(_library(), CLASSES[queue.system])
     submit = str(kind.job_cls.submit_command).split()[0]
     if shutil.which(submit) is None:
         raise UnsupportedInput(f"{queue.where}: {submit} is not here; run this where jobs are sent")

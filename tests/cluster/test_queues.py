@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from threading import Event, Thread
@@ -23,7 +25,8 @@ from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from random_models import random_model, random_tokens, save_upstream, write_vocabulary
 from slurm import slurm, why_not
 
-pytest.importorskip("dask_jobqueue")
+# Its import takes Ctrl-C: not here.
+pytestmark = pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="no dask-jobqueue")
 
 FILE = """
 jobs: 2
@@ -44,6 +47,20 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "slurm.yaml"
     path.write_text(FILE.format(folder=tmp_path), encoding="utf-8")
     return path
+
+
+KEPT = """
+import signal, sys
+from spikegpt_neuro.cluster.jobs import read_queue
+before = signal.getsignal(signal.SIGINT)
+read_queue(sys.argv[1])
+assert "dask_jobqueue" in sys.modules
+assert signal.getsignal(signal.SIGINT) is before
+"""
+
+
+def test_ctrl_c_stays_with_whoever_runs(file: Path) -> None:
+    subprocess.run([sys.executable, "-c", KEPT, str(file)], check=True)
 
 
 def test_a_file_says_what_jobs_are(file: Path) -> None:
