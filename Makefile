@@ -20,7 +20,7 @@ DOUBLE := tests/support/loihi_double
 # Other simulators, which the tests compare exports with; where one cannot be had, its tests skip.
 PEERS := sanafe $(if $(TORCH),loguru neurobench nirtorch norse snntorch 'spikingjelly>=2')
 
-.PHONY: venv test test-all fuzz coverage lint types demo docs clean
+.PHONY: venv test test-all fuzz coverage lint types demo docs dist clean
 
 venv: $(STAMP)
 
@@ -81,6 +81,11 @@ docs: .venv/.docs
 	  else "error: the documentation tools need Python 3.11 or later")'
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[docs]'
 	@touch $@
+
+# Sources and wheel, into dist/: the wheel is built from the sources, with what .venv holds.
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
