@@ -43,11 +43,11 @@ SHORTEST = 6
 """Fewer neurons do not make a piece where there are more."""
 SPREADS = 16
 """Spreads, from the longest pieces to one for every core, of which the fastest is improved."""
-TRIES = 1500
+TRIES = 4000
 """Packings of a chip that are tried for better lengths; a tenth for a chip like one before."""
-PATIENCE = 500
+PATIENCE = 1500
 """Tries in vain after which the search ends."""
-HEAT = 0.02
+HEAT = 0.1
 """How much longer than the best, as a share, a packing may be in the beginning of the search."""
 
 
