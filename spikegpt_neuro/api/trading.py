@@ -41,11 +41,11 @@ from spikegpt_neuro.evaluation.trade import (
     Setting,
     Tradeoff,
     grid,
-    on_front,
 )
 from spikegpt_neuro.files import check_output_directory, write_atomically
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
+from spikegpt_neuro.pareto import on_front
 from spikegpt_neuro.reports.tradeoff import draw, table
 from spikegpt_neuro.running import Progress
 from spikegpt_neuro.version import __version__

@@ -155,11 +155,6 @@ class Tradeoff(Result):
         }
 
 
-def on_front(pairs: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which of the pairs, both of which are better where smaller, no other pair dominates."""
-    return [not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in pairs) for p in pairs]
-
-
 def load_tradeoff(directory: str | Path) -> Tradeoff:
     """The curve that ``tradeoff`` wrote to ``directory``.
 

@@ -45,8 +45,6 @@ PAYS = 0.98
 class Candidate:
     """Placed neurons before their cores are moved about, and what they are expected to take."""
 
-    pieces: tuple[Piece, ...]
-    chip: tuple[int, ...] | None
     routes: Routes
     placement: Placement
     prediction: Prediction
@@ -71,7 +69,13 @@ class Bench:
         plain = np.arange(cores)
         pieces, _, traffic = min(found, key=lambda each: hop_weighted(each[2], plain, topology))
         slots = improve(traffic, cores, topology, self.blank.seed)
-        return self._mapped(pieces, traffic, slots, topology)
+        placement = self._placement(pieces, slots, topology)
+        routes = placement.routes(self.load, self.profile)
+        try:
+            prediction = self._prediction(routes, placement)
+        except UnsupportedInput:  # a profile without times: places, and tells none
+            prediction = None
+        return self._mapped(placement, routes, traffic, topology, prediction)
 
     def fastest(self, goal: Goal, candidates: Sequence[list[Piece]]) -> Mapped:
         """The best of the packed partition and of those spread over more and more chips."""
@@ -107,9 +111,9 @@ class Bench:
 
     def _settled(self, best: Candidate) -> Mapped:
         """A candidate with all that is said of it."""
-        traffic = self._traffic(best.pieces)
+        traffic = self._traffic(best.placement.pieces)
         topology = self._topology(best.placement.chips)
-        return self._mapped(best.pieces, traffic, best.placement.slots, topology)
+        return self._mapped(best.placement, best.routes, traffic, topology, best.prediction)
 
     def _traffic(self, pieces: Sequence[Piece]) -> Traffic:
         return traffic_of(self.load, routes_of(self.load, pieces, cores_of(pieces)), self.rates)
@@ -124,7 +128,7 @@ class Bench:
 
     def _has_room(self, other: Candidate, chips: int) -> bool:
         """Whether memory keeps nothing from being spread: more chips then only draw more power."""
-        usage = usage_of(self.load, other.pieces, other.routes, self.profile)
+        usage = usage_of(self.load, other.placement.pieces, other.routes, self.profile)
         cores = chips * self.blank.usable_cores
         return int(usage.synaptic_memory.sum()) < ROOM * cores * self.profile.limits.synaptic_memory
 
@@ -142,7 +146,7 @@ class Bench:
         routes = placement.routes(self.load, self.profile)
         prediction = self._prediction(routes, placement)
         score = goal.score(prediction, placement, self.profile)
-        return Candidate(tuple(pieces), chip, routes, placement, prediction, score)
+        return Candidate(routes, placement, prediction, score)
 
     def _slots(self, goal: Goal, cores: int, topology: Topology, chip: tuple[int, ...]) -> Indices:
         """Where cores stand: dealt out where all are busy at once, else as data flows."""
@@ -174,23 +178,19 @@ class Bench:
 
     def _mapped(
         self,
-        pieces: Sequence[Piece],
+        placement: Placement,
+        routes: Routes,
         traffic: Traffic,
-        slots: Indices,
         topology: Topology,
+        prediction: Prediction | None,
     ) -> Mapped:
-        placement, cores = self._placement(pieces, slots, topology), len(slots)
-        routes = placement.routes(self.load, self.profile)
-        try:
-            prediction = self._prediction(routes, placement)
-        except UnsupportedInput:  # a profile without times: places, and tells none
-            prediction = None
+        slots = placement.slots
         hops = Hops(
             placed=hop_weighted(traffic, slots, topology),
-            plain_order=hop_weighted(traffic, np.arange(cores), topology),
-            random_order=random_cost(traffic, cores, topology, self.blank.seed),
+            plain_order=hop_weighted(traffic, np.arange(len(slots)), topology),
+            random_order=random_cost(traffic, len(slots), topology, self.blank.seed),
         )
-        usage = usage_of(self.load, pieces, routes, self.profile)
+        usage = usage_of(self.load, placement.pieces, routes, self.profile)
         return Mapped(placement, self.load, usage, traffic, topology, hops, prediction)
 
     def _topology(self, chips: int) -> Topology:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from spikegpt_neuro.errors import UsageError
+from spikegpt_neuro.pareto import on_front
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.sweeps.folder import folder_of
-from spikegpt_neuro.sweeps.table import Cell, Row, Table, front, read_table
+from spikegpt_neuro.sweeps.table import Cell, Row, Table, read_table
 
 ON_FRONT = "on_front"
 MAIN = (
@@ -155,7 +156,7 @@ def _marked(table: Table, figures: tuple[str, str]) -> Table:
         values = table.numbers(name.removeprefix(AWAY))
         sides.append([None if value is None else sign * value for value in values])
     pairs = [None if x is None or y is None else (x, y) for x, y in zip(*sides, strict=True)]
-    rows = [{**row, ON_FRONT: mark} for row, mark in zip(table.rows, front(pairs), strict=True)]
+    rows = [{**row, ON_FRONT: mark} for row, mark in zip(table.rows, on_front(pairs), strict=True)]
     return Table((*table.columns, ON_FRONT), tuple(rows))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -161,15 +161,3 @@ def _read(text: str) -> Cell:
     if (found := NUMBER.fullmatch(text)) is None:
         return text
     return int(text) if found[1].isdecimal() else float(text)
-
-
-def front(pairs: Iterable[tuple[float, float] | None]) -> list[bool]:
-    """Which pairs, both better where smaller, no other one beats; None is on no front."""
-    found = list(pairs)
-    order = sorted({pair for pair in found if pair is not None})
-    best, least = set[tuple[float, float]](), float("inf")
-    for pair in order:
-        if pair[1] < least:
-            best.add(pair)
-            least = pair[1]
-    return [pair in best for pair in found]

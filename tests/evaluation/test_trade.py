@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
-from spikegpt_neuro.evaluation.trade import Setting, grid, load_tradeoff, on_front
+from spikegpt_neuro.evaluation.trade import Setting, grid, load_tradeoff
+from spikegpt_neuro.pareto import on_front
 
 NUMBERS = st.integers(0, 6).map(lambda n: n / 4)
 

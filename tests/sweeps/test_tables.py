@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
-from spikegpt_neuro.sweeps.table import Table, flat, front, read_table, written
+from spikegpt_neuro.pareto import on_front
+from spikegpt_neuro.sweeps.table import Table, flat, read_table, written
 
 NUMBERS = st.floats(0, 9).map(lambda value: round(value))
 PAIRS = st.lists(st.none() | st.tuples(NUMBERS, NUMBERS), max_size=12)
@@ -71,7 +72,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 @given(PAIRS)
 def test_the_front_is_what_no_other_point_beats(pairs: list[tuple[float, float] | None]) -> None:
     there = [pair for pair in pairs if pair is not None]
-    for pair, mark in zip(pairs, front(pairs), strict=True):
+    for pair, mark in zip(pairs, on_front(pairs), strict=True):
         beaten = pair is None or any(
             q[0] <= pair[0] and q[1] <= pair[1] and q != pair for q in there
         )

@@ -201,13 +201,13 @@ def _share(links: Records, mesh: Mesh) -> None:
     links["served"][first] = sharing - 1
 
 
-def buffers_for(ports: Records, step: StepMessages, entering: Integers) -> Records:
+def buffers_for(ports: Records, entering: Integers | None) -> Records:
     """Rings for the buffers after all ports, whose places it writes into ``ports``.
 
-    ``entering``  (L,) messages over each link in the step.
+    ``entering``  (L,) messages over each link in a step with copies; None: there are none.
     """
-    border = np.flatnonzero(ports["border"])
-    if len(border) and not step.begins.all():
+    if entering is not None:
+        border = np.flatnonzero(ports["border"])
         ports["room"][border] = entering[border] + 1
     places = 1 << np.ceil(np.log2(np.maximum(1, ports["room"]))).astype(np.int64)
     ports["ring"] = np.cumsum(places) - places
@@ -222,10 +222,9 @@ def _link_times(machine: Machine) -> tuple[Integers, Integers]:
     hop = np.empty((mesh.routers, 4))
     hop[:, [EAST, WEST]], hop[:, [NORTH, SOUTH]] = t.hop_east_west, t.hop_north_south
     latency = hop.ravel() + crosses * t.interchip_hop
-    interval = np.where(crosses, t.interchip_interval, t.link_interval)
     return (
         np.array([max(UNITS, units(s, cycle)) for s in latency]),
-        np.array([max(UNITS, units(s, cycle)) for s in interval]),
+        np.array([max(UNITS, units(s, cycle)) for s in machine.link_intervals]),
     )
 
 

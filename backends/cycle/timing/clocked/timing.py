@@ -92,9 +92,7 @@ class ClockedTiming:
 
     def _run(self, step: StepMessages, traced: int) -> State:
         mesh, ports = self.machine.mesh, self._ports.copy()
-        entering = np.zeros(0, np.int64)
-        if not step.begins.all():
-            entering = loads(self.machine, step).link_messages
+        entering = None if step.begins.all() else loads(self.machine, step).link_messages
         ports["occupied"][mesh.links :] = step.arrived
         state = State(
             clock=self._clock,
@@ -103,7 +101,7 @@ class ClockedTiming:
             cores=cores_before(mesh, step),
             routers=self._routers,
             messages=messages_of(step),
-            buffers=buffers_for(ports, step, entering),
+            buffers=buffers_for(ports, entering),
             inputs=self._inputs,
             trace=np.zeros(traced, TRACE),
         )
