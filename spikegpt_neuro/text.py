@@ -8,8 +8,10 @@ count the characters of the user's text all the same.
 from __future__ import annotations
 
 import codecs
+import io
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -28,8 +30,9 @@ from spikegpt_neuro.vocabulary import (
 
 STANDARD_INPUT = "-"
 TEXT_LIMIT = 1 << 29
-"""Bytes of a text; its token ids take eight times as many."""
+"""Bytes of a text."""
 BLOCK_BYTES = 1 << 20
+"""Of a text that are read, or encoded where every character has an id, at a time."""
 OTHER_UNICODE = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -39,8 +42,10 @@ OTHER_UNICODE = (
 """Byte order marks of what is not UTF-8; those of UTF-32 begin like those of UTF-16."""
 
 
-def ids_of_file(path: str | Path, vocabulary: Vocabulary, unknown: Unknown) -> TokenIds:
-    r"""Token ids of a UTF-8 file, or of standard input for ``-``.
+def ids_of_file(
+    path: str | Path, vocabulary: Vocabulary, unknown: Unknown
+) -> NDArray[np.unsignedinteger]:
+    r"""Token ids of a UTF-8 file, or of standard input for ``-``, in the smallest integers for V.
 
     A byte vocabulary takes any bytes as they are. Elsewhere, ``unknown="replace"`` puts U+FFFD in
     the place of bytes that are no UTF-8, and line ends become newlines where the vocabulary has no
@@ -53,9 +58,27 @@ def ids_of_file(path: str | Path, vocabulary: Vocabulary, unknown: Unknown) -> T
     if vocabulary.kind == "byte":
         if other := _other_unicode(raw):
             remark(f"{where}: is {other} text; a byte model takes its bytes as they are")
-        return np.frombuffer(raw, np.uint8).astype(np.int64)
+        return np.frombuffer(raw, np.uint8)
+    smallest = np.min_scalar_type(vocabulary.size - 1)
+    is_long = len(raw) > BLOCK_BYTES and not _other_unicode(raw)
+    if is_long and vocabulary.kind == "character":
+        with suppress(UnsupportedInput, UnicodeDecodeError):  # the whole tells where
+            blocks = [ids.astype(smallest) for ids in _by_blocks(raw, vocabulary, unknown)]
+            return np.concatenate(blocks)
     text = _decoded(raw, where, unknown)
-    return _encoded(vocabulary, text, _with_known_line_ends(vocabulary, text), unknown)
+    ids = _encoded(vocabulary, text, _with_known_line_ends(vocabulary, text), unknown)
+    return ids.astype(smallest)
+
+
+def _by_blocks(raw: bytes, vocabulary: Vocabulary, unknown: Unknown) -> Iterator[TokenIds]:
+    """Token ids of a text of which each character has its own, block by block."""
+    plain = codecs.getincrementaldecoder("utf-8")("strict" if unknown == "error" else "replace")
+    keeps = _has(vocabulary, "\r")
+    decoder = plain if keeps else io.IncrementalNewlineDecoder(plain, translate=True)
+    for start in range(0, len(raw), BLOCK_BYTES):
+        end = start + BLOCK_BYTES
+        if text := decoder.decode(raw[start:end], final=end >= len(raw)):
+            yield vocabulary.encode(text, unknown=unknown)
 
 
 def prompt_of_file(path: str | Path, vocabulary: Vocabulary, unknown: Unknown) -> str:

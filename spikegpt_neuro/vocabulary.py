@@ -84,7 +84,7 @@ class Vocabulary(Protocol):
         for characters outside the vocabulary (how many, which first, and where).
         """
 
-    def decode(self, ids: Sequence[int] | TokenIds) -> str:
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         """The text of ``ids``; bytes that are no UTF-8 become U+FFFD."""
 
     def to_files(self) -> dict[str, bytes]:
@@ -129,7 +129,7 @@ class CharacterVocabulary:
         ids[outside] = self.replacement
         return ids
 
-    def decode(self, ids: Sequence[int] | TokenIds) -> str:
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         return "".join(self.characters[index] for index in _checked(ids, self.size))
 
     def to_files(self) -> dict[str, bytes]:
@@ -155,7 +155,7 @@ class ByteVocabulary:
         raw = _without_surrogates(text, unknown).encode("utf-8")
         return np.frombuffer(raw, dtype=np.uint8).astype(np.int64)
 
-    def decode(self, ids: Sequence[int] | TokenIds) -> str:
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         return bytes(_checked(ids, BYTES)).decode("utf-8", errors="replace")
 
     def to_files(self) -> dict[str, bytes]:
@@ -225,7 +225,7 @@ class BPEVocabulary:
                 raise OutsideVocabulary(text, positions, "the tokenizer")
         return ids
 
-    def decode(self, ids: Sequence[int] | TokenIds) -> str:
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         return tokenizers_library.decoded(self._tokenizer, _checked(ids, self.size))
 
     def to_files(self) -> dict[str, bytes]:
@@ -315,18 +315,23 @@ def vocabulary_from_files(kind: str, files: Mapping[str, bytes], size: int) -> V
 
 def check_token_ids(tokens: object, size: int) -> TokenIds:
     """``tokens`` as a 1-D int64 array of ids in ``0 .. size - 1``, or an error saying why not."""
+    return checked_ids(tokens, size).astype(np.int64, copy=False)
+
+
+def checked_ids(tokens: object, size: int) -> NDArray[np.integer]:
+    """:func:`check_token_ids` as they come: a long text's need not be held as int64."""
     array = np.asarray(tokens)
     if array.ndim != 1 or array.size == 0:
         raise UnsupportedInput(f"tokens have shape {array.shape}, expected (T,) with T >= 1")
     if not np.issubdtype(array.dtype, np.integer):
         raise UnsupportedInput(f"tokens are {array.dtype}, expected integers")
-    outside = np.flatnonzero((array < 0) | (array >= size))
-    if outside.size:
+    if array.min() < 0 or array.max() >= size:
+        outside = np.flatnonzero((array < 0) | (array >= size))
         raise UnsupportedInput(
             f"token id {array[outside[0]]} at position {outside[0]} is outside the vocabulary "
             f"(0..{size - 1}); {outside.size} such tokens"
         )
-    return array.astype(np.int64, copy=False)  # a long text's are not held twice
+    return array
 
 
 def byte_vocabulary(size: int, where: str) -> ByteVocabulary:
@@ -461,5 +466,5 @@ def _without_surrogates(text: str, unknown: Unknown) -> str:
     return text
 
 
-def _checked(ids: Sequence[int] | TokenIds, size: int) -> list[int]:
+def _checked(ids: Sequence[int] | NDArray[np.integer], size: int) -> list[int]:
     return [] if len(ids) == 0 else [int(index) for index in check_token_ids(ids, size)]

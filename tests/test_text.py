@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from spikegpt_neuro import text
 from spikegpt_neuro.errors import UnsupportedInput
 from spikegpt_neuro.text import ids_of_file, ids_of_prompt
 from spikegpt_neuro.vocabulary import BPEVocabulary, ByteVocabulary, CharacterVocabulary
@@ -31,7 +36,7 @@ def _file(folder: Path, content: bytes) -> Path:
 )
 def test_a_byte_model_takes_any_bytes(tmp_path: Path, content: bytes) -> None:
     found = ids_of_file(_file(tmp_path, content), ByteVocabulary(), "error")
-    assert found.dtype == np.int64
+    assert found.dtype == np.uint8
     assert found.tolist() == list(content)
 
 
@@ -70,6 +75,43 @@ def test_a_return_stays_where_the_vocabulary_has_it(tmp_path: Path) -> None:
     assert CHARACTERS.decode(ids_of_file(path, CHARACTERS, "error")) == "a\nb\nc\n"
     for vocabulary in (WITH_RETURN, BPE, ByteVocabulary()):
         assert vocabulary.decode(ids_of_file(path, vocabulary, "error")) == "a\r\nb\rc\n"
+
+
+PIECES = st.sampled_from(
+    [b"a", b"b", b"\r", b"\n", b"\r\n", b" ", b"\xc3\xa9", b"\xe2\x82", b"\xff"]
+)
+
+
+@given(
+    pieces=st.lists(PIECES, min_size=1, max_size=40), unknown=st.sampled_from(["error", "replace"])
+)
+@pytest.mark.parametrize("vocabulary", [CHARACTERS, WITH_RETURN], ids=["plain", "with return"])
+def test_a_long_text_by_blocks_is_what_it_is_as_a_whole(
+    vocabulary: CharacterVocabulary, pieces: list[bytes], unknown: Any
+) -> None:
+    """Errors and their positions, too, wherever the ends of the blocks fall."""
+    found = list[object]()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = _file(Path(folder), b"".join(pieces))
+        for block in (1 << 20, 5):
+            patch.setattr(text, "BLOCK_BYTES", block)
+            try:
+                found.append(ids_of_file(path, vocabulary, unknown).tolist())
+            except UnsupportedInput as error:
+                found.append(str(error))
+    assert found[0] == found[1]
+
+
+def test_a_long_text_takes_little_more_memory_than_its_bytes(tmp_path: Path) -> None:
+    path = _file(tmp_path, b"ab ba\n" * (1 << 21))
+    tracemalloc.start()
+    try:
+        found = ids_of_file(path, CHARACTERS, "error")
+        assert tracemalloc.get_traced_memory()[1] < 2.5 * path.stat().st_size + (1 << 25)
+    finally:
+        tracemalloc.stop()
+    assert found.dtype == np.uint8
+    assert CHARACTERS.decode(found[:6]) == "ab ba\n"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.artifact import CONFIG, load
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
-from spikegpt_neuro.running import Progress
+from spikegpt_neuro.running import Backend, Progress, get_backend
 
 PIECE_WINDOWS = 8
 TOKENS_SENT = np.dtype("<u4")
@@ -35,7 +35,7 @@ KEPT = 2
 def scored_by(
     place: Place,
     artifact: Path,
-    tokens: NDArray[np.int64],
+    tokens: NDArray[np.integer],
     *,
     window: int,
     against: Path | None,
@@ -83,7 +83,7 @@ def _score(argument: Mapping[str, Any], payload: bytes, uploaded: bytes) -> dict
     artifact = argument["artifact"]
     if argument.get("upload") is not None:
         artifact = str(unpacked(uploaded, argument["upload"], own_folder()))
-    graph = _opened(artifact, argument["checksum"])
+    graph, backend = _opened(artifact, argument["checksum"])
     against = argument["against"]
     floating = (
         None
@@ -91,20 +91,26 @@ def _score(argument: Mapping[str, Any], payload: bytes, uploaded: bytes) -> dict
         else _floating(artifact, argument["checksum"], against, *argument["lif"])
     )
     tokens = np.frombuffer(payload, TOKENS_SENT).astype(np.int64)
-    return asdict(scored(graph, tokens, window=argument["window"], against=floating))
+    return asdict(
+        scored(graph, tokens, window=argument["window"], against=floating, backend=backend)
+    )
 
 
 @lru_cache(KEPT)
-def _opened(artifact: str, checksum: str) -> SpikingGraph:
-    """The artifact, memory-mapped, once in a worker's life."""
+def _opened(artifact: str, checksum: str) -> tuple[SpikingGraph, Backend]:
+    """The artifact, memory-mapped, and what runs it, once in a worker's life.
+
+    The backend keeps the weights as its products read them.
+    """
     directory = Path(artifact)
     if not directory.is_dir():
         raise UnsupportedInput(f"{artifact} is not there; put it where every worker sees it")
     if sha256_of(directory / CONFIG) != checksum:
         raise UnsupportedInput(f"{artifact} is another artifact there; put the same one there")
-    return load(directory)
+    return load(directory), get_backend("reference")
 
 
 @lru_cache(KEPT)
 def _floating(artifact: str, checksum: str, against: str, *lif: float | None) -> FloatModel:
-    return float_model_for(_opened(artifact, checksum), against, GivenLIF(*lif))
+    graph, _ = _opened(artifact, checksum)
+    return float_model_for(graph, against, GivenLIF(*lif))

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from spikegpt_neuro.api.beside import float_model_for
 from spikegpt_neuro.api.dividing import PIECE_WINDOWS, scored_by
-from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
+from spikegpt_neuro.api.inputs import PathLike, Text, compact_tokens_of
 from spikegpt_neuro.api.models import load, save
 from spikegpt_neuro.cluster.place import place_of
 from spikegpt_neuro.converters.settings import GivenLIF
@@ -93,7 +93,7 @@ def evaluate(
     place = place_of(workers, scheduler, cluster)
     lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
     model = load(graph) if isinstance(graph, (str, Path)) else graph
-    tokens = tokens_of(model, text, unknown=unknown)
+    tokens = compact_tokens_of(model, text, unknown=unknown)
     floating = float_model_for(model, against, lif) if isinstance(against, (str, Path)) else against
     if place is None:
         found = score(

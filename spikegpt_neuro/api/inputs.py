@@ -31,10 +31,13 @@ def tokens_of(
     Raises :class:`UnsupportedInput` for a text that the vocabulary lacks characters of, a file
     that cannot be read, and ids out of range.
     """
-    return _ids(graph, text, unknown)[:count]
+    return compact_tokens_of(graph, text, unknown=unknown)[:count].astype(np.int64)
 
 
-def _ids(graph: SpikingGraph, text: Text | None, unknown: Unknown) -> NDArray[np.int64]:
+def compact_tokens_of(
+    graph: SpikingGraph, text: Text | None, *, unknown: Unknown = "error"
+) -> NDArray[np.integer]:
+    """:func:`tokens_of`, those of a file in the smallest integers that hold every id."""
     if text is None:
         vocabulary = vocabulary_of(graph)
         return vocabulary.encode(held_out(python_documentation()), unknown="replace")

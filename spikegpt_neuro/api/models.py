@@ -164,7 +164,7 @@ def calibration_tokens(
         )
     if calibration is None:
         return model.vocabulary.encode(training_part(python_documentation()), unknown="replace")
-    return ids_of_file(calibration, model.vocabulary, unknown)
+    return ids_of_file(calibration, model.vocabulary, unknown).astype(np.int64)
 
 
 def text_tokens(

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from spikegpt_neuro.cluster.crew import THREADS
+from spikegpt_neuro.cluster.crew import SETTINGS
 from spikegpt_neuro.documents import MEGABYTE, read_bytes
 from spikegpt_neuro.errors import MissingBackend, UnsupportedInput, WorkerFailed
 
@@ -43,7 +43,10 @@ CLASSES = {
     "htcondor": "HTCondorCluster",
 }
 """Queueing system -> what submits to it."""
-PROLOGUE = (*(f"export {name}=1" for name in THREADS), "export PYTHONSAFEPATH=1")
+PROLOGUE = (
+    *(f"export {name}={value}" for name, value in SETTINGS.items()),
+    "export PYTHONSAFEPATH=1",
+)
 """Of a job: one thread per worker, and no Python of the folder that it starts in."""
 CHECK_SECONDS = 5.0
 ANSWER_SECONDS = 30.0

@@ -26,14 +26,14 @@ from spikegpt_neuro.model.float_forward import FloatModel, FloatRun
 from spikegpt_neuro.model.spikegpt import LIFParameters
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import (
+    Backend,
     Progress,
     ProjectionActivity,
     Run,
-    check_tokens,
     get_backend,
     synops_over_dense,
 )
-from spikegpt_neuro.vocabulary import Vocabulary
+from spikegpt_neuro.vocabulary import Vocabulary, checked_ids
 
 WINDOW = 256
 PART = 1 << 20  # tokens that are decoded at a time
@@ -120,9 +120,9 @@ def checked(
     window: int,
     against: FloatModel | None = None,
     limit: int | None = None,
-) -> NDArray[np.int64]:
-    """The token ids (T,) that :func:`evaluate` scores; raises what it raises."""
-    ids = check_tokens(graph, tokens)
+) -> NDArray[np.integer]:
+    """The token ids (T,) that :func:`evaluate` scores, as they come; raises what it raises."""
+    ids = checked_ids(tokens, graph.shape.vocab_size)
     used = ids if limit is None else ids[:limit]
     _check(graph, used, window, against)
     return used
@@ -130,14 +130,18 @@ def checked(
 
 def scored(
     graph: SpikingGraph,
-    tokens: NDArray[np.int64],
+    tokens: NDArray[np.integer],
     *,
     window: int,
     against: FloatModel | None = None,
     progress: Progress | None = None,
+    backend: Backend | None = None,
 ) -> Sums:
-    """Totals over the windows of ``tokens`` (T,), of which the first is only read."""
-    backend = get_backend("reference")
+    """Totals over the windows of ``tokens`` (T,), of which the first is only read.
+
+    ``backend``  one that ran this graph before, so that it need not lay out the weights again.
+    """
+    backend = get_backend("reference") if backend is None else backend
     sums = Sums()
     for start, inputs, targets in _windows(tokens, window):
         run = backend.run(graph, inputs, record="spikes" if against else "logits")
@@ -147,7 +151,7 @@ def scored(
     return sums
 
 
-def pieces(tokens: NDArray[np.int64], window: int, windows: int) -> Iterator[NDArray[np.int64]]:
+def pieces(tokens: NDArray[np.integer], window: int, windows: int) -> Iterator[NDArray[np.integer]]:
     """``tokens`` (T,) in pieces of ``windows`` windows; of each, the first token is only read.
 
     The windows of the pieces are those of the whole.
@@ -229,7 +233,9 @@ class Sums:
             for name, count in theirs.items():
                 ours[name] = ours.get(name, 0) + count
 
-    def evaluation(self, graph: SpikingGraph, tokens: NDArray[np.int64], window: int) -> Evaluation:
+    def evaluation(
+        self, graph: SpikingGraph, tokens: NDArray[np.integer], window: int
+    ) -> Evaluation:
         """The figures of ``graph`` on all of ``tokens``."""
         bits = math.fsum(self.bits) / self.tokens
         bytes_per_token = _bytes_per_token(graph, tokens)
@@ -257,16 +263,17 @@ class Sums:
 
 
 def _windows(
-    tokens: NDArray[np.int64], window: int
+    tokens: NDArray[np.integer], window: int
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
     """(start, inputs, targets): inputs up to W tokens, targets the tokens one later."""
     for start in range(0, len(tokens) - 1, window):
         end = min(start + window, len(tokens) - 1)
-        yield start, tokens[start:end], tokens[start + 1 : end + 1]
+        ids = tokens[start : end + 1].astype(np.int64)
+        yield start, ids[:-1], ids[1:]
 
 
 def _check(
-    graph: SpikingGraph, tokens: NDArray[np.int64], window: int, against: FloatModel | None
+    graph: SpikingGraph, tokens: NDArray[np.integer], window: int, against: FloatModel | None
 ) -> None:
     if window < 1:
         raise UsageError(f"window is {window}, expected 1 or more tokens")
@@ -293,13 +300,15 @@ def _of(lif: LIFParameters) -> str:
     return f"tau {lif.tau:g}, threshold {lif.threshold:g}, reset {lif.reset:g}{scaled}"
 
 
-def _bytes_per_token(graph: SpikingGraph, tokens: NDArray[np.int64]) -> float | None:
+def _bytes_per_token(graph: SpikingGraph, tokens: NDArray[np.integer]) -> float | None:
     if graph.vocabulary is None:
         return None
     return sum(map(len, encoded(graph.vocabulary, tokens))) / len(tokens)
 
 
-def encoded(vocabulary: Vocabulary, tokens: NDArray[np.int64], part: int = PART) -> Iterator[bytes]:
+def encoded(
+    vocabulary: Vocabulary, tokens: NDArray[np.integer], part: int = PART
+) -> Iterator[bytes]:
     """The text of tokens as UTF-8; in parts where a token means the same wherever it stands."""
     parts = (tokens[start : start + part] for start in range(0, len(tokens), part))
     if vocabulary.kind == "character":
