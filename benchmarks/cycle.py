@@ -111,6 +111,7 @@ def speed(shape: tuple[int, ...], timings: list[str]) -> dict[str, Any]:
         numbers = [*map(str, shape), str(HIDDEN_DENSITY)]
         subprocess.run([sys.executable, "-c", CONVERT, artifact, *numbers], check=True)
         placing = ["map", artifact, "--hw", "loihi2", "-o", f"{artifact}.json", "--json"]
+        placing += ["--optimize", "cores"]  # what profile and simulate do without a placement
         mapped = output_of("-m", "spikegpt_neuro", *placing)
         measured = [output_of("-c", MEASURE, artifact, timing, str(STEPS)) for timing in timings]
     return {

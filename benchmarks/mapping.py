@@ -37,7 +37,9 @@ import json, sys, time
 from spikegpt_neuro.memory import peak_rss_bytes
 import spikegpt_neuro as sgn
 begin = time.perf_counter()
-placed = sgn.place(sgn.load(sys.argv[1]), sys.argv[2], artifact=sys.argv[1])
+placed = sgn.place(
+    sgn.load(sys.argv[1]), sys.argv[2], optimize="cores", artifact=sys.argv[1]
+)
 placed.save(sys.argv[1] + ".json")
 seconds = time.perf_counter() - begin
 cost = {"seconds": seconds, "peak_rss_bytes": peak_rss_bytes()}

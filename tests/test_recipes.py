@@ -119,7 +119,16 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_new_chip_is_a_file(artifact: Path, tmp_path: Path) -> None:
     chip = tmp_path / "mychip.toml"
     chip.write_text(recipe("Adding a chip", "toml"), encoding="utf-8")
-    command = ("map", artifact, "--json", "--activity", ROOT / "LICENSE", "--hw")
+    command = (
+        "map",
+        artifact,
+        "--json",
+        "--optimize",
+        "cores",
+        "--activity",
+        ROOT / "LICENSE",
+        "--hw",
+    )
     mine, base = (verb(*command, hw).figures for hw in (chip, "loihi2"))
     assert mine["neurons"] == base["neurons"]
     assert base["cores"] < mine["cores"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -126,7 +126,7 @@ def place(
     hw: PathLike | Profile,
     *,
     activity: Text | None = None,
-    optimize: Objective = "cores",
+    optimize: Objective | None = None,
     schedule: Schedule = "pipelined",
     chips: int | None = None,
     steps: Steps | None = None,
@@ -150,7 +150,8 @@ def place(
     optimize
         ``"cores"``: as few as hold the model; ``"energy"``: least joules per token of
         ``schedule``; ``"latency"``: least time of a token that falls through; ``"throughput"``:
-        most tokens per second in the pipeline.
+        most tokens per second in the pipeline. None: energy, or cores where the profile cannot
+        price a token.
     chips
         The most chips that may be used; None: all of the system.
     steps
@@ -203,7 +204,7 @@ def place_measured(
     hw: PathLike | Profile,
     measured: Callable[[], Measured],
     *,
-    optimize: Objective = "cores",
+    optimize: Objective | None = None,
     schedule: Schedule = "pipelined",
     chips: int | None = None,
     steps: Steps | None = None,
@@ -215,9 +216,10 @@ def place_measured(
 ) -> Placed:
     """:func:`place` by a run's activity, which is asked for where the graph can be placed."""
     profile = hw if isinstance(hw, Profile) else load_profile(hw)
-    objective = check_objective(optimize)
-    chosen = check_steps(steps or ("separate" if objective == "cores" else "shared"))
-    goal = Goal(objective, check_schedule(schedule), chosen, check_chips(chips))
+    objective = None if optimize is None else check_objective(optimize)
+    goal = Goal(objective, check_schedule(schedule), chips=check_chips(chips)).on(profile)
+    chosen = check_steps(steps or ("separate" if goal.objective == "cores" else "shared"))
+    goal = replace(goal, steps=chosen)
     sha256 = checksum_of(artifact)
     found = mapped_of(graph, measured, profile, goal, embedding, head, seed, sha256)
     return placed(found, profile, measured(), confirmed)

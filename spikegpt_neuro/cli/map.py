@@ -36,10 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--optimize",
     type=click.Choice(OBJECTIVES),
-    default="cores",
-    show_default=True,
     help="Fewest cores, energy of the schedule, time of a token that falls through, or tokens per "
-    "second in the pipeline.",
+    "second in the pipeline [default: energy, or cores where the profile cannot price a token].",
 )
 @click.option(
     "--schedule",
@@ -76,7 +74,7 @@ def map(  # noqa: A001
     hw: str,
     output: str | None,
     svg: str | None,
-    optimize: Objective,
+    optimize: Objective | None,
     schedule: Schedule,
     chips: int | None,
     steps: Steps | None,

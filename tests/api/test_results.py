@@ -23,7 +23,7 @@ def results(graph: sgn.SpikingGraph) -> list[Result]:
     return [
         sgn.generate(graph, "The", tokens=4),
         sgn.evaluate(graph, TEXT),
-        sgn.place(graph, "loihi2"),
+        sgn.place(graph, "loihi2", optimize="cores"),
         sgn.profile(graph, TEXT),
         sgn.profile(graph, TEXT, backend="cycle", hw="loihi2"),
         sgn.simulate(graph, TEXT, backend="cycle", hw="loihi2"),
@@ -32,7 +32,7 @@ def results(graph: sgn.SpikingGraph) -> list[Result]:
 
 def test_whatever_people_get_shows_itself_in_one_short_line(graph: sgn.SpikingGraph) -> None:
     model = sgn.float_model(str(EXAMPLE))
-    placed = sgn.place(graph, "loihi2")
+    placed = sgn.place(graph, "loihi2", optimize="cores")
     run = sgn.run(graph, TEXT, backend="cycle")
     found: list[object] = [*results(graph), graph, model, model.model, run, run.simulation]
     found += [

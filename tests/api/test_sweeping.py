@@ -352,7 +352,8 @@ def test_48_points_on_the_example_are_those_of_the_single_verbs(tmp_path: Path) 
     }
     model = {"checkpoint": CHECKPOINT, "vocab": CHECKPOINT.with_name("pydoc-vocab.json")}
     files = {name: str(path) for name, path in {**model, "calibrate": text, "text": text}.items()}
-    found = sgn.sweep({**files, "tokens": 64, "grid": grid}, tmp_path / "results")
+    plan = {**files, "tokens": 64, "optimize": "cores", "grid": grid}
+    found = sgn.sweep(plan, tmp_path / "results")
     assert found.points == 48
     assert found.computed == {
         "convert": 6,
@@ -377,7 +378,7 @@ def _is_what_the_verbs_say(row: Row, model: Mapping[str, Path], text: Path, fold
         scored = verb("evaluate", artifact, text, "--limit", 64, "--json").figures
         _same(row, scored, "evaluate", OWN)
     on = ("--hw", row["hw"], "--schedule", row["schedule"], "--json")
-    placed = verb("map", artifact, *on)
+    placed = verb("map", artifact, *on, "--optimize", "cores")
     priced = verb("profile", artifact, "--text", text, "--tokens", 64, *on)
     if row["error"] is not None:
         assert (placed.code, priced.code) == (1, 1)

@@ -505,7 +505,7 @@ def test_map_prints_its_keys_and_saves(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, picture = tmp_path / "placement.json", tmp_path / "placement.svg"
-    options = ("map", artifact, "--hw", "loihi2", "-o", file, "--svg", picture, "--json")
+    options = ("map", artifact, "--hw", "loihi2", "-o", file, "--svg", picture, "--json", "-q")
     code, out, err = called(capsys, *options)
     assert (code, err) == (0, "")
     figures = json.loads(out)

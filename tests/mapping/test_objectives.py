@@ -350,6 +350,9 @@ def test_map_tells_what_it_was_made_for(artifact: Path, capsys: pytest.CaptureFi
         assert run_cli(["map", str(artifact), *options]) == 0
         figures[objective] = json.loads(capsys.readouterr().out)
         assert figures[objective]["objective"] == objective
+    assert run_cli(["map", str(artifact), "--hw", "loihi2", "--json", "-q"]) == 0
+    assert without_files(json.loads(capsys.readouterr().out)) == without_files(figures["energy"])
+    for objective in OBJECTIVES:
         assert {*figures[objective]["seconds_per_token"]} == {*SCHEDULES}
         assert {*figures[objective]["joules_per_token"]} == {*SCHEDULES}
         assert figures[objective]["confirmed_seconds_per_token"] > 0
@@ -358,6 +361,17 @@ def test_map_tells_what_it_was_made_for(artifact: Path, capsys: pytest.CaptureFi
     falling = {o: figures[o]["seconds_per_token"]["fall-through"] for o in OBJECTIVES}
     assert falling["latency"] <= 1.05 * min(falling.values()) < falling["cores"]
     assert figures["cores"]["cores"] == min(f["cores"] for f in figures.values())
+
+
+def without_files(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in figures.items() if key not in ("placement", "svg")}
+
+
+def test_cores_count_where_a_profile_cannot_price_a_token(artifact: Path) -> None:
+    graph = sgn.load(artifact)
+    known = {key: c for key, c in LOIHI2.constants.items() if key != "power.static_per_chip"}
+    found = sgn.place(graph, replace(LOIHI2, constants=known))
+    assert (found.objective, found.steps) == ("cores", "separate")
 
 
 def test_a_quiet_verb_leaves_the_log_as_it_was(artifact: Path) -> None:

@@ -122,7 +122,7 @@ NEWER_OF_MAP = (
 def _map(artifact: Path, placement: Path) -> dict[str, Any]:
     activity = placement.with_suffix(".txt")
     activity.write_text(PROMPT, encoding="utf-8")
-    text = ("--activity", activity)
+    text = ("--activity", activity, "--optimize", "cores")
     found = _json("map", artifact, "--hw", "loihi2", "-o", placement, *text)
     return {key: value for key, value in found.items() if key not in NEWER_OF_MAP}
 
