@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.backends.cycle.crew import Crew
 from spikegpt_neuro.backends.cycle.result import Series
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming, TimingModel
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
@@ -76,6 +79,15 @@ class Totals:
         )
 
 
+class TimedStep(NamedTuple):
+    """What a lane adds to its totals: which populations were ``active`` (P,), ``events`` (S,)."""
+
+    messages: StepMessages
+    events: Indices
+    active: NDArray[np.bool_]
+    timing: StepTiming
+
+
 class Lane:
     """Times the steps of one timetable with one model.
 
@@ -103,24 +115,31 @@ class Lane:
             *(np.zeros((window, links), np.float32) for _ in range(3)),
         )
 
-    @property
-    def is_done(self) -> bool:
-        return self.tally.steps == len(self.timetable.steps)
+    def advance(self, masks: Masks, crew: Crew) -> Iterator[None]:
+        """Simulate every step that needs no more tokens than ``masks`` has; stops after each.
 
-    def can_step(self, tokens: int) -> bool:
-        """Whether ``tokens`` tokens are enough for the next step."""
-        if self.is_done:
-            return False
-        return self.timetable.newest(self.timetable.steps[self.tally.steps]) < tokens
+        A barrier lies between steps, so that several can be timed at once. They count in order.
+        """
+        ready = range(self.tally.steps, self._ready(masks.tokens))
+        at_once = getattr(self._model, "at_once", False)
+        steps = crew.each(lambda row: self._time(row, masks), ready, at_once)
+        for row, step in zip(ready, steps, strict=True):
+            tally = self.tally.plus(step.events, step.active, step.timing)
+            self._note(row, step.messages, step.timing)
+            self.tally = tally
+            yield
 
-    def step(self, masks: Masks) -> None:
-        """Simulate the next step."""
-        at = self.timetable.tokens_at(self.timetable.steps[self.tally.steps])
+    def _ready(self, tokens: int) -> int:
+        """How many of all steps ``tokens`` tokens are enough for."""
+        steps, done = self.timetable.steps, self.tally.steps
+        while done < len(steps) and self.timetable.newest(steps[done]) < tokens:
+            done += 1
+        return done
+
+    def _time(self, row: int, masks: Masks) -> TimedStep:
+        at = self.timetable.tokens_at(self.timetable.steps[row])
         messages, events = messages_of(self._routes, self._work, masks, at)
-        timing = self._model.step(messages)
-        tally = self.tally.plus(events, at >= 0, timing)
-        self._note(self.tally.steps, messages, timing)
-        self.tally = tally
+        return TimedStep(messages, events, at >= 0, self._model.step(messages))
 
     def _note(self, row: int, messages: StepMessages, timing: StepTiming) -> None:
         self.step_seconds[row] = timing.seconds

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.backends.cycle.crew import Crew
 from spikegpt_neuro.backends.cycle.lane import WINDOW_STEPS, Lane
 from spikegpt_neuro.backends.cycle.naming import core_names, link_names
 from spikegpt_neuro.backends.cycle.result import CoreLoads, LinkLoads, Series, Simulation
@@ -227,14 +228,14 @@ def time_chunks(
     runs: list[Run] = []
     interrupted = False
     try:
-        for chunk in chunks:
-            masks.push(chunk.rows)
-            if chunk.run is not None:
-                runs.append(chunk.run)
-            for lane in lanes:
-                while lane.can_step(masks.tokens):
-                    lane.step(masks)
-                    watch.look()
+        with Crew() as crew:
+            for chunk in chunks:
+                masks.push(chunk.rows)
+                if chunk.run is not None:
+                    runs.append(chunk.run)
+                for lane in lanes:
+                    for _ in lane.advance(masks, crew):
+                        watch.look()
     except KeyboardInterrupt:
         interrupted = True
         LOG.warning("interrupted: the result holds the steps that were finished")

@@ -28,6 +28,7 @@ class BoundTiming:
     """What no arrangement of the same work can beat."""
 
     name: Timing = "bound"
+    at_once = True
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine

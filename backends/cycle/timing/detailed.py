@@ -58,6 +58,7 @@ class DetailedTiming:
     """
 
     name: Timing = "detailed"
+    at_once = True
 
     def __init__(self, machine: Machine) -> None:
         machine.check_at_once(self.name)

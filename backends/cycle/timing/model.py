@@ -38,7 +38,10 @@ class StepTiming:
 
 
 class TimingModel(Protocol):
-    """A timing model of one machine; ``name`` is what ``timing=`` calls it."""
+    """A timing model of one machine; ``name`` is what ``timing=`` calls it.
+
+    A model with ``at_once = True`` is asked for several steps at the same time, by threads.
+    """
 
     name: Timing
 

@@ -24,6 +24,7 @@ class SimpleTiming:
     """The busiest core, either making or taking messages."""
 
     name: Timing = "simple"
+    at_once = True
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from threading import Barrier
+from threading import enumerate as enumerate_threads
+from time import sleep
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,6 +18,7 @@ import spikegpt_neuro as sgn
 from spikegpt_neuro.backends.cycle import simulator
 from spikegpt_neuro.backends.cycle.backend import CycleBackend
 from spikegpt_neuro.backends.cycle.congestion import draw_congestion
+from spikegpt_neuro.backends.cycle.crew import Crew
 from spikegpt_neuro.backends.cycle.result import Simulation
 from spikegpt_neuro.backends.cycle.simulator import (
     PlacedGraph,
@@ -25,6 +29,7 @@ from spikegpt_neuro.backends.cycle.simulator import (
 )
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.models import timing_model
+from spikegpt_neuro.backends.cycle.timing.names import MODELS
 from spikegpt_neuro.backends.cycle.trace import trace_events, write_trace
 from spikegpt_neuro.backends.cycle.traffic.masks import CHUNK_TOKENS, Layout, random_run
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
@@ -441,6 +446,59 @@ def test_an_interrupt_leaves_whole_steps(
     chunks = whole.timetable.newest(steps) // CHUNK_TOKENS + 1
     assert len(run.tokens) == len(run.logits_int) == min(len(tokens), chunks * CHUNK_TOKENS)
     assert json.loads(json.dumps(found.to_json()))["interrupted"] is True
+
+
+@pytest.mark.parametrize("timing", MODELS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_steps_timed_at_once_are_those_timed_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, two_chips: Case, timing: Any, schedule: Any
+) -> None:
+    found = {}
+    for threads in (1, 3):
+        monkeypatch.setattr(simulator, "Crew", lambda threads=threads: Crew(threads))
+        _, found[threads] = simulate(
+            two_chips[0], np.tile(TOKENS, 4), *two_chips[1:], timing, schedule
+        )
+    assert found[1].to_json() == found[3].to_json()
+    np.testing.assert_array_equal(found[1].step_seconds, found[3].step_seconds)
+    np.testing.assert_array_equal(found[1].series.core_queue, found[3].series.core_queue)
+
+
+def test_a_crew_works_in_threads_and_answers_in_order() -> None:
+    together = Barrier(2)
+
+    def work(number: int) -> int:
+        if number < 2:
+            together.wait(timeout=30)  # the first two are under way at once
+        else:
+            sleep(0.01 * (number % 2))
+        return number
+
+    with Crew(2) as crew:
+        assert list(crew.each(work, range(9), at_once=True)) == list(range(9))
+        began: list[int] = []
+        assert next(crew.each(began.append, range(100), at_once=False)) is None
+        assert began == [0]
+
+
+def test_an_interrupt_ends_a_crew_after_what_is_under_way(
+    monkeypatch: pytest.MonkeyPatch, two_chips: Case
+) -> None:
+    monkeypatch.setattr(simulator, "Crew", lambda: Crew(2))
+    seen = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(done)
+        if done == 5:
+            raise KeyboardInterrupt
+
+    _, whole = simulate(two_chips[0], TOKENS, *two_chips[1:], "cycle")
+    _, found = simulate(two_chips[0], TOKENS, *two_chips[1:], "cycle", progress=stop)
+    assert found.interrupted
+    assert seen[-1] == 5
+    assert 0 < found.steps < whole.steps
+    np.testing.assert_array_equal(found.step_seconds, whole.step_seconds[: found.steps])
+    assert not [thread for thread in enumerate_threads() if "ThreadPool" in thread.name]
 
 
 def test_progress_counts_tokens_and_may_interrupt(two_chips: Case) -> None:

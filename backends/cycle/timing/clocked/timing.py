@@ -66,6 +66,7 @@ class ClockedTiming:
     """
 
     name: ClassVar[Timing] = "cycle"
+    at_once: ClassVar[bool] = True
 
     def __init__(self, machine: Machine) -> None:
         if machine.link_buffer < 1:
