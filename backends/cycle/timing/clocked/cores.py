@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 
-from spikegpt_neuro.backends.cycle.timing.clocked.buffers import make_room
+from spikegpt_neuro.backends.cycle.timing.clocked.buffers import follow_queue
 from spikegpt_neuro.backends.cycle.timing.clocked.numbers import (
-    begin_in,
     ceil_cycle,
     input_event,
     links_of,
     place_of,
-    queue_event,
 )
-from spikegpt_neuro.backends.cycle.timing.clocked.part import part
-from spikegpt_neuro.backends.cycle.timing.clocked.state import FROM_HOST, IDLE, SNAP, UNITS, State
-from spikegpt_neuro.backends.cycle.timing.clocked.wheel import put
+from spikegpt_neuro.backends.cycle.timing.clocked.part import at, part
+from spikegpt_neuro.backends.cycle.timing.clocked.state import FROM_HOST, SNAP, UNITS, State
+from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, put
 
 
 @part
 def generate(state: State, core: int, begin: int) -> None:
     """Make the next message from ``begin`` on, or walk the rest of the neurons."""
-    maker, scale = state.cores[core], state.clock.scale
+    maker, scale = state.cores[at(core)], state.clock.scale
     if maker.current < maker.stop:
-        work = math.ceil(state.messages[maker.current].work * scale - SNAP)
+        work = math.ceil(state.messages[at(maker.current)].work * scale - SNAP)
         duration = max(UNITS, work + state.clock.axon_out)
         event = input_event(state, links_of(state) + core)
         put(state.wheel, event, ceil_cycle(begin + duration))
@@ -36,50 +34,41 @@ def generate(state: State, core: int, begin: int) -> None:
 @part
 def leave_core(state: State, core: int, begin: int) -> None:
     """The message that a core made is gone: the core goes on."""
-    maker = state.cores[core]
+    maker = state.cores[at(core)]
     if len(state.trace) > 0:
-        state.trace[maker.current].departed = begin
+        state.trace[at(maker.current)].departed = begin
     maker.stalled += begin - maker.made
     maker.current += 1
-    while maker.current < maker.stop and not state.messages[maker.current].begins:
+    while maker.current < maker.stop and not state.messages[at(maker.current)].begins:
         maker.current += 1
     generate(state, core, begin)
 
 
 @part
-def serve(state: State, core: int, cycle: int) -> None:
-    """Take the next message from the axon-in queue, those from the host first."""
-    server, number = state.cores[core], links_of(state) + core
-    queue = state.ports[number]
-    server.serving = IDLE
-    hosted = server.hosted
-    if hosted > 0:
-        synapses = server.hosted_synapses // hosted
-        make_room(state, number, hosted, cycle)
-        server.hosted -= 1
-        server.hosted_synapses -= synapses
-        _process(state, core, FROM_HOST, synapses, 0, cycle)
-    elif queue.head < queue.tail:
-        first = state.buffers[place_of(state, number, queue.head)]
-        if first.arrival > cycle * UNITS:
-            put(state.wheel, queue_event(state, core), ceil_cycle(first.arrival))
-            return
-        make_room(state, number, 0, cycle)
-        queue.head += 1
-        synapses = state.messages[first.message].synapses
-        _process(state, core, first.message, synapses, first.arrival, cycle)
-
-
-@part
-def _process(
-    state: State, core: int, message: int, synapses: int, arrival: int, cycle: int
-) -> None:
-    """Axon-in and synapse stages begin with a message."""
-    server, clock = state.cores[core], state.clock
+def receive(state: State, core: int, message: int, synapses: int, arrival: int, cycle: int) -> None:
+    """A message will be in the axon-in queue, which is served in order: all follows from that."""
+    server, clock, number = state.cores[at(core)], state.clock, links_of(state) + core
+    follow_queue(state, number, cycle)
+    queue = state.ports[at(number)]
+    begin = max(arrival, server.served)
+    place = state.queues[at(place_of(state, number, queue.tail))]
+    place.arrival, place.left = arrival, ceil_cycle(begin)
+    queue.tail += 1
     words = (synapses + clock.synapses_per_word - 1) // clock.synapses_per_word
     meeting = max(synapses * clock.synaptic_operation, words * clock.memory_word)
     duration = max(UNITS, clock.axon_in + meeting)
-    server.serving = message
-    server.served = begin_in(max(arrival, server.served), cycle) + duration
+    server.served = begin + duration
     server.processing += duration
-    put(state.wheel, queue_event(state, core), ceil_cycle(server.served))
+    if message != FROM_HOST and len(state.trace) > 0:
+        state.trace[at(message)].arrived = arrival
+        state.trace[at(message)].processed = server.served
+
+
+@part
+def receive_from_host(state: State, core: int) -> None:
+    """What the host sent is in the queue when the step begins."""
+    server = state.cores[at(core)]
+    for left in range(server.hosted, 0, -1):
+        synapses = server.hosted_synapses // left
+        server.hosted_synapses -= synapses
+        receive(state, core, FROM_HOST, synapses, 0, NOTHING)

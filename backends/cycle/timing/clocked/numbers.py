@@ -19,12 +19,6 @@ def input_event(state: State, number: int) -> int:
 
 
 @part
-def queue_event(state: State, core: int) -> int:
-    """The event that a core looks at its axon-in queue."""
-    return 2 * len(state.ports) + core
-
-
-@part
 def place_of(state: State, number: int, count: int) -> int:
     """Where the buffer after a port keeps the message that came after ``count`` others."""
     port = state.ports[number]

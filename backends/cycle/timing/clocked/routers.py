@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from spikegpt_neuro.backends.cycle.timing.clocked.buffers import look_again, make_room
-from spikegpt_neuro.backends.cycle.timing.clocked.cores import generate, leave_core, serve
+import numpy as np
+
+from spikegpt_neuro.backends.cycle.timing.clocked.buffers import into_core, look_again, make_room
+from spikegpt_neuro.backends.cycle.timing.clocked.cores import generate, leave_core, receive
 from spikegpt_neuro.backends.cycle.timing.clocked.numbers import (
     begin_in,
     ceil_cycle,
@@ -11,29 +13,31 @@ from spikegpt_neuro.backends.cycle.timing.clocked.numbers import (
     links_of,
     place_of,
 )
-from spikegpt_neuro.backends.cycle.timing.clocked.part import part
-from spikegpt_neuro.backends.cycle.timing.clocked.state import IDLE, UNITS, State
-from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, put
+from spikegpt_neuro.backends.cycle.timing.clocked.part import at, lowest_bit, part
+from spikegpt_neuro.backends.cycle.timing.clocked.state import UNITS, State
+from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, ONE, put
 from spikegpt_neuro.hardware.mesh import ARRIVED, HOST, towards
+
+NONE, ALL = np.uint64(0), np.uint64(2**64 - 1)
 
 
 @part
 def head_asks(state: State, link: int, cycle: int) -> int:
     """A message is at the head of a link's buffer: it asks for its way on."""
-    buffer = state.ports[link]
-    target = state.buffers[place_of(state, link, buffer.head)].target
+    buffer = state.ports[at(link)]
+    target = state.buffers[at(place_of(state, link, buffer.head))].target
     return _ask(state, link, buffer.end, target, cycle)
 
 
 @part
 def core_asks(state: State, core: int, cycle: int) -> int:
     """A message was made: it asks for its way, or is gone if it is for the host."""
-    maker = state.cores[core]
-    target = state.messages[maker.current].target
+    maker = state.cores[at(core)]
+    target = state.messages[at(maker.current)].target
     if target != HOST:
         return _ask(state, links_of(state) + core, maker.router, target, cycle)
     if len(state.trace) > 0:
-        record = state.trace[maker.current]
+        record = state.trace[at(maker.current)]
         record.departed = record.arrived = record.processed = maker.made
     maker.current += 1
     generate(state, core, maker.made)
@@ -42,23 +46,29 @@ def core_asks(state: State, core: int, cycle: int) -> int:
 
 @part
 def _ask(state: State, asking: int, router: int, target: int, cycle: int) -> int:
-    """Let an input wait for the port on the way to ``target``."""
+    """Let an input wait for the port on the way to ``target``; the port, if it decides now."""
     number = _route(state, router, target)
-    port = state.ports[number]
-    if port.waiters == 0:
-        port.since = cycle
-        port.alone = asking
-    else:
-        port.alone = NOTHING
+    port, place = state.ports[at(number)], state.ports[at(asking)].place
+    first = port.waiters == 0
     port.waiters += 1
-    state.ports[asking].wanted = number
-    return number
+    state.waiting[at(number), at(place >> 6)] |= ONE << np.uint64(place & 63)
+    if number < links_of(state):
+        if first:
+            port.since = cycle
+        return NOTHING if port.pending else number
+    if not first:
+        return NOTHING
+    earliest = into_core(state, number, cycle)
+    if earliest == cycle:
+        return number
+    put(state.wheel, number, earliest)
+    return NOTHING
 
 
 @part
 def _route(state: State, router: int, target: int) -> int:
     """The port on the way from a router to a core."""
-    here, there = state.routers[router], state.cores[target]
+    here, there = state.routers[at(router)], state.cores[at(target)]
     direction = towards(here.x, here.y, there.x, there.y)
     if direction == ARRIVED:
         return links_of(state) + target
@@ -68,11 +78,16 @@ def _route(state: State, router: int, target: int) -> int:
 @part
 def decide(state: State, number: int, cycle: int) -> None:
     """Let one input through if the port is free and there is room after it."""
-    port = state.ports[number]
+    port = state.ports[at(number)]
+    if number >= links_of(state):
+        _let_through(state, number, cycle)
+        if port.waiters > 0:
+            put(state.wheel, number, into_core(state, number, cycle + 1))
+        return
     if port.waiters == 0:
         return
     just_left = port.left == cycle
-    if state.ports[port.shares].free > cycle * UNITS:
+    if state.ports[at(port.shares)].free > cycle * UNITS:
         look_again(state, number, cycle)
     elif port.occupied + just_left < port.room:
         if _is_turn_of_another(state, number, cycle):
@@ -90,13 +105,13 @@ def decide(state: State, number: int, cycle: int) -> None:
 @part
 def _is_turn_of_another(state: State, number: int, cycle: int) -> bool:
     """Whether a link that shares the port could send, and comes first after the last served."""
-    shares = state.ports[number].shares
-    first = state.ports[shares]
+    shares = state.ports[at(number)].shares
+    first = state.ports[at(shares)]
     if first.sharing == 1:
         return False
     place = first.served + 1 if first.served + 1 < first.sharing else 0
-    while place != state.ports[number].place_there:
-        other = state.ports[shares + place * first.stride]
+    while place != state.ports[at(number)].place_there:
+        other = state.ports[at(shares + place * first.stride)]
         if other.waiters > 0 and other.occupied + (other.left == cycle) < other.room:
             return True
         place = place + 1 if place + 1 < first.sharing else 0
@@ -105,63 +120,73 @@ def _is_turn_of_another(state: State, number: int, cycle: int) -> bool:
 
 @part
 def _next_turn(state: State, number: int) -> int:
-    """The first input that waits, counted from the one after the last that was served."""
-    port = state.ports[number]
-    router = state.routers[port.source]
-    place, asking = port.turn, port.alone
-    while asking == NOTHING:
-        place = place + 1 if place + 1 < router.inputs else 0
-        other = state.inputs[router.first + place]
-        if state.ports[other].wanted == number:
-            asking = other
-    turn: int = asking
+    """The first input that waits, from the one after the last that was served; it waits no more."""
+    port, waiting = state.ports[at(number)], state.waiting
+    place = port.turn + 1
+    word = place >> 6
+    bits = (
+        waiting[at(number), at(word)] & (ALL << np.uint64(place & 63))
+        if word < waiting.shape[1]
+        else NONE
+    )
+    while bits == 0:
+        word = word + 1 if word + 1 < waiting.shape[1] else 0
+        bits = waiting[at(number), at(word)]
+    place = (word << 6) + lowest_bit(bits)
+    waiting[at(number), at(word)] ^= ONE << np.uint64(place & 63)
+    turn: int = state.inputs[at(state.routers[at(port.source)].first + place)]
     return turn
 
 
 @part
 def _let_through(state: State, number: int, cycle: int) -> None:
     """Send the message of the input whose turn it is through a port that has room."""
-    port, links = state.ports[number], links_of(state)
-    shared = state.ports[port.shares]
+    port, links = state.ports[at(number)], links_of(state)
+    shared = state.ports[at(port.shares)]
     turn = _next_turn(state, number)
-    port.turn = state.ports[turn].place
+    port.turn = state.ports[at(turn)].place
     port.waiters -= 1
-    port.alone = NOTHING
-    state.ports[turn].wanted = NOTHING
     if turn < links:
-        head = state.buffers[place_of(state, turn, state.ports[turn].head)]
+        head = state.buffers[at(place_of(state, turn, state.ports[at(turn)].head))]
         message, target = head.message, head.target
         begin = begin_in(max(head.arrival, shared.free), cycle)
         arrival = begin + port.latency
         if not _is_copied(state, turn, cycle):
             _leave_link(state, turn, cycle)
     else:
-        maker = state.cores[turn - links]
-        message, target = maker.current, state.messages[maker.current].target
+        maker = state.cores[at(turn - links)]
+        message, target = maker.current, state.messages[at(maker.current)].target
         begin = begin_in(max(maker.made, shared.free), cycle)
         to_neighbour = number >= links and number != turn
         arrival = begin + (state.clock.within_tile if to_neighbour else port.latency)
         leave_core(state, turn - links, begin)
     shared.free = begin + port.interval
     shared.served = port.place_there
-    if len(state.trace) > 0 and not state.messages[message].begins and state.ports[turn].border:
-        state.trace[message].departed = begin
+    if (
+        len(state.trace) > 0
+        and not state.messages[at(message)].begins
+        and state.ports[at(turn)].border
+    ):
+        state.trace[at(message)].departed = begin
     _enter(state, number, message, target, arrival, cycle)
 
 
 @part
 def _is_copied(state: State, link: int, cycle: int) -> bool:
     """Where a message enters the chip of its target: put its next copy in its place, if any."""
-    buffer = state.ports[link]
+    buffer = state.ports[at(link)]
     if not buffer.border:
         return False
-    head = state.buffers[place_of(state, link, buffer.head)]
+    head = state.buffers[at(place_of(state, link, buffer.head))]
     copy = head.message + 1
-    if copy == len(state.messages) or state.messages[copy].begins:
+    if copy == len(state.messages) or state.messages[at(copy)].begins:
         return False
-    if state.routers[buffer.end].chip != state.routers[state.cores[head.target].router].chip:
+    if (
+        state.routers[at(buffer.end)].chip
+        != state.routers[at(state.cores[at(head.target)].router)].chip
+    ):
         return False
-    head.message, head.target = copy, state.messages[copy].target
+    head.message, head.target = copy, state.messages[at(copy)].target
     put(state.wheel, input_event(state, link), cycle + 1)
     return True
 
@@ -169,30 +194,25 @@ def _is_copied(state: State, link: int, cycle: int) -> bool:
 @part
 def _leave_link(state: State, link: int, cycle: int) -> None:
     """The head of a link's buffer is gone: the one behind it may ask in the next cycle."""
-    buffer = state.ports[link]
-    make_room(state, link, 0, cycle)
+    buffer = state.ports[at(link)]
+    make_room(state, link, cycle)
     buffer.head += 1
     if buffer.head < buffer.tail:
-        arrival = state.buffers[place_of(state, link, buffer.head)].arrival
+        arrival = state.buffers[at(place_of(state, link, buffer.head))].arrival
         put(state.wheel, input_event(state, link), max(cycle + 1, ceil_cycle(arrival)))
 
 
 @part
 def _enter(state: State, number: int, message: int, target: int, arrival: int, cycle: int) -> None:
     """A message is on its way to the buffer after a port."""
-    buffer = state.ports[number]
-    waiting = state.buffers[place_of(state, number, buffer.tail)]
+    core = number - links_of(state)
+    if core >= 0:
+        receive(state, core, message, state.messages[at(message)].synapses, arrival, cycle)
+        return
+    buffer = state.ports[at(number)]
+    waiting = state.buffers[at(place_of(state, number, buffer.tail))]
     waiting.message, waiting.arrival, waiting.target = message, arrival, target
-    first = buffer.head == buffer.tail
+    if buffer.head == buffer.tail:
+        put(state.wheel, input_event(state, number), ceil_cycle(arrival))
     buffer.tail += 1
     buffer.occupied += 1
-    core = number - links_of(state)
-    if core < 0:
-        if first:
-            put(state.wheel, input_event(state, number), ceil_cycle(arrival))
-        return
-    if len(state.trace) > 0:
-        state.trace[message].arrived = arrival
-    # An idle core with messages in its queue already waits for the first of them.
-    if first and state.cores[core].serving == IDLE:
-        serve(state, core, cycle)

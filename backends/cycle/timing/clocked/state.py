@@ -32,8 +32,7 @@ UNITS = 1_000_000
 SNAP = 1e-3
 """Units by which a time may exceed a whole number before it counts as longer: float noise."""
 
-IDLE = -1
-FROM_HOST = -2
+FROM_HOST = -1
 
 PORT = np.dtype(
     [
@@ -60,8 +59,7 @@ PORT = np.dtype(
         ("tail", np.int32),  # were sent to it
         ("left", np.int64),  # cycle in which one last left: its place is free in the next
         # who waits for the port
-        ("waiters", np.int32),  # inputs
-        ("alone", np.int32),  # the input that waits, where it is surely the only one
+        ("waiters", np.int32),  # inputs; which ones is in ``State.waiting``
         ("turn", np.int32),  # place of the input that was served last
         ("pending", np.int32),  # 1: the port decides again in a later cycle
         ("asked", np.int64),  # last cycle in which it is to decide
@@ -70,7 +68,6 @@ PORT = np.dtype(
         ("stalled", np.int64),  # cycles in which an input waited
         # the input with the port's number
         ("place", np.int32),  # among the inputs of its router
-        ("wanted", np.int32),  # port that it waits for
     ],
     align=True,
 )
@@ -83,10 +80,9 @@ CORE = np.dtype(
         ("stop", np.int32),  # end of the core's messages
         ("made", np.int64),  # when the current one is made; at last, when the neurons are walked
         ("leftover", np.float64),  # seconds
-        ("serving", np.int32),  # message in the axon-in and synapse stages
-        ("hosted", np.int32),  # messages from the host that still wait,
+        ("hosted", np.int32),  # messages from the host that wait when the step begins,
         ("hosted_synapses", np.int64),  # and their synapses
-        ("served", np.int64),  # when the one in the stages, or the last, is processed
+        ("served", np.int64),  # when all that have come so far are processed
         ("generating", np.int64),  # units in all
         ("processing", np.int64),
         ("stalled", np.int64),
@@ -104,6 +100,7 @@ ROUTER = np.dtype(
     align=True,
 )
 WAITING = np.dtype([("arrival", np.int64), ("message", np.int32), ("target", np.int32)], align=True)
+QUEUED = np.dtype([("arrival", np.int64), ("left", np.int64)])
 MESSAGE = np.dtype(
     [
         ("work", np.float64),
@@ -131,11 +128,13 @@ class Clock(NamedTuple):
 class State(NamedTuple):
     """Everything of one step.
 
-    ``wheel``     events: P ports decide again, P inputs have a message to send, C cores look at
-                  their queue; numbered in this order.
+    ``wheel``     events: P ports decide again, P inputs have a message to send; in this order.
     ``ports``     (P,) of :data:`PORT`; so ``cores`` (C,), ``routers`` (R,), ``messages`` (M,).
-    ``buffers``   of :data:`WAITING`: rings, one after the other.
+    ``buffers``   of :data:`WAITING`, after links, and ``queues`` of :data:`QUEUED`, of axon-in:
+                  rings, one after the other. A message in a queue will leave it, for the axon-in
+                  stage, in the cycle ``left``: that is known as soon as it comes.
     ``inputs``    a router's inputs are ``inputs[first:first + inputs]``.
+    ``waiting``   (P, W) bits: which of its router's inputs wait for each port.
     ``trace``     (M,) of :data:`TRACE`, or (0,) to record nothing.
     """
 
@@ -146,7 +145,9 @@ class State(NamedTuple):
     routers: Records
     messages: Records
     buffers: Records
+    queues: Records
     inputs: NDArray[np.int32]
+    waiting: NDArray[np.uint64]
     trace: Records
 
 
@@ -173,7 +174,7 @@ def ports_of(machine: Machine) -> Records:
     """(P,) ports of a machine at rest, their routers' inputs not yet numbered."""
     mesh = machine.mesh
     ports = np.zeros(mesh.links + mesh.cores, PORT)
-    for field in ("end", "left", "alone", "turn", "asked", "wanted"):
+    for field in ("end", "left", "turn", "asked"):
         ports[field] = NOTHING
     links, into_cores = ports[: mesh.links], ports[mesh.links :]
     links["source"] = np.repeat(np.arange(mesh.routers), 4)
@@ -202,17 +203,30 @@ def _share(links: Records, mesh: Mesh) -> None:
 
 
 def buffers_for(ports: Records, entering: Integers | None) -> Records:
-    """Rings for the buffers after all ports, whose places it writes into ``ports``.
+    """Rings for the buffers after links, whose places it writes into their ``ports``.
 
     ``entering``  (L,) messages over each link in a step with copies; None: there are none.
     """
     if entering is not None:
         border = np.flatnonzero(ports["border"])
         ports["room"][border] = entering[border] + 1
-    places = 1 << np.ceil(np.log2(np.maximum(1, ports["room"]))).astype(np.int64)
+    return np.zeros(_rings(ports, ports["room"]), WAITING)
+
+
+def queues_for(ports: Records, hosted: NDArray[np.int32]) -> Records:
+    """Rings for the axon-in queues, whose places it writes into the ``ports`` (C,) to cores.
+
+    ``hosted``  (C,) messages from the host, which wait there without regard to the room.
+    """
+    return np.zeros(_rings(ports, np.maximum(ports["room"], hosted)), QUEUED)
+
+
+def _rings(ports: Records, places: Integers) -> int:
+    """Let each port have a ring of ``places`` or more; returns what they take together."""
+    places = 1 << np.ceil(np.log2(np.maximum(1, places))).astype(np.int64)
     ports["ring"] = np.cumsum(places) - places
     ports["mask"] = places - 1
-    return np.zeros(int(places.sum()), WAITING)
+    return int(places.sum())
 
 
 def _link_times(machine: Machine) -> tuple[Integers, Integers]:
@@ -251,7 +265,6 @@ def cores_before(mesh: Mesh, step: StepMessages) -> Records:
     cores["x"], cores["y"], cores["router"] = mesh.x, mesh.y, mesh.router
     cores["current"], cores["stop"] = step.first[:-1], step.first[1:]
     cores["leftover"] = step.leftover
-    cores["serving"] = IDLE
     cores["hosted"], cores["hosted_synapses"] = step.arrived, step.arrived_synapses
     return cores
 

@@ -19,6 +19,7 @@ from spikegpt_neuro.backends.cycle.timing.clocked.state import (
     cores_before,
     messages_of,
     ports_of,
+    queues_for,
 )
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import new_wheel
 from spikegpt_neuro.backends.cycle.timing.loads import loads
@@ -80,6 +81,7 @@ class ClockedTiming:
         self._clock = clock_of(machine)
         self._ports = ports_of(machine)
         self._routers, self._inputs = connect(machine.mesh, self._ports)
+        self._words = (int(self._routers["inputs"].max()) + 63) // 64
 
     def step(self, messages: StepMessages) -> StepTiming:
         return self._timing(self._run(messages, traced=0))
@@ -94,16 +96,18 @@ class ClockedTiming:
     def _run(self, step: StepMessages, traced: int) -> State:
         mesh, ports = self.machine.mesh, self._ports.copy()
         entering = None if step.begins.all() else loads(self.machine, step).link_messages
-        ports["occupied"][mesh.links :] = step.arrived
+        links, into_cores = ports[: mesh.links], ports[mesh.links :]
         state = State(
             clock=self._clock,
-            wheel=new_wheel(2 * len(ports) + mesh.cores),
+            wheel=new_wheel(2 * len(ports)),
             ports=ports,
             cores=cores_before(mesh, step),
             routers=self._routers,
             messages=messages_of(step),
-            buffers=buffers_for(ports, entering),
+            buffers=buffers_for(links, entering),
+            queues=queues_for(into_cores, step.arrived),
             inputs=self._inputs,
+            waiting=np.zeros((len(ports), self._words), np.uint64),
             trace=np.zeros(traced, TRACE),
         )
         run(state)

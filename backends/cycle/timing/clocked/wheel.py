@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.timing.clocked.part import Records, part
+from spikegpt_neuro.backends.cycle.timing.clocked.part import Records, at, lowest_bit, part
 
 EPOCH_BITS = 12
 CYCLES = 1 << EPOCH_BITS
@@ -33,11 +33,7 @@ LISTS = np.dtype(
 )
 EVENT = np.dtype([("cycle", np.int64), ("following", np.int32)], align=True)
 
-DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
 ONE = np.uint64(1)
-POSITION = np.zeros(64, np.int64)  # of the only bit of x, by the top six bits of x * DE_BRUIJN
-for _bit in range(64):
-    POSITION[((int(DE_BRUIJN) << _bit) & (2**64 - 1)) >> 58] = _bit
 
 
 class Wheel(NamedTuple):
@@ -57,7 +53,7 @@ def new_wheel(events: int) -> Wheel:
 @part
 def put(wheel: Wheel, event: int, cycle: int) -> None:
     """Let an event that does not pend happen in a cycle that has not begun yet."""
-    wheel.events[event].cycle = cycle
+    wheel.events[at(event)].cycle = cycle
     wheel.lists[0].pending += 1
     _file(wheel, event, cycle)
 
@@ -68,13 +64,13 @@ def _file(wheel: Wheel, event: int, cycle: int) -> None:
     epoch = cycle >> EPOCH_BITS
     if epoch == lists.epoch:
         place = cycle & (CYCLES - 1)
-        lists.bits[place >> 6] |= ONE << np.uint64(place & 63)
-        wheel.events[event].following = lists.near[place]
-        lists.near[place] = event
+        lists.bits[at(place >> 6)] |= ONE << np.uint64(place & 63)
+        wheel.events[at(event)].following = lists.near[at(place)]
+        lists.near[at(place)] = event
     else:
         place = epoch & (EPOCHS - 1)
-        wheel.events[event].following = lists.far[place]
-        lists.far[place] = event
+        wheel.events[at(event)].following = lists.far[at(place)]
+        lists.far[at(place)] = event
 
 
 @part
@@ -83,9 +79,9 @@ def next_cycle(wheel: Wheel) -> int:
     lists = wheel.lists[0]
     while lists.pending > 0:
         while lists.word < WORDS:
-            bits = lists.bits[lists.word]
+            bits = lists.bits[at(lists.word)]
             if bits != 0:
-                cycle: int = (lists.epoch << EPOCH_BITS) + (lists.word << 6) + _lowest_bit(bits)
+                cycle: int = (lists.epoch << EPOCH_BITS) + (lists.word << 6) + lowest_bit(bits)
                 return cycle
             lists.word += 1
         lists.epoch += 1
@@ -95,23 +91,15 @@ def next_cycle(wheel: Wheel) -> int:
 
 
 @part
-def _lowest_bit(bits: np.uint64) -> int:
-    """Position of the lowest bit that is set."""
-    alone = bits & (~bits + ONE)
-    position: int = POSITION[(alone * DE_BRUIJN) >> np.uint64(58)]
-    return position
-
-
-@part
 def _bring_near(wheel: Wheel) -> None:
     """File the events of the epoch that begins; those of a later round of the list stay in it."""
     lists = wheel.lists[0]
     place = lists.epoch & (EPOCHS - 1)
-    event = lists.far[place]
-    lists.far[place] = NOTHING
+    event = lists.far[at(place)]
+    lists.far[at(place)] = NOTHING
     while event != NOTHING:
-        following = wheel.events[event].following
-        _file(wheel, event, wheel.events[event].cycle)
+        following = wheel.events[at(event)].following
+        _file(wheel, event, wheel.events[at(event)].cycle)
         event = following
 
 
@@ -120,7 +108,7 @@ def take(wheel: Wheel, cycle: int) -> int:
     """First event of a cycle that :func:`next_cycle` found; the list goes on in ``following``."""
     lists = wheel.lists[0]
     place = cycle & (CYCLES - 1)
-    event: int = lists.near[place]
-    lists.near[place] = NOTHING
-    lists.bits[place >> 6] ^= ONE << np.uint64(place & 63)
+    event: int = lists.near[at(place)]
+    lists.near[at(place)] = NOTHING
+    lists.bits[at(place >> 6)] ^= ONE << np.uint64(place & 63)
     return event
