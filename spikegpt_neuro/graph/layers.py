@@ -5,7 +5,10 @@ Populations are named like the tensors of a checkpoint, so these read either's n
 
 from __future__ import annotations
 
+import math
+
 _BLOCKS = "blocks"
+_BEFORE_BLOCKS = ("embedding", "ln0")
 
 
 def layer_of(population: str) -> str:
@@ -19,6 +22,14 @@ def block_of(population: str) -> int | None:
     words = population.split(".")
     inside = words[0] == _BLOCKS and len(words) > 1 and words[1].isdecimal()
     return int(words[1]) if inside else None
+
+
+def depth_of(population: str) -> float:
+    """Where data meets its layer: the number of its block; before all, or behind all of them."""
+    block = block_of(population)
+    if block is not None:
+        return block
+    return -math.inf if layer_of(population) in _BEFORE_BLOCKS else math.inf
 
 
 def within_block(population: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.drawing import colour_at, framed, ramp_legend, text
-from spikegpt_neuro.graph.layers import block_of, layer_of
+from spikegpt_neuro.graph.layers import block_of, depth_of, layer_of
 from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, add_messages
 from spikegpt_neuro.hardware.profile import Profile
 from spikegpt_neuro.hardware.topology import Topology
@@ -169,7 +169,7 @@ def chip_contents(placement: Placement, chip: int) -> str:
     Parts with few cores on it (a tenth of the part with most) are not counted.
     """
     cores: dict[str, set[int]] = {}
-    for piece in placement.pieces:
+    for piece in sorted(placement.pieces, key=lambda piece: depth_of(piece.population)):
         if placement.sites[piece.core][0] == chip:
             cores.setdefault(_part(piece.population), set()).add(piece.core)
     if not cores:

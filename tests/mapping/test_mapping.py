@@ -523,9 +523,11 @@ def test_map_prints_its_keys_and_saves(
     first = file.read_bytes()
     assert called(capsys, *options)[0] == 0
     assert file.read_bytes() == first
-    code, out, _ = called(capsys, "map", artifact, "--hw", "loihi2", "--head", "host")
-    assert code == 0
-    assert "ln0 to head" in out
+    to_host = ("map", artifact, "--hw", "loihi2", "--head", "host")
+    for optimize, holds in (("cores", "ln0 to head"), ("energy", "block 0 to block 1")):
+        code, out, _ = called(capsys, *to_host, "--optimize", optimize)
+        assert code == 0
+        assert holds in out
 
 
 def test_map_exits_with_1_where_it_does_not_fit(
