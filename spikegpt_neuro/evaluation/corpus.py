@@ -9,6 +9,7 @@ import ast
 import os
 import sysconfig
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,8 @@ FOLDERS_LEFT_OUT = TEST_FOLDERS | {
     "__phello__",
     "distutils",
 }
+BODIES = frozenset({"body", "handlers", "orelse", "finalbody", "cases"})
+"""Fields of syntax nodes that hold statements, or what holds them."""
 Documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -88,11 +91,22 @@ def _docstrings(file: Path) -> Iterator[str]:
             tree = ast.parse(source)
     except (OSError, SyntaxError, ValueError):
         return  # templates and other encodings are not documentation
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, Documented):
             text = ast.get_docstring(node)
             if text and len(text) >= SHORTEST_DOCSTRING:
                 yield text
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """``tree`` and its statements in the order of ``ast.walk``, whose other nodes have none."""
+    waiting = deque[ast.AST]([tree])
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        for name in node._fields:
+            if name in BODIES:
+                waiting.extend(getattr(node, name))
 
 
 def _plain(text: str) -> str:
