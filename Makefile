@@ -79,7 +79,7 @@ docs: .venv/.docs
 .venv/.docs: $(STAMP)
 	@$(BIN)/python -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) \
 	  else "error: the documentation tools need Python 3.11 or later")'
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[docs]'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[docs,notebook]'
 	@touch $@
 
 # Sources and wheel, into dist/: the wheel is built from the sources, with what .venv holds.

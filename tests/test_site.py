@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from types import ModuleType
 
@@ -136,6 +137,12 @@ def test_the_site_is_built_strictly_and_asks_the_network_for_nothing(tmp_path: P
     assert done.returncode == 0, done.stderr
     html = "".join(p.read_text(encoding="utf-8") for p in tmp_path.rglob("*.html"))
     assert "first-half-hour.html" in html
+    shown = (tmp_path / "walkthrough.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'<img alt="([^"]+)" src="(walkthrough_files/[^"]+)"', shown)
+    cells = json.loads((EXAMPLES / "walkthrough.ipynb").read_text(encoding="utf-8"))["cells"]
+    described = [cell["metadata"]["alt"] for cell in cells if "alt" in cell["metadata"]]
+    assert [unescape(words) for words, _ in pictures] == described
+    assert all((tmp_path / file).stat().st_size > 0 for _, file in pictures)
     assert (
         re.findall(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)=\"?(?:https?:)?//", html) == []
     )
@@ -147,6 +154,10 @@ def test_the_site_is_built_strictly_and_asks_the_network_for_nothing(tmp_path: P
 def test_a_broken_link_fails(link: str, tmp_path: Path) -> None:
     for part in ("docs", "tools"):
         shutil.copytree(ROOT / part, tmp_path / part)
+    (tmp_path / "examples").mkdir()
+    words = {"cell_type": "markdown", "id": "head", "metadata": {}, "source": "# Head"}
+    notebook = {"cells": [words], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "examples" / "walkthrough.ipynb").write_text(json.dumps(notebook))
     config = Path(shutil.copy(ROOT / "mkdocs.yml", tmp_path))
     with (tmp_path / "docs" / "energy.md").open("a", encoding="utf-8") as page:
         page.write(f"\n[there]({link})\n")

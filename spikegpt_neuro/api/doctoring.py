@@ -39,6 +39,7 @@ PURPOSES = {
     "frame": "tables as pandas frames",
     "peers": "tests: other tools that exports are compared with",
     "sanafe": "tests: the simulator that ours is compared with",
+    "notebook": "examples/walkthrough.ipynb",
     "docs": "make docs",
     "dev": "tests and types",
 }
