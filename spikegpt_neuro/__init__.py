@@ -18,6 +18,7 @@ from spikegpt_neuro.version import __version__
 if TYPE_CHECKING:
     from spikegpt_neuro.api import (
         Benchmark,
+        Chat,
         Compared,
         Described,
         Environment,
@@ -91,6 +92,7 @@ _HOME = {
     "Export": "api",
     "Benchmark": "api",
     "CannotWrite": "errors",
+    "Chat": "api",
     "CheckFailed": "errors",
     "Compared": "api",
     "Described": "api",
@@ -153,6 +155,7 @@ _HOME = {
 __all__ = [
     "Benchmark",
     "CannotWrite",
+    "Chat",
     "CheckFailed",
     "Compared",
     "Described",

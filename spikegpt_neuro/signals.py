@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -71,3 +71,20 @@ def ending_as_interrupted() -> Iterator[Ended]:
         yield ended
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def hearing_interrupts(heard: Callable[[], None]) -> Iterator[None]:
+    """While the body runs, SIGINT calls ``heard`` instead of raising KeyboardInterrupt.
+
+    What ``heard`` raises is raised in the body. Nothing changes off the main thread, which alone
+    hears signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: heard())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

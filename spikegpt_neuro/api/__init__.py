@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spikegpt_neuro.api.exporting import Export, export
     from spikegpt_neuro.api.finetuning import FineTuned, Underway, finetune
     from spikegpt_neuro.api.fitting import Fitted, fit
-    from spikegpt_neuro.api.generating import Generated, generate
+    from spikegpt_neuro.api.generating import Chat, Generated, generate
     from spikegpt_neuro.api.hardware import ProfileList, ProfileTable, profiles
     from spikegpt_neuro.api.models import (
         Described,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 HOME = {
     "Benchmark": "benchmarking",
+    "Chat": "generating",
     "Compared": "profiling",
     "Described": "models",
     "Environment": "doctoring",
@@ -105,6 +106,7 @@ HOME = {
 
 __all__ = [
     "Benchmark",
+    "Chat",
     "Compared",
     "Described",
     "Environment",

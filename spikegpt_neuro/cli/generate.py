@@ -1,4 +1,4 @@
-"""``generate``: text from an artifact, token by token."""
+"""``generate``: text from an artifact, token by token; with -i a talk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("artifact", metavar="DIR")
-@click.argument("prompt")
+@click.argument("prompt", required=False)
+@click.option(
+    "-i",
+    "--interactive",
+    is_flag=True,
+    help="Talk: answer PROMPT, if it is there, then every line of standard input.",
+)
 @click.option(
     "-n",
     "--tokens",
@@ -60,7 +66,8 @@ if TYPE_CHECKING:
 def generate(
     out: Output,
     artifact: str,
-    prompt: str,
+    prompt: str | None,
+    interactive: bool,
     count: int,
     temperature: float,
     top_p: float,
@@ -79,33 +86,48 @@ def generate(
 
     PROMPT is the text itself, or - for standard input. A character model gets it as upstream's
     script gives it: a newline in front, no spaces around lines, no empty lines.
+
+    With -i what was said stays in the model's state from turn to turn. At a terminal lines are
+    edited and recalled with the arrow keys; Ctrl-C ends an answer, Ctrl-D the talk; /reset forgets
+    what was said.
     """
     from pathlib import Path
 
     from spikegpt_neuro import api
 
+    _check_talk(out, prompt, interactive)
     graph = _opened(out, artifact, quick, vocab)
-    with _unseen(out) as progress:
-        found = api.generate(
-            graph,
-            Path(prompt) if prompt == "-" else prompt,
-            count,
-            temperature=temperature,
-            top_p=top_p,
-            top_p_newline=top_p_newline,
-            seed=seed,
-            backend=backend,
-            unknown=unknown,
-            on_text=None if out.as_json else lambda piece: say(piece, end=""),
-            progress=progress,
-            **options,
-        )
+    sampling = {"temperature": temperature, "top_p": top_p, "top_p_newline": top_p_newline}
+    with api.Chat(graph, **sampling, seed=seed, backend=backend, **options) as chat:
+        if interactive or prompt is None:
+            from spikegpt_neuro.cli.talking import Talk
+
+            Talk(out, chat, count, unknown).hold(prompt)
+            return
+        with _unseen(out) as progress:
+            found = chat.say(
+                Path(prompt) if prompt == "-" else prompt,
+                count,
+                unknown=unknown,
+                on_text=None if out.as_json else lambda piece: say(piece, end=""),
+                progress=progress,
+            )
     if out.as_json:
         out.result(found.to_dict())
         return
     say()
     rate = f"{found.tokens_per_second:.0f} tokens/s"
     out.note(f"{count} tokens in {found.seconds:.2f} s, {rate}")
+
+
+def _check_talk(out: Output, prompt: str | None, interactive: bool) -> None:
+    """Raise if a prompt is missing, or given in a way that a talk cannot take."""
+    if prompt is None and not interactive:
+        raise UsageError("PROMPT is missing; give a text, - for standard input, or -i to talk")
+    if interactive and prompt == "-":
+        raise UsageError("with -i every line of standard input is a turn; leave out -")
+    if interactive and out.as_json:
+        raise UsageError("a talk is no single JSON object; leave out --json, or -i")
 
 
 def _opened(out: Output, path: str, quick: bool, vocab: str | None) -> SpikingGraph:
