@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +13,8 @@ from spikegpt_neuro.energy.record import Estimate, to_json
 from spikegpt_neuro.files import check_output_file, write_atomically
 from spikegpt_neuro.results import Result
 
-SETTING = ("backend", "hardware", "schedule", "timing", "accounting", "embedding", "head")
+BITS = "weight_bits"
+SETTING = ("backend", "hardware", "schedule", "timing", "accounting", "embedding", "head", BITS)
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +50,10 @@ class TokenCost(Result):
     def to_dict(self) -> dict[str, Any]:
         """All figures as JSON values."""
         return dict(self.figures)
+
+    def of_width(self, bits: int) -> TokenCost:
+        """The same, named after the bits of the weights."""
+        return replace(self, figures={**self.figures, BITS: bits})
 
     @property
     def joules_per_token(self) -> float:
@@ -98,8 +103,12 @@ class TokenCost(Result):
 class NotFitting(Result):
     """A setting in which the model does not fit: ``setting`` by name, and ``error`` why."""
 
-    setting: Mapping[str, str]
+    setting: Mapping[str, str | int]
     error: str
+
+    def of_width(self, bits: int) -> NotFitting:
+        """The same, named after the bits of the weights."""
+        return replace(self, setting={**self.setting, BITS: bits})
 
     def to_dict(self) -> dict[str, Any]:
         """The setting and the reason."""

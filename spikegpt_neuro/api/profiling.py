@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spikegpt_neuro.api.caching import convert_cached
 from spikegpt_neuro.api.choices import DEFAULT_BACKEND, DEFAULT_PROFILE
 from spikegpt_neuro.api.costs import Compared, NotFitting, TokenCost
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
+from spikegpt_neuro.api.models import load
 from spikegpt_neuro.api.stages import Stages, stage
-from spikegpt_neuro.api.variants import Bench, Variant, variants
+from spikegpt_neuro.api.variants import Bench, Variant, variants, widths
 from spikegpt_neuro.backends.cycle.timing.names import Timing
 from spikegpt_neuro.descriptions import describe
 from spikegpt_neuro.energy.estimators import AS_ARRIVES
@@ -103,7 +105,7 @@ def profile(
 
 
 def compare(
-    graph: SpikingGraph,
+    graph: SpikingGraph | PathLike,
     axes: Mapping[str, Sequence[Any]],
     text: Text | None = None,
     *,
@@ -113,15 +115,20 @@ def compare(
     context: int = 1024,
     artifact: PathLike | None = None,
     unknown: Unknown = "error",
+    vocab: PathLike | None = None,
     progress: Progress | Stages | None = None,
     options: Mapping[str, Any] | None = None,
     **setting: Any,
 ) -> Compared:
     """Profiles side by side, for every combination of the values in ``axes``.
 
-    ``axes`` maps ``hw``, ``backend``, ``schedule``, ``timing``, ``accounting``, ``embedding`` or
-    ``head`` to values; ``setting`` gives single values for the others. Each backend runs once,
-    with those of ``options`` that it has. What does not fit keeps its place, with the reason.
+    ``graph`` is a graph, the path of its artifact, or of a checkpoint to compare by ``bits``.
+
+    ``axes`` maps ``hw``, ``backend``, ``schedule``, ``timing``, ``accounting``, ``embedding``,
+    ``head`` or ``bits`` to values; ``setting`` gives single values for the others. Each backend
+    runs once, with those of ``options`` that it has; for each width in ``bits`` the checkpoint is
+    converted (:func:`convert_cached`, with ``vocab``), and ``weight_bits`` is a figure. What does
+    not fit keeps its place, with the reason.
 
     Raises :class:`UsageError` for an axis or a value that is not known, and what
     :func:`profile` raises but :class:`DoesNotFit`.
@@ -132,17 +139,38 @@ def compare(
     >>> sgn.compare(graph, {"schedule": ["pipelined", "fall-through"]}, text).to_frame().shape[0]
     2
     """
-    chosen = variants(axes, setting)
-    if placement is not None and {"embedding", "head"} & axes.keys():
-        raise UsageError("a placement says where embedding and head are; do not compare by them")
-    ids = tokens_of(graph, text, unknown=unknown, count=tokens)
-    bench = Bench(graph, ids, artifact, placement, seed, context)
-    _measure(bench, chosen, options or {}, progress)
-    found = []
-    for variant in chosen:
-        with stage(progress, f"timing on {variant.hardware}") as shown:
-            found.append(_cost_or_reason(bench, variant, shown))
+    chosen, bits = variants(axes, setting), widths(graph, axes)
+    if placement is not None and (said := {"embedding", "head", "bits"} & axes.keys()):
+        raise UsageError(
+            f"a placement is of one graph, and says where embedding and head are; do not compare "
+            f"by {', '.join(sorted(said))}"
+        )
+    found: list[TokenCost | NotFitting] = []
+    for width in (None,) if bits is None else bits:
+        model = _graph_of(graph, width, vocab, progress)
+        ids = tokens_of(model, text, unknown=unknown, count=tokens)
+        bench = Bench(model, ids, None if width else artifact, placement, seed, context)
+        _measure(bench, chosen, options or {}, progress)
+        for variant in chosen:
+            with stage(progress, f"timing on {variant.hardware}") as shown:
+                cost = _cost_or_reason(bench, variant, shown)
+            found.append(cost if width is None else cost.of_width(width))
     return Compared(tuple(found))
+
+
+def _graph_of(
+    model: SpikingGraph | PathLike,
+    width: int | None,
+    vocab: PathLike | None,
+    progress: Progress | Stages | None,
+) -> SpikingGraph:
+    """The graph, or that of a checkpoint with weights of ``width`` bits."""
+    if isinstance(model, SpikingGraph):
+        return model
+    if width is None:
+        return load(model)
+    with stage(progress, f"converting to {width} bits", "steps") as shown:
+        return convert_cached(model, vocab=vocab, weight_bits=width, progress=shown)
 
 
 def _measure(

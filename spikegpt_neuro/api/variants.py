@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,19 @@ from spikegpt_neuro.energy.events import HardwareEvents
 from spikegpt_neuro.energy.tables import figures, synops_over_dense
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evidence.validation import accuracy_of
+from spikegpt_neuro.graph.artifact import is_artifact
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.placement import Placement, load_placement
 from spikegpt_neuro.mapping.requirements import Where
+from spikegpt_neuro.quantization import BITS
 from spikegpt_neuro.running import Backend, Progress
 from spikegpt_neuro.schedules import SCHEDULES, Schedule, check_schedule
 
-AXES = ("backend", "hw", "schedule", "timing", "accounting", "embedding", "head")
-"""What profiles may be compared by."""
+BY_BITS = "bits"
+AXES = ("backend", "hw", "schedule", "timing", "accounting", "embedding", "head", BY_BITS)
+"""What profiles may be compared by; by the bits of weights, a checkpoint is converted for each."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,29 @@ def variants(axes: Mapping[str, Sequence[Any]], setting: Mapping[str, Any]) -> t
         if name not in AXES:
             raise UsageError(f"cannot compare by {name!r}; expected one of {', '.join(AXES)}")
         _check_axis(name, values)
-    combinations = product(*axes.values())
+    own = {name: values for name, values in axes.items() if name != BY_BITS}
+    combinations = product(*own.values())
     found = [
-        Variant(**{**setting, **dict(zip(axes, values, strict=True))}) for values in combinations
+        Variant(**{**setting, **dict(zip(own, values, strict=True))}) for values in combinations
     ]
     return tuple(dict.fromkeys(found))
+
+
+def widths(
+    model: SpikingGraph | PathLike, axes: Mapping[str, Sequence[Any]]
+) -> tuple[int, ...] | None:
+    """The bits of weights to compare by, each once; None where it is by other things alone.
+
+    Raises :class:`UsageError` for a model whose weights are rounded already.
+    """
+    if BY_BITS not in axes:
+        return None
+    if isinstance(model, SpikingGraph) or is_artifact(Path(model)):
+        what = "a graph" if isinstance(model, SpikingGraph) else model
+        raise UsageError(
+            f"cannot compare {what} by bits: its weights are rounded already; give the checkpoint"
+        )
+    return tuple(dict.fromkeys(axes[BY_BITS]))
 
 
 def _check_axis(name: str, values: Sequence[Any]) -> None:
@@ -120,10 +142,12 @@ def _check_axis(name: str, values: Sequence[Any]) -> None:
         "timing": timing_names(),
         "embedding": PLACES,
         "head": PLACES,
+        BY_BITS: BITS,
     }.get(name)
     for value in values:
         if known is not None and value not in known:
-            raise UsageError(f"cannot compare {name} {value!r}; expected one of {', '.join(known)}")
+            said = ", ".join(map(str, known))
+            raise UsageError(f"cannot compare {name} {value!r}; expected one of {said}")
     if not values or isinstance(values, str):
         raise UsageError(f"cannot compare by {name}: expected a list of values, found {values!r}")
 

@@ -83,8 +83,10 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NAME=A,B...",
     help="Profiles side by side, for each of the values; NAME is an option: hw, backend, schedule, "
-    "timing, accounting, embedding or head. Repeat it for every combination.",
+    "timing, accounting, embedding or head; or bits (of weights), where DIR is a checkpoint. "
+    "Repeat it for every combination.",
 )
+@click.option("--vocab", metavar="FILE", help="With --compare bits=...: the checkpoint's.")
 @click.option("--dry-run", is_flag=True, help="Only write a job folder for a measuring host (-o).")
 @click.option("-o", "--output", metavar="PATH", help="Save the measured record, or the job folder.")
 @click.option("--force", is_flag=True, help="Replace what is at -o.")
@@ -101,6 +103,7 @@ def profile(
     seed: int,
     context: int,
     compare: Sequence[str],
+    vocab: str | None,
     unknown: Unknown,
     dry_run: bool,
     output: str | None,
@@ -130,8 +133,11 @@ def profile(
         )
     if output is not None and not dry_run:
         check_output_file(Path(output), force)
-    graph, source = api.load(artifact), source_of(text, prompt)
+    if vocab is not None and "bits" not in axes:
+        raise UsageError("--vocab is of a checkpoint; it goes with --compare by bits")
+    source = source_of(text, prompt)
     if dry_run and output is not None:
+        graph = api.load(artifact)
         job: dict[str, Any] = {"tokens": count, "unknown": unknown, "force": force, **options}
         out.result(api.write_job(graph, output, source, backend=backend, hw=hw, **job))
         out.note("copy the folder to the host and run it there; its README.txt says how")
@@ -149,9 +155,10 @@ def profile(
         **setting,
     }
     if axes:
-        _side_by_side(out, api.compare(graph, axes, source, options=options, **common))
+        compared = api.compare(artifact, axes, source, vocab=vocab, options=options, **common)
+        _side_by_side(out, compared)
         return
-    found = api.profile(graph, source, **common, **options)
+    found = api.profile(api.load(artifact), source, **common, **options)
     if output is not None:
         _save(out, found, output, force)
     _one(out, found)
@@ -204,14 +211,16 @@ def _checked(
     return hw or DEFAULT_PROFILE
 
 
-def _axes(compare: Sequence[str]) -> dict[str, list[str]]:
+def _axes(compare: Sequence[str]) -> dict[str, list[str | int]]:
     """What ``--compare hw=a,b schedule=c,d`` asks for."""
-    axes: dict[str, list[str]] = {}
+    axes: dict[str, list[str | int]] = {}
     for text in (part for option in compare for part in option.split()):
         name, _, values = text.partition("=")
         if not name or not values:
             raise UsageError(f"--compare {text}: expected NAME=A,B")
-        axes.setdefault(name, []).extend(values.split(","))
+        listed = values.split(",")
+        numbers = [int(v) if name == "bits" and v.isdecimal() else v for v in listed]
+        axes.setdefault(name, []).extend(numbers)
     return axes
 
 

@@ -8,13 +8,23 @@ from typing import Any
 from rich.table import Table
 
 from spikegpt_neuro.cli import tables
+from spikegpt_neuro.cli.common import in_words
 from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.energy.pricing import CATEGORY_OF
 from spikegpt_neuro.energy.record import CATEGORIES
 from spikegpt_neuro.energy.tables import SYSTEM
 from spikegpt_neuro.units import scaled
 
-NAMES = ("hardware", "backend", "schedule", "timing", "accounting", "embedding", "head")
+NAMES = (
+    "hardware",
+    "backend",
+    "schedule",
+    "timing",
+    "accounting",
+    "embedding",
+    "head",
+    "weight_bits",
+)
 """What sets profiles apart."""
 
 HELD = {"joules": "energy model", "seconds": "time model"}
@@ -39,7 +49,7 @@ def show(figures: Figures) -> None:
 
 def show_side_by_side(found: Sequence[Figures]) -> None:
     """A row for each profile; a reason in place of figures where one does not fit."""
-    differing = [n for n in NAMES if len({f[n] for f in found}) > 1] or ["hardware"]
+    differing = [n for n in NAMES if len({f.get(n) for f in found}) > 1] or ["hardware"]
     for table in (_totals(found, differing), _categories(found, differing)):
         tables.show(table)
     for reason in dict.fromkeys(f"{f['hardware']}: {f['error']}" for f in found if "error" in f):
@@ -125,7 +135,9 @@ def _category(figures: Figures, category: str) -> str:
 
 def _totals(found: Sequence[Figures], differing: Sequence[str]) -> Table:
     heads = ("energy", "range", "tokens/s", "chips", "assumed")
-    table = _table(*differing, *heads, right_from=len(differing), title=_per_token(found))
+    table = _table(
+        *map(in_words, differing), *heads, right_from=len(differing), title=_per_token(found)
+    )
     for figures in found:
         names = [str(figures[name]) for name in differing]
         if "error" in figures:
@@ -150,7 +162,7 @@ def _per_token(found: Sequence[Figures]) -> str:
 def _categories(found: Sequence[Figures], differing: Sequence[str]) -> Table:
     fitting = [figures for figures in found if "error" not in figures]
     used = [c for c in CATEGORIES if any(figures["joules"][c] for figures in fitting)]
-    table = _table(*differing, *used, right_from=len(differing), title="by category")
+    table = _table(*map(in_words, differing), *used, right_from=len(differing), title="by category")
     for figures in fitting:
         names = [str(figures[name]) for name in differing]
         table.add_row(*names, *(scaled(figures["joules"][c], "J") for c in used))

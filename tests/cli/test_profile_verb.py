@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import spikegpt_neuro as sgn
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.energy.record import CATEGORIES
@@ -22,7 +23,8 @@ from spikegpt_neuro.mapping.mapper import Mapped, place
 from spikegpt_neuro.vocabulary import ByteVocabulary
 
 from loihi_setting import with_double
-from random_models import random_model, random_tokens
+from random_models import random_model, random_tokens, save_upstream, write_vocabulary
+from verbs import verb
 
 TEXT = "The quick brown fox jumps over the lazy dog. " * 3
 DESIGNED = (
@@ -190,6 +192,9 @@ def test_a_placement_is_used_and_checked(call: Call, artifact: Path, tmp_path: P
         (("--hw", "loihi2", "--accounting", "wishes"), 2, "no accounting named 'wishes'"),
         (("--hw", "loihi2", "--compare", "colour=red"), 2, "expected one of backend, hw"),
         (("--hw", "loihi2", "--compare", "schedule=never"), 2, "expected one of pipelined"),
+        (("--hw", "loihi2", "--compare", "bits=4,8"), 2, "rounded already; give the checkpoint"),
+        (("--hw", "loihi2", "--compare", "bits=4,5"), 2, "expected one of 4, 6, 8"),
+        (("--hw", "loihi2", "--vocab", "v.json"), 2, "--compare by bits"),
         (("--hw", "loihi2", "--backend", "wishes"), 2, "no backend named"),
         (("--hw", "loihi2", "--text", "nowhere.txt"), 2, "give one of"),
         (("--hw", "loihi2", "--backend", "loihi"), 4, "oihi"),
@@ -197,6 +202,31 @@ def test_a_placement_is_used_and_checked(call: Call, artifact: Path, tmp_path: P
 )
 def test_mistakes_get_one_line(call: Call, options: tuple[str, ...], code: int, said: str) -> None:
     assert said in _one_line(call("--prompt", TEXT, "--tokens", 20, *options), code)
+
+
+def test_a_checkpoint_is_compared_by_the_bits_of_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="torch writes the checkpoint")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    checkpoint, vocab = tmp_path / "model.pth", tmp_path / "letters.json"
+    save_upstream(checkpoint, random_model(layers=1, width=16))
+    write_vocabulary(vocab)
+    options = ("--hw", "loihi2", "--vocab", vocab, "--prompt", "The quick", "--compare", "bits=4,8")
+    said = verb("profile", checkpoint, *options, "--compare", "hw=loihi2,loihi1", "--json")
+    assert said.code == 1  # graded events do not fit Loihi 1
+    found = json.loads(said.out)
+    asked = [(cost["weight_bits"], cost["hardware"]) for cost in found]
+    assert asked == [(bits, hw) for bits in (4, 8) for hw in ("loihi2", "loihi1")]
+    for cost in found[::2]:
+        bits = cost["weight_bits"]
+        graph = sgn.convert(checkpoint, vocab=vocab, weight_bits=bits)
+        alone = sgn.profile(graph, "The quick", hw="loihi2").to_dict() | {"weight_bits": bits}
+        assert cost == json.loads(json.dumps(alone))
+    assert len(list((tmp_path / "caches" / "spikegpt-neuro").iterdir())) == 2
+    shown = verb("profile", checkpoint, *options)
+    assert re.search(r"weight bits\W+energy", shown.out), shown.out
+    assert verb("profile", checkpoint, *options[:-2], "--placement", "p", *options[-2:]).code == 2
 
 
 @pytest.mark.slow
