@@ -15,7 +15,7 @@ from spikegpt_neuro.backends.cycle.timing.model import StepTiming, TimingModel
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
-from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of
+from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of, reach_of
 from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.mapping.routes import Routes
 
@@ -106,6 +106,7 @@ class Lane:
     ) -> None:
         self.timetable = timetable
         self._routes, self._work, self._model, self._machine = routes, work, model, machine
+        self._reach = reach_of(routes)
         cores, links, steps = routes.cores, machine.mesh.links, len(timetable.steps)
         self.tally = Totals.start(len(routes.start), len(routes.sources), cores, links)
         self.step_seconds, self.core_seconds, self.link_seconds = np.zeros((3, steps))
@@ -138,7 +139,7 @@ class Lane:
 
     def _time(self, row: int, masks: Masks) -> TimedStep:
         at = self.timetable.tokens_at(self.timetable.steps[row])
-        messages, events = messages_of(self._routes, self._work, masks, at)
+        messages, events = messages_of(self._routes, self._reach, self._work, masks, at)
         return TimedStep(messages, events, at >= 0, self._model.step(messages))
 
     def _note(self, row: int, messages: StepMessages, timing: StepTiming) -> None:

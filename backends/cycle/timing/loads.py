@@ -36,24 +36,32 @@ def loads(machine: Machine, messages: StepMessages) -> Loads:
     Messages from the host were counted together: the reads of their synapses are at least what
     the sum takes in full words, and one for each message.
     """
-    mesh, latencies = machine.mesh, machine.latencies
+    mesh, latencies, volleys = machine.mesh, machine.latencies, messages.volleys
     received, synapses = messages.arrived.astype(np.int64), messages.arrived_synapses.copy()
     words = np.maximum(-(-synapses // machine.synapses_per_word), np.minimum(received, synapses))
     generating = messages.leftover.copy()
     link_messages = np.zeros(mesh.links, np.int64)
-    _add(
-        messages.first,
-        messages.target,
-        messages.synapses,
-        messages.work,
-        messages.begins,
+    reach = volleys.reach
+    _generate(
+        volleys.first,
+        volleys.begin,
+        volleys.end,
+        volleys.work,
+        reach.begins,
         latencies.axon_out,
+        generating,
+    )
+    _add(
+        volleys.uses,
+        reach.sender,
+        reach.target,
+        reach.synapses,
+        reach.begins,
         machine.synapses_per_word,
         mesh.rows,
         mesh.chip_columns,
         mesh.chip_rows,
         mesh.router,
-        generating,
         received,
         synapses,
         words,
@@ -69,41 +77,60 @@ def loads(machine: Machine, messages: StepMessages) -> Loads:
 
 
 @kernel
-def _add(
+def _generate(
     first: NDArray[np.int64],
-    target: NDArray[np.int32],
-    met: NDArray[np.int32],
+    begin: NDArray[np.int32],
+    end: NDArray[np.int32],
     work: NDArray[np.float64],
     begins: NDArray[np.bool_],
     axon_out: float,
+    generating: NDArray[np.float64],
+) -> None:
+    """Add what cores do to ``generating``, message by message."""
+    for core in range(len(generating)):
+        total = generating[core]
+        for volley in range(first[core], first[core + 1]):
+            total += work[volley] + axon_out
+            for way in range(begin[volley] + 1, end[volley]):
+                if begins[way]:
+                    total += axon_out
+        generating[core] = total
+
+
+@kernel
+def _add(
+    uses: NDArray[np.int64],
+    sender: NDArray[np.int64],
+    target: NDArray[np.int32],
+    met: NDArray[np.int32],
+    begins: NDArray[np.bool_],
     synapses_per_word: int,
     rows: int,
     chip_columns: int,
     chip_rows: int,
     router: NDArray[np.int32],
-    generating: NDArray[np.float64],
     received: NDArray[np.int64],
     synapses: NDArray[np.int64],
     words: NDArray[np.int64],
     link_messages: NDArray[np.int64],
 ) -> None:
-    """Add all messages to the last five arrays."""
+    """Add all messages, route by route, to the last four arrays."""
     links = np.empty(len(link_messages), np.int64)
-    for core in range(len(generating)):
-        begin = original = router[core]
-        for m in range(first[core], first[core + 1]):
-            there = target[m]
-            if begins[m]:
-                generating[core] += work[m] + axon_out
-                begin = original = router[core]
-            else:
-                begin = gate(router[core], original, rows, chip_columns, chip_rows)
-            if there == HOST:
-                continue
-            if begins[m]:
-                original = router[there]
-            received[there] += 1
-            synapses[there] += met[m]
-            words[there] += (met[m] + synapses_per_word - 1) // synapses_per_word
-            for k in range(route(begin, router[there], rows, links)):
-                link_messages[links[k]] += 1
+    original = 0
+    for way in range(len(uses)):
+        count, there = uses[way], target[way]
+        if count == 0:
+            continue
+        begin = router[sender[way]]
+        if not begins[way]:
+            begin = gate(begin, original, rows, chip_columns, chip_rows)
+        if there == HOST:
+            continue
+        end = router[there]
+        if begins[way]:
+            original = end
+        received[there] += count
+        synapses[there] += count * met[way]
+        words[there] += count * ((met[way] + synapses_per_word - 1) // synapses_per_word)
+        for k in range(route(begin, end, rows, links)):
+            link_messages[links[k]] += count

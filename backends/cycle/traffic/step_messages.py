@@ -1,7 +1,8 @@
 """The messages of a step, from bit masks of the tokens in flight: two compiled passes.
 
-The first pass counts events by segment, which says how many messages each core makes; the second
-walks every core's neurons in their order and writes the messages down, with the work between them.
+The first pass counts events by segment, which says how much each core sends; the second
+walks every core's neurons in their order and writes down the messages of each event, with the work
+between them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
-from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.backends.cycle.traffic.messages import (
+    Reach,
+    StepMessages,
+    VolleyMessages,
+    Volleys,
+)
 from spikegpt_neuro.energy.hardware import Accounts
 from spikegpt_neuro.hardware.machine import Latencies
 from spikegpt_neuro.mapping.routes import Routes
@@ -41,48 +47,54 @@ class NeuronWork:
         return NeuronWork(latencies.neuron_access, whole / accounts.sizes, spike_out)
 
 
+def reach_of(routes: Routes) -> Reach:
+    """The routes as timing models see them."""
+    return Reach(routes.core[routes.segment], routes.target, routes.synapses, routes.begins)
+
+
 def messages_of(
-    routes: Routes, work: NeuronWork, masks: Masks, tokens: Indices
+    routes: Routes, reach: Reach, work: NeuronWork, masks: Masks, tokens: Indices
 ) -> tuple[StepMessages, Indices]:
     """Messages of a step in which source p works on ``tokens[p]``; and events by segment (S,)."""
     rows = masks.rows_of(tokens)
     where = (routes.population, routes.start, routes.stop)
     events = _count(rows, masks.bits, masks.offset, *where)
     on_core = slice(0, int(routes.first[routes.cores]))
-    per_segment = events * np.diff(routes.first_route)
-    running = np.concatenate([[0], np.cumsum(per_segment[on_core])])
+    sends = np.diff(routes.first_route)
+    running = np.concatenate([[0], np.cumsum((events * (sends > 0))[on_core])])
     first = running[routes.first[:-1]]
     made = int(first[-1])
-    messages = StepMessages(
+    uses = np.repeat(events, sends)
+    uses[int(routes.first_route[on_core.stop]) :] = 0
+    volleys = Volleys(
+        reach=reach,
         first=first,
-        target=np.empty(made, np.int32),
-        synapses=np.empty(made, np.int32),
+        begin=np.empty(made, np.int32),
+        end=np.empty(made, np.int32),
         work=np.empty(made, np.float64),
+        uses=uses,
         leftover=np.empty(routes.cores, np.float64),
         arrived=np.zeros(routes.cores, np.int32),
         arrived_synapses=np.zeros(routes.cores, np.int64),
-        begins=np.empty(made, bool),
     )
-    reach = (routes.first_route, routes.target, routes.synapses)
     _write(
         routes.first,
         rows,
         masks.bits,
         masks.offset,
         *where,
-        *reach,
-        routes.begins,
+        routes.first_route,
         work.access,
         work.update,
         work.spike_out,
-        messages.target,
-        messages.synapses,
-        messages.work,
-        messages.begins,
-        messages.leftover,
+        volleys.begin,
+        volleys.end,
+        volleys.work,
+        volleys.leftover,
     )
-    _arrive(on_core.stop, events, *reach, messages.arrived, messages.arrived_synapses)
-    return messages, events
+    ways = (routes.first_route, routes.target, routes.synapses)
+    _arrive(on_core.stop, events, *ways, volleys.arrived, volleys.arrived_synapses)
+    return VolleyMessages(volleys), events
 
 
 @kernel
@@ -119,20 +131,16 @@ def _write(
     start: Indices,
     stop: Indices,
     first_route: Indices,
-    route_target: NDArray[np.int32],
-    route_synapses: NDArray[np.int32],
-    route_begins: NDArray[np.bool_],
     access: float,
     update: Seconds,
     spike_out: Seconds,
-    target: NDArray[np.int32],
-    synapses: NDArray[np.int32],
+    begin: NDArray[np.int32],
+    end: NDArray[np.int32],
     work: Seconds,
-    begins: NDArray[np.bool_],
     leftover: Seconds,
 ) -> None:
-    """Walk each core's neurons; a message carries the work since the one before it."""
-    message = 0
+    """Walk each core's neurons; a volley carries the work since the one before it."""
+    volley = 0
     for core in range(len(leftover)):
         since = 0.0
         for s in range(first[core], first[core + 1]):
@@ -145,13 +153,12 @@ def _write(
                 since += access + update[p]
                 if _has_event(bits, row, offset[p], neuron):
                     since += spike_out[p]
-                    for route in range(first_route[s], first_route[s + 1]):
-                        target[message] = route_target[route]
-                        synapses[message] = route_synapses[route]
-                        begins[message] = route_begins[route]
-                        work[message] = since
+                    if first_route[s] < first_route[s + 1]:
+                        begin[volley] = first_route[s]
+                        end[volley] = first_route[s + 1]
+                        work[volley] = since
                         since = 0.0
-                        message += 1
+                        volley += 1
         leftover[core] = since
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spikegpt_neuro.backends.cycle.traffic.masks import Layout, Masks
 from spikegpt_neuro.backends.cycle.traffic.schedule import IDLE, Timetable
-from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of
+from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of, reach_of
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.mesh import HOST
@@ -76,7 +76,7 @@ def test_messages_of_a_step_are_those_of_every_neuron(
     at[-1] = at[0]  # a token id comes with its token
     count = len(layout.sources)
     work = NeuronWork(2.0, rng.integers(1, 9, count).astype(float), np.full(count, 3.0))
-    messages, counted = messages_of(routes, work, masks, at)
+    messages, counted = messages_of(routes, reach_of(routes), work, masks, at)
     active = {
         p.name: events[at[k]][p.name] for k, p in enumerate(graph.populations) if at[k] != IDLE
     }
@@ -95,6 +95,7 @@ def test_messages_of_a_step_are_those_of_every_neuron(
         assert list(ours) == expected.made
         assert messages.leftover[core] == expected.leftover
     assert messages.first[-1] == messages.count
+    np.testing.assert_array_equal(messages.sent, [sum(m[3] for m in core.made) for core in made])
     np.testing.assert_array_equal(messages.arrived, arrived)
     np.testing.assert_array_equal(messages.arrived_synapses, arrived_synapses)
     for k, name in enumerate(routes.sources[:-1]):

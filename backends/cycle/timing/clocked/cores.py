@@ -17,18 +17,41 @@ from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, put
 
 
 @part
-def generate(state: State, core: int, begin: int) -> None:
-    """Make the next message from ``begin`` on, or walk the rest of the neurons."""
+def next_volley(state: State, core: int, begin: int) -> None:
+    """From ``begin`` on, walk neurons until the next event, and make its first message."""
     maker, scale = state.cores[at(core)], state.clock.scale
-    if maker.current < maker.stop:
-        work = math.ceil(state.messages[at(maker.current)].work * scale - SNAP)
-        duration = max(UNITS, work + state.clock.axon_out)
-        event = input_event(state, links_of(state) + core)
-        put(state.wheel, event, ceil_cycle(begin + duration))
+    maker.volley += 1
+    if maker.volley < maker.stop:
+        maker.current = state.begin[at(maker.volley)]
+        maker.end = state.end[at(maker.volley)]
+        work = math.ceil(state.work[at(maker.volley)] * scale - SNAP)
+        _make(state, core, begin, max(UNITS, work + state.clock.axon_out))
     else:
         duration = max(0, math.ceil(maker.leftover * scale - SNAP))
+        maker.made = begin + duration
+        maker.generating += duration
+
+
+@part
+def _make(state: State, core: int, begin: int, duration: int) -> None:
+    """Make a message."""
+    maker = state.cores[at(core)]
     maker.made = begin + duration
     maker.generating += duration
+    put(state.wheel, input_event(state, links_of(state) + core), ceil_cycle(begin + duration))
+
+
+@part
+def generate(state: State, core: int, begin: int) -> None:
+    """The current message has left: make the next one from ``begin`` on, passing by its copies."""
+    maker = state.cores[at(core)]
+    maker.current += 1
+    while maker.current < maker.end and not state.routes[at(maker.current)].begins:
+        maker.current += 1
+    if maker.current < maker.end:
+        _make(state, core, begin, max(UNITS, state.clock.axon_out))
+    else:
+        next_volley(state, core, begin)
 
 
 @part
@@ -38,9 +61,6 @@ def leave_core(state: State, core: int, begin: int) -> None:
     if len(state.trace) > 0:
         state.trace[at(maker.current)].departed = begin
     maker.stalled += begin - maker.made
-    maker.current += 1
-    while maker.current < maker.stop and not state.messages[at(maker.current)].begins:
-        maker.current += 1
     generate(state, core, begin)
 
 

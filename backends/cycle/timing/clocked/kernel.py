@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.timing.clocked.buffers import follow_queue
-from spikegpt_neuro.backends.cycle.timing.clocked.cores import generate, receive_from_host
+from spikegpt_neuro.backends.cycle.timing.clocked.cores import next_volley, receive_from_host
 from spikegpt_neuro.backends.cycle.timing.clocked.numbers import input_event, links_of
 from spikegpt_neuro.backends.cycle.timing.clocked.part import at, part
 from spikegpt_neuro.backends.cycle.timing.clocked.routers import core_asks, decide, head_asks
@@ -41,7 +41,7 @@ def run(state: State) -> None:
 def _start(state: State) -> None:
     """Every core begins to walk its neurons, and to process what came from the host."""
     for core in range(len(state.cores)):
-        generate(state, core, 0)
+        next_volley(state, core, 0)
         receive_from_host(state, core)
 
 

@@ -16,7 +16,7 @@ from spikegpt_neuro.backends.cycle.timing.clocked.numbers import (
 from spikegpt_neuro.backends.cycle.timing.clocked.part import at, lowest_bit, part
 from spikegpt_neuro.backends.cycle.timing.clocked.state import UNITS, State
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, ONE, put
-from spikegpt_neuro.hardware.mesh import ARRIVED, HOST, towards
+from spikegpt_neuro.hardware.mesh import ARRIVED, towards
 
 NONE, ALL = np.uint64(0), np.uint64(2**64 - 1)
 
@@ -26,28 +26,26 @@ def head_asks(state: State, link: int, cycle: int) -> int:
     """A message is at the head of a link's buffer: it asks for its way on."""
     buffer = state.ports[at(link)]
     target = state.buffers[at(place_of(state, link, buffer.head))].target
-    return _ask(state, link, buffer.end, target, cycle)
+    return _ask(state, link, _route(state, buffer.end, target), cycle)
 
 
 @part
 def core_asks(state: State, core: int, cycle: int) -> int:
     """A message was made: it asks for its way, or is gone if it is for the host."""
     maker = state.cores[at(core)]
-    target = state.messages[at(maker.current)].target
-    if target != HOST:
-        return _ask(state, links_of(state) + core, maker.router, target, cycle)
+    port = state.routes[at(maker.current)].port
+    if port != NOTHING:
+        return _ask(state, links_of(state) + core, port, cycle)
     if len(state.trace) > 0:
         record = state.trace[at(maker.current)]
         record.departed = record.arrived = record.processed = maker.made
-    maker.current += 1
     generate(state, core, maker.made)
     return NOTHING
 
 
 @part
-def _ask(state: State, asking: int, router: int, target: int, cycle: int) -> int:
-    """Let an input wait for the port on the way to ``target``; the port, if it decides now."""
-    number = _route(state, router, target)
+def _ask(state: State, asking: int, number: int, cycle: int) -> int:
+    """Let an input wait for a port; the port, if it decides now."""
     port, place = state.ports[at(number)], state.ports[at(asking)].place
     first = port.waiters == 0
     port.waiters += 1
@@ -148,14 +146,14 @@ def _let_through(state: State, number: int, cycle: int) -> None:
     port.waiters -= 1
     if turn < links:
         head = state.buffers[at(place_of(state, turn, state.ports[at(turn)].head))]
-        message, target = head.message, head.target
+        message, target = head.route, head.target
         begin = begin_in(max(head.arrival, shared.free), cycle)
         arrival = begin + port.latency
         if not _is_copied(state, turn, cycle):
             _leave_link(state, turn, cycle)
     else:
         maker = state.cores[at(turn - links)]
-        message, target = maker.current, state.messages[at(maker.current)].target
+        message, target = maker.current, state.routes[at(maker.current)].target
         begin = begin_in(max(maker.made, shared.free), cycle)
         to_neighbour = number >= links and number != turn
         arrival = begin + (state.clock.within_tile if to_neighbour else port.latency)
@@ -164,7 +162,7 @@ def _let_through(state: State, number: int, cycle: int) -> None:
     shared.served = port.place_there
     if (
         len(state.trace) > 0
-        and not state.messages[at(message)].begins
+        and not state.routes[at(message)].begins
         and state.ports[at(turn)].border
     ):
         state.trace[at(message)].departed = begin
@@ -178,15 +176,15 @@ def _is_copied(state: State, link: int, cycle: int) -> bool:
     if not buffer.border:
         return False
     head = state.buffers[at(place_of(state, link, buffer.head))]
-    copy = head.message + 1
-    if copy == len(state.messages) or state.messages[at(copy)].begins:
+    copy = head.route + 1
+    if copy == len(state.routes) or state.routes[at(copy)].begins:
         return False
     if (
         state.routers[at(buffer.end)].chip
         != state.routers[at(state.cores[at(head.target)].router)].chip
     ):
         return False
-    head.message, head.target = copy, state.messages[at(copy)].target
+    head.route, head.target = copy, state.routes[at(copy)].target
     put(state.wheel, input_event(state, link), cycle + 1)
     return True
 
@@ -207,11 +205,11 @@ def _enter(state: State, number: int, message: int, target: int, arrival: int, c
     """A message is on its way to the buffer after a port."""
     core = number - links_of(state)
     if core >= 0:
-        receive(state, core, message, state.messages[at(message)].synapses, arrival, cycle)
+        receive(state, core, message, state.routes[at(message)].synapses, arrival, cycle)
         return
     buffer = state.ports[at(number)]
     waiting = state.buffers[at(place_of(state, number, buffer.tail))]
-    waiting.message, waiting.arrival, waiting.target = message, arrival, target
+    waiting.route, waiting.arrival, waiting.target = message, arrival, target
     if buffer.head == buffer.tail:
         put(state.wheel, input_event(state, number), ceil_cycle(arrival))
     buffer.tail += 1

@@ -22,9 +22,17 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.cycle.timing.clocked.part import Records
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, Wheel
-from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.backends.cycle.traffic.messages import Reach, Volleys
 from spikegpt_neuro.hardware.machine import Machine
-from spikegpt_neuro.hardware.mesh import EAST, NORTH, SOUTH, WEST, Mesh, crosses_chips
+from spikegpt_neuro.hardware.mesh import (
+    EAST,
+    HOST,
+    NORTH,
+    SOUTH,
+    WEST,
+    Mesh,
+    crosses_chips,
+)
 
 Integers = NDArray[np.int64]
 
@@ -76,8 +84,10 @@ CORE = np.dtype(
         ("x", np.int32),
         ("y", np.int32),
         ("router", np.int32),
-        ("current", np.int32),  # message that is being made
-        ("stop", np.int32),  # end of the core's messages
+        ("current", np.int32),  # route of the message that is being made,
+        ("end", np.int32),  # end of its volley's
+        ("volley", np.int32),  # that volley,
+        ("stop", np.int32),  # end of the core's
         ("made", np.int64),  # when the current one is made; at last, when the neurons are walked
         ("leftover", np.float64),  # seconds
         ("hosted", np.int32),  # messages from the host that wait when the step begins,
@@ -99,16 +109,15 @@ ROUTER = np.dtype(
     ],
     align=True,
 )
-WAITING = np.dtype([("arrival", np.int64), ("message", np.int32), ("target", np.int32)], align=True)
+WAITING = np.dtype([("arrival", np.int64), ("route", np.int32), ("target", np.int32)], align=True)
 QUEUED = np.dtype([("arrival", np.int64), ("left", np.int64)])
-MESSAGE = np.dtype(
+ROUTE = np.dtype(
     [
-        ("work", np.float64),
         ("target", np.int32),
         ("synapses", np.int32),
-        ("begins", np.bool_),
-    ],
-    align=True,
+        ("port", np.int32),  # first on the way from the sender; NOTHING to the host
+        ("begins", np.int32),
+    ]
 )
 TRACE = np.dtype([("departed", np.int64), ("arrived", np.int64), ("processed", np.int64)])
 
@@ -129,13 +138,15 @@ class State(NamedTuple):
     """Everything of one step.
 
     ``wheel``     events: P ports decide again, P inputs have a message to send; in this order.
-    ``ports``     (P,) of :data:`PORT`; so ``cores`` (C,), ``routers`` (R,), ``messages`` (M,).
+    ``ports``     (P,) of :data:`PORT`; so ``cores`` (C,), ``routers`` and ``routes``: a message is
+                  known by its route.
+    ``begin``, ``end``, ``work``  (V,) of the volleys.
     ``buffers``   of :data:`WAITING`, after links, and ``queues`` of :data:`QUEUED`, of axon-in:
                   rings, one after the other. A message in a queue will leave it, for the axon-in
                   stage, in the cycle ``left``: that is known as soon as it comes.
     ``inputs``    a router's inputs are ``inputs[first:first + inputs]``.
     ``waiting``   (P, W) bits: which of its router's inputs wait for each port.
-    ``trace``     (M,) of :data:`TRACE`, or (0,) to record nothing.
+    ``trace``     (M,) of :data:`TRACE`, where each message has its route; (0,) to record nothing.
     """
 
     clock: Clock
@@ -143,7 +154,10 @@ class State(NamedTuple):
     ports: Records
     cores: Records
     routers: Records
-    messages: Records
+    routes: Records
+    begin: NDArray[np.int32]
+    end: NDArray[np.int32]
+    work: NDArray[np.float64]
     buffers: Records
     queues: Records
     inputs: NDArray[np.int32]
@@ -259,19 +273,26 @@ def connect(mesh: Mesh, ports: Records) -> tuple[Records, NDArray[np.int32]]:
     return routers, inputs.astype(np.int32)
 
 
-def cores_before(mesh: Mesh, step: StepMessages) -> Records:
+def cores_before(mesh: Mesh, step: Volleys) -> Records:
     """(C,) cores when a step begins."""
     cores = np.zeros(mesh.cores, CORE)
     cores["x"], cores["y"], cores["router"] = mesh.x, mesh.y, mesh.router
-    cores["current"], cores["stop"] = step.first[:-1], step.first[1:]
+    cores["volley"], cores["stop"] = step.first[:-1] - 1, step.first[1:]
     cores["leftover"] = step.leftover
     cores["hosted"], cores["hosted_synapses"] = step.arrived, step.arrived_synapses
     return cores
 
 
-def messages_of(step: StepMessages) -> Records:
-    """(M,) messages, what belongs together side by side."""
-    messages = np.empty(step.count, MESSAGE)
-    for field in MESSAGE.names or ():
-        messages[field] = getattr(step, field)
-    return messages
+def routes_of(reach: Reach, mesh: Mesh) -> Records:
+    """The routes, with the ports that their messages leave the senders by."""
+    routes = np.zeros(len(reach.target), ROUTE)
+    for field in ("target", "synapses", "begins"):
+        routes[field] = getattr(reach, field)
+    routes["port"] = NOTHING
+    on_mesh = np.flatnonzero((reach.sender < mesh.cores) & (reach.target != HOST))
+    here, there = reach.sender[on_mesh], reach.target[on_mesh]
+    x, y = mesh.x[there] - mesh.x[here], mesh.y[there] - mesh.y[here]
+    link = 4 * mesh.router[here].astype(np.int64)
+    column = np.where(y > 0, link + SOUTH, np.where(y < 0, link + NORTH, mesh.links + there))
+    routes["port"][on_mesh] = np.where(x > 0, link + EAST, np.where(x < 0, link + WEST, column))
+    return routes

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.cycle.timing.clocked.kernel import run
+from spikegpt_neuro.backends.cycle.timing.clocked.part import Records
 from spikegpt_neuro.backends.cycle.timing.clocked.state import (
     TRACE,
     UNITS,
@@ -17,15 +18,15 @@ from spikegpt_neuro.backends.cycle.timing.clocked.state import (
     clock_of,
     connect,
     cores_before,
-    messages_of,
     ports_of,
     queues_for,
+    routes_of,
 )
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import new_wheel
 from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
-from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.backends.cycle.traffic.messages import Reach, StepMessages, VolleyMessages
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.step_time import step_seconds
@@ -81,6 +82,7 @@ class ClockedTiming:
         self._clock = clock_of(machine)
         self._ports = ports_of(machine)
         self._routers, self._inputs = connect(machine.mesh, self._ports)
+        self._known: tuple[Reach | None, Records] = (None, None)
         self._words = (int(self._routers["inputs"].max()) + 63) // 64
 
     def step(self, messages: StepMessages) -> StepTiming:
@@ -88,22 +90,28 @@ class ClockedTiming:
 
     def traced_step(self, messages: StepMessages) -> tuple[StepTiming, MessageTrace]:
         """Time one step, and tell when each of its messages was where."""
+        if isinstance(messages, VolleyMessages):
+            messages = messages.one_by_one()
         state = self._run(messages, traced=messages.count)
         return self._timing(state), MessageTrace(
             **{field: self._seconds(state.trace[field]) for field in TRACE.names or ()}
         )
 
     def _run(self, step: StepMessages, traced: int) -> State:
-        mesh, ports = self.machine.mesh, self._ports.copy()
-        entering = None if step.begins.all() else loads(self.machine, step).link_messages
+        mesh, ports, volleys = self.machine.mesh, self._ports.copy(), step.volleys
+        copied = volleys.uses[~volleys.reach.begins].any()
+        entering = loads(self.machine, step).link_messages if copied else None
         links, into_cores = ports[: mesh.links], ports[mesh.links :]
         state = State(
             clock=self._clock,
             wheel=new_wheel(2 * len(ports)),
             ports=ports,
-            cores=cores_before(mesh, step),
+            cores=cores_before(mesh, volleys),
             routers=self._routers,
-            messages=messages_of(step),
+            routes=self._routes_of(volleys.reach),
+            begin=volleys.begin,
+            end=volleys.end,
+            work=volleys.work,
             buffers=buffers_for(links, entering),
             queues=queues_for(into_cores, step.arrived),
             inputs=self._inputs,
@@ -112,6 +120,14 @@ class ClockedTiming:
         )
         run(state)
         return state
+
+    def _routes_of(self, reach: Reach) -> Records:
+        """Those of the last step, if they are the same."""
+        known, routes = self._known
+        if known is not reach:
+            routes = routes_of(reach, self.machine.mesh)
+            self._known = (reach, routes)
+        return routes
 
     def _timing(self, state: State) -> StepTiming:
         """A finished step, in seconds."""
