@@ -25,29 +25,32 @@ core, which is SANA-FE's for the first chip of a process (its later chips vary).
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.timing.heap import put, take
 from spikegpt_neuro.backends.cycle.timing.in_flight import (
-    Chips,
     Flight,
     Floats,
     Indices,
-    Made,
+    Ways,
     chips_of,
     fly,
     land,
     nothing_in_flight,
+    ways_of,
 )
 from spikegpt_neuro.backends.cycle.timing.loads import loads
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
-from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.backends.cycle.traffic.messages import Reach, StepMessages
 from spikegpt_neuro.hardware.machine import Latencies, Machine
 from spikegpt_neuro.hardware.mesh import HOST
 from spikegpt_neuro.hardware.step_time import step_seconds
 
 ROUNDING = 1e-9  # densities are sums of fractions: what is less above a whole number is rounding
+FINISHED = -1  # no message: the core has made its last one
+NEVER = -1.0
 
 
 class DetailedTiming:
@@ -63,26 +66,29 @@ class DetailedTiming:
     def __init__(self, machine: Machine) -> None:
         machine.check_at_once(self.name)
         self.machine = machine
-        self._chips = chips_of(machine)
+        self._known: tuple[Reach | None, Ways | None] = (None, None)
 
     def step(self, messages: StepMessages) -> StepTiming:
         """Time one step."""
         latencies, links = self.machine.latencies, self.machine.mesh.links
-        found = loads(self.machine, messages)
-        made = Made(
-            messages.first,
-            messages.target,
-            messages.synapses,
-            messages.begins,
-            messages.work + latencies.axon_out,
-            messages.leftover,
-            _processing(latencies, int(messages.synapses.max(initial=0))),
-        )
+        found, volleys = loads(self.machine, messages), messages.volleys
         free = messages.arrived.astype(np.float64) * latencies.axon_in
         free += messages.arrived_synapses * latencies.synaptic_operation
         flight = nothing_in_flight(free, messages.count, links)
         stalled = np.zeros(len(free))
-        last = max(free.max(initial=0.0), _send_all(made, self._chips, flight, stalled))
+        sent = _send_all(
+            volleys.first,
+            volleys.begin,
+            volleys.end,
+            volleys.work,
+            volleys.leftover,
+            latencies.axon_out,
+            self._ways_of(volleys.reach),
+            self.machine.link_buffer,
+            flight,
+            stalled,
+        )
+        last = max(free.max(initial=0.0), sent)
         return StepTiming(
             seconds=step_seconds(float(last), latencies.barrier, latencies.step_minimum),
             generating=found.generating,
@@ -93,6 +99,15 @@ class DetailedTiming:
             core_queue=flight.most_coming,
             link_queue=np.ceil(flight.highest[:links] - ROUNDING).astype(np.int32),
         )
+
+    def _ways_of(self, reach: Reach) -> Ways:
+        """Those of the last step, if its routes are the same."""
+        known, ways = self._known
+        if ways is None or known is not reach:
+            processing = _processing(self.machine.latencies, int(reach.synapses.max(initial=0)))
+            ways = ways_of(chips_of(self.machine), reach, processing)
+            self._known = (reach, ways)
+        return ways
 
 
 def _processing(latencies: Latencies, most_synapses: int) -> Floats:
@@ -106,45 +121,74 @@ def _processing(latencies: Latencies, most_synapses: int) -> Floats:
 
 
 @kernel
-def _send_all(made: Made, chips: Chips, flight: Flight, stalled: Floats) -> float:
+def _send_all(
+    first: Indices,
+    begin: NDArray[np.int32],
+    end: NDArray[np.int32],
+    work: Floats,
+    leftover: Floats,
+    axon_out: float,
+    ways: Ways,
+    link_buffer: int,
+    flight: Flight,
+    stalled: Floats,
+) -> float:
     """Send every message, earliest first; returns the time of the last event."""
-    cores = len(made.leftover)
+    cores = len(leftover)
     times, ready = np.empty(cores), np.empty(cores, np.int64)  # heap of what cores do next
-    following = made.first[:-1].copy()
+    volley, made = first[:-1] - 1, np.zeros(cores, np.int64)  # of each core, and the route in it
     waiting = 0
     for core in range(cores):
-        waiting = _make_next(core, 0.0, following[core], made, times, ready, waiting)
+        made[core] = FINISHED
+        duration = _make_next(core, first, begin, end, work, leftover, axon_out, volley, made)
+        if duration >= 0:
+            waiting = put(times, ready, waiting, duration, core)
     in_flight, mean, last = 0, 0.0, 0.0
     while waiting > 0:
         now, core = times[0], ready[0]
         waiting = take(times, ready, waiting)
-        m = following[core]
-        following[core] += 1
-        if m < made.first[core + 1] and made.target[m] != HOST:
+        way = made[core]
+        if way != FINISHED and ways.target[way] != HOST:
             if in_flight > 0 and flight.arrivals[0] <= now:
-                in_flight, mean = land(now, in_flight, mean, made, chips, flight)
-            sent, in_flight, mean = fly(now, m, core, in_flight, mean, made, chips, flight)
+                in_flight, mean = land(now, in_flight, mean, ways, flight)
+            sent, in_flight, mean = fly(now, way, in_flight, mean, ways, link_buffer, flight)
             stalled[core] += sent - now
             now = sent
-            last = max(last, flight.free[made.target[m]])
-            while following[core] < made.first[core + 1] and not made.begins[following[core]]:
-                m = following[core]
-                following[core] += 1
-                _, in_flight, mean = fly(now, m, core, in_flight, mean, made, chips, flight)
-                last = max(last, flight.free[made.target[m]])
+            last = max(last, flight.free[ways.target[way]])
+            while made[core] + 1 < end[volley[core]] and not ways.begins[made[core] + 1]:
+                made[core] += 1
+                way = made[core]
+                _, in_flight, mean = fly(now, way, in_flight, mean, ways, link_buffer, flight)
+                last = max(last, flight.free[ways.target[way]])
         last = max(last, now)
-        waiting = _make_next(core, now, following[core], made, times, ready, waiting)
+        duration = _make_next(core, first, begin, end, work, leftover, axon_out, volley, made)
+        if duration >= 0:
+            waiting = put(times, ready, waiting, now + duration, core)
     return last
 
 
 @kernel
 def _make_next(
-    core: int, now: float, m: int, made: Made, times: Floats, ready: Indices, waiting: int
-) -> int:
-    """Put the core's message m, or what it does after its last, on the heap; returns its size."""
-    end = made.first[core + 1]
-    if m < end:
-        return put(times, ready, waiting, now + made.generation[m], core)
-    if m == end and made.leftover[core] > 0:
-        return put(times, ready, waiting, now + made.leftover[core], core)
-    return waiting
+    core: int,
+    first: Indices,
+    begin: NDArray[np.int32],
+    end: NDArray[np.int32],
+    work: Floats,
+    leftover: Floats,
+    axon_out: float,
+    volley: Indices,
+    made: Indices,
+) -> float:
+    """Go on to the core's next message, or to what it does after its last; the seconds it takes."""
+    if made[core] != FINISHED and made[core] + 1 < end[volley[core]]:
+        made[core] += 1
+        return axon_out
+    if volley[core] == first[core + 1]:
+        return NEVER
+    volley[core] += 1
+    if volley[core] < first[core + 1]:
+        made[core] = begin[volley[core]]
+        duration: float = work[volley[core]] + axon_out
+        return duration
+    made[core] = FINISHED
+    return leftover[core] if leftover[core] > 0 else NEVER

@@ -30,7 +30,7 @@ def take(keys: Keys, items: Items, size: int) -> int:
     size -= 1
     gap, right = 0, 2
     while right < size:
-        child = right - 1 if keys[right] > keys[right - 1] else right
+        child = right - int(keys[right] > keys[right - 1])
         keys[gap], items[gap] = keys[child], items[child]
         gap, right = child, 2 * child + 2
     if right == size:  # a last parent with a left child only

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.timing.heap import put, take
+from spikegpt_neuro.backends.cycle.traffic.messages import Reach
 from spikegpt_neuro.hardware.machine import Machine
-from spikegpt_neuro.hardware.mesh import gate, hops_between, route
+from spikegpt_neuro.hardware.mesh import HOST, gate, hops_between, route
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -21,6 +22,7 @@ class Chips(NamedTuple):
 
     router: NDArray[np.int32]
     links: int
+    columns: int
     rows: int
     chip_columns: int
     chip_rows: int
@@ -31,18 +33,19 @@ class Chips(NamedTuple):
     link_buffer: int
 
 
-class Made(NamedTuple):
-    """The messages of a step, with the seconds that each takes its core to make.
+class Ways(NamedTuple):
+    """All routes (R,) of a machine, measured once.
 
-    ``processing``  seconds that its target is busy with a message, by number of synapses.
+    ``links``       those of route r, in order, are ``links[first[r]:first[r + 1]]``.
+    ``latency``     seconds of its hops.
+    ``processing``  seconds that its target is busy with a message.
     """
 
-    first: Indices
     target: NDArray[np.int32]
-    synapses: NDArray[np.int32]
     begins: NDArray[np.bool_]
-    generation: Floats
-    leftover: Floats
+    first: Indices
+    links: NDArray[np.int32]
+    latency: Floats
     processing: Floats
 
 
@@ -50,20 +53,18 @@ class Flight(NamedTuple):
     """Messages between cores; mesh links first, then one link from each core to its router.
 
     ``free``  (C,) when the core has processed all that it received.
-    ``arrivals``, ``flying``, ``sender``  (M,) heap of times, with messages; core of each message.
+    ``arrivals``, ``flying``  heap of times, with the routes of messages.
     ``coming``, ``most_coming``  (C,) messages in flight to the core: now, and at most.
-    ``density``, ``highest``     (L + C,) likewise of the links. ``path``  room for one route.
+    ``density``, ``highest``     (L + C,) likewise of the links.
     """
 
     free: Floats
     arrivals: Floats
     flying: Indices
-    sender: Indices
     coming: NDArray[np.int32]
     most_coming: NDArray[np.int32]
     density: Floats
     highest: Floats
-    path: Indices
 
 
 def chips_of(machine: Machine) -> Chips:
@@ -72,6 +73,7 @@ def chips_of(machine: Machine) -> Chips:
     return Chips(
         router=mesh.router,
         links=mesh.links,
+        columns=mesh.columns,
         rows=mesh.rows,
         chip_columns=mesh.chip_columns,
         chip_rows=mesh.chip_rows,
@@ -83,6 +85,19 @@ def chips_of(machine: Machine) -> Chips:
     )
 
 
+def ways_of(chips: Chips, reach: Reach, processing: Floats) -> Ways:
+    """Measure all routes; ``processing`` in seconds by number of synapses."""
+    count, most = len(reach.target), chips.columns + chips.rows
+    on_mesh = (reach.sender < len(chips.router)) & (reach.target != HOST)
+    first = np.zeros(count + 1, np.int64)
+    links = np.empty((count, most), np.int32)
+    latency = np.zeros(count)
+    _measure(reach.sender, reach.target, reach.begins, on_mesh, chips, first, links, latency)
+    first = np.cumsum(first)
+    kept = np.arange(most) < np.diff(first)[:, None]
+    return Ways(reach.target, reach.begins, first, links[kept], latency, processing[reach.synapses])
+
+
 def nothing_in_flight(free: Floats, messages: int, links: int) -> Flight:
     """An empty network over cores that are busy until ``free``."""
     cores = len(free)
@@ -90,102 +105,97 @@ def nothing_in_flight(free: Floats, messages: int, links: int) -> Flight:
         free=free,
         arrivals=np.empty(messages),
         flying=np.empty(messages, np.int64),
-        sender=np.empty(messages, np.int64),
         coming=np.zeros(cores, np.int32),
         most_coming=np.zeros(cores, np.int32),
         density=np.zeros(links + cores),
         highest=np.zeros(links + cores),
-        path=np.empty(links + 1, np.int64),
     )
 
 
 @kernel
 def fly(
     ready: float,
-    m: int,
-    core: int,
+    way: int,
     in_flight: int,
     mean: float,
-    made: Made,
-    chips: Chips,
+    ways: Ways,
+    link_buffer: int,
     flight: Flight,
 ) -> tuple[float, int, float]:
-    """Send message m of a core; returns when it was sent, how many are in flight, their mean."""
-    there = made.target[m]
-    path, density, highest = flight.path, flight.density, flight.highest
-    links = _way(m, core, made, chips, path)
-    along = 0.0
-    for k in range(links):
-        along += density[path[k]]
-        density[path[k]] += 1.0 / (links + 1)
-        highest[path[k]] = max(highest[path[k]], density[path[k]])
-    sent = ready + max(0.0, along - links * chips.link_buffer) * mean
-    network = max(_latency(m, core, made, chips), along * mean / max(1, links))
+    """Send a message; returns when it was sent, how many are in flight, their mean."""
+    density, highest = flight.density, flight.highest
+    start, stop = ways.first[way], ways.first[way + 1]
+    there, links = ways.target[way], stop - start
+    along, share = 0.0, 1.0 / (links + 1)
+    for k in range(start, stop):
+        link = ways.links[k]
+        along += density[link]
+        density[link] += share
+        highest[link] = max(highest[link], density[link])
+    sent = ready + max(0.0, along - links * link_buffer) * mean
+    network = max(ways.latency[way], along * mean / max(1, links))
     received = max(sent + network, flight.free[there])
-    processing = made.processing[made.synapses[m]]
+    processing = ways.processing[way]
     flight.free[there] = received + processing
-    flight.sender[m] = core
     flight.coming[there] += 1
     flight.most_coming[there] = max(flight.most_coming[there], flight.coming[there])
-    in_flight = put(flight.arrivals, flight.flying, in_flight, received, m)
+    in_flight = put(flight.arrivals, flight.flying, in_flight, received, way)
     return sent, in_flight, mean + (processing - mean) / in_flight
 
 
 @kernel
-def land(
-    now: float, in_flight: int, mean: float, made: Made, chips: Chips, flight: Flight
-) -> tuple[int, float]:
+def land(now: float, in_flight: int, mean: float, ways: Ways, flight: Flight) -> tuple[int, float]:
     """Take what was received until ``now`` off its links; returns the last two as :func:`fly`."""
-    path, density = flight.path, flight.density
+    density = flight.density
     while in_flight > 0 and flight.arrivals[0] <= now:
-        m = flight.flying[0]
+        way = flight.flying[0]
         in_flight = take(flight.arrivals, flight.flying, in_flight)
-        core, there = flight.sender[m], made.target[m]
-        links = _way(m, core, made, chips, path)
-        for k in range(links):
-            density[path[k]] -= 1.0 / (links + 1)
-        flight.coming[there] -= 1
-        processing = made.processing[made.synapses[m]]
+        start, stop = ways.first[way], ways.first[way + 1]
+        share = 1.0 / (stop - start + 1)
+        for k in range(start, stop):
+            density[ways.links[k]] -= share
+        flight.coming[ways.target[way]] -= 1
+        processing = ways.processing[way]
         mean = mean + (mean - processing) / in_flight if in_flight > 0 else 0.0
     return in_flight, mean
 
 
 @kernel
-def _departure(m: int, core: int, made: Made, chips: Chips) -> int:
-    """Router where the way of message m begins: its core's, or where a copy is made."""
-    original = m
-    while not made.begins[original]:
-        original -= 1
-    begin: int = chips.router[core]
-    if original == m:
-        return begin
-    end = chips.router[made.target[original]]
-    return gate(begin, end, chips.rows, chips.chip_columns, chips.chip_rows)
-
-
-@kernel
-def _way(m: int, core: int, made: Made, chips: Chips, path: Indices) -> int:
-    """Write the links of message m into ``path``; returns how many."""
-    end = chips.router[made.target[m]]
-    hops = route(_departure(m, core, made, chips), end, chips.rows, path)
-    if not made.begins[m]:
-        return hops
-    path[hops] = chips.links + core
-    return hops + 1
-
-
-@kernel
-def _latency(m: int, core: int, made: Made, chips: Chips) -> float:
-    """Of the hops of message m; those of a copy begin at the core, too."""
-    there = made.target[m]
-    begin, end = chips.router[core], chips.router[there]
-    if made.begins[m]:
-        if begin == end:
-            return chips.within_tile if core != there else 0.0
-        return _hop_latency(begin, end, chips)
-    middle = _departure(m, core, made, chips)
-    before: float = _hop_latency(begin, middle, chips)
-    return before + _hop_latency(middle, end, chips)
+def _measure(
+    sender: Indices,
+    target: NDArray[np.int32],
+    begins: NDArray[np.bool_],
+    on_mesh: NDArray[np.bool_],
+    chips: Chips,
+    first: Indices,
+    links: NDArray[np.int32],
+    latency: Floats,
+) -> None:
+    """Write the links of every route, its latency, and how many links (of route r at r + 1)."""
+    path = np.empty(links.shape[1] + 1, np.int64)
+    original = 0
+    for r in range(len(target)):
+        if not on_mesh[r]:
+            continue
+        core, there = sender[r], target[r]
+        begin, end = chips.router[core], chips.router[there]
+        middle = begin
+        if begins[r]:
+            original = end
+            latency[r] = _hop_latency(begin, end, chips)
+            if begin == end:
+                latency[r] = chips.within_tile if core != there else 0.0
+        else:
+            # The hops of a copy begin at the core, too.
+            middle = gate(begin, original, chips.rows, chips.chip_columns, chips.chip_rows)
+            latency[r] = _hop_latency(begin, middle, chips) + _hop_latency(middle, end, chips)
+        hops = route(middle, end, chips.rows, path)
+        for k in range(hops):
+            links[r, k] = path[k]
+        if begins[r]:
+            links[r, hops] = chips.links + core
+            hops += 1
+        first[r + 1] = hops
 
 
 @kernel

@@ -130,23 +130,23 @@ class VolleyMessages(StepMessages):
         return int(self.volleys.uses.sum())
 
     @cached_property
-    def first(self) -> Indices:  # type: ignore[override]
+    def first(self) -> Indices:
         return self._starts[self.volleys.first]
 
     @cached_property
-    def target(self) -> NDArray[np.int32]:  # type: ignore[override]
+    def target(self) -> NDArray[np.int32]:
         return self.volleys.reach.target[self._route]
 
     @cached_property
-    def synapses(self) -> NDArray[np.int32]:  # type: ignore[override]
+    def synapses(self) -> NDArray[np.int32]:
         return self.volleys.reach.synapses[self._route]
 
     @cached_property
-    def begins(self) -> NDArray[np.bool_]:  # type: ignore[override]
+    def begins(self) -> NDArray[np.bool_]:
         return self.volleys.reach.begins[self._route]
 
     @cached_property
-    def work(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def work(self) -> NDArray[np.float64]:
         work = np.zeros(self.count)
         work[self._starts[:-1]] = self.volleys.work
         return work
