@@ -11,6 +11,7 @@ FUZZ ?= --seconds 3600
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+SBOM := build/sbom
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPES := build/types/spikegpt_neuro
 TESTS_MYPY := --explicit-package-bases --namespace-packages
@@ -82,10 +83,18 @@ docs: .venv/.docs
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[docs,notebook]'
 	@touch $@
 
-# Sources and wheel, into dist/: the wheel is built from the sources, with what .venv holds.
-dist: $(STAMP)
+# Sources and wheel, into dist/: the wheel is built from the sources, with what .venv holds. Beside
+# them a software bill of materials of .venv (CycloneDX), by a tool that is not in it.
+dist: $(STAMP) $(SBOM)/.installed
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
+	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
+	  --output-reproducible -o dist/environment.cdx.json $(BIN)/python
+
+$(SBOM)/.installed: constraints.txt | $(STAMP)
+	test -x $(SBOM)/bin/python || $(BIN)/python -m venv $(SBOM)
+	$(SBOM)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt cyclonedx-bom
+	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import click
 import spikegpt_neuro as sgn
 from spikegpt_neuro.cli import VERBS, group
 from spikegpt_neuro.cli.session import PROGRAM
+from spikegpt_neuro.cli.sweep_show import show
+from spikegpt_neuro.hardware.schema import REQUIRED, SPECS
 
 DECISIONS = Path(__file__).resolve().parent.parent / "docs" / "decisions"
 
@@ -48,17 +51,25 @@ def verbs() -> str:
 def _verb(parent: click.Context, name: str) -> str:
     command = group.get_command(parent, name)
     assert command is not None
+    told = f"## {name}\n\n{_options(parent, command, name)}"
+    if name == "sweep":  # the one verb that has another in it
+        told += f"\n\n### sweep show\n\n{_options(parent, show, 'sweep show')}"
+    return told
+
+
+def _options(parent: click.Context, command: click.Command, name: str) -> str:
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join([PROGRAM, name, *command.collect_usage_pieces(context)])
     records = (p.get_help_record(context) for p in command.get_params(context))
     options = table(("option", "does"), (r for r in records if r is not None))
     told = inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", "")
-    return f"## {name}\n\n```text\n{usage}\n```\n\n```text\n{told}\n```\n\n{options}"
+    return f"```text\n{usage}\n```\n\n```text\n{told}\n```\n\n{options}"
 
 
 def hardware() -> str:
     """Every constant of every profile, with unit, kind, range and source."""
     parts = ["# Hardware profiles", "Generated from the installed profiles, constant by constant."]
+    parts += ["## What each constant means", _meanings()]
     listed: Any = sgn.profiles()
     for name in listed.profiles:
         shown: Any = sgn.profiles(name)
@@ -69,6 +80,20 @@ def hardware() -> str:
         head = ("constant", "value", "unit", "kind", "low .. high", "source")
         parts += [f"## {name}", cell(shown.title), table(head, rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _meanings() -> str:
+    """Every key that a profile may have."""
+    head = ("constant", "means", "takes", "units", "needed")
+    rows = (
+        (key, spec.meaning, spec.form, ", ".join(spec.dimension.units), _needed(key))
+        for key, spec in SPECS.items()
+    )
+    return table(head, rows)
+
+
+def _needed(key: str) -> str:
+    return "yes" if key in REQUIRED else ""
 
 
 def _range(row: dict[str, Any]) -> str:
@@ -109,3 +134,13 @@ def on_files(files: Any, config: Any) -> Any:
     for path, page in PAGES.items():
         files.append(File.generated(config, path, content=page()))
     return files
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:  # noqa: ARG001
+    """The page with options and names of files that no line end divides at their dashes."""
+    return re.sub(r"<code>.*?</code>", lambda m: _undivided(m[0]), html, flags=re.DOTALL)
+
+
+def _undivided(code: str) -> str:
+    word = r"(?<![\w./-])(?=[\w./-]{2,30}(?![\w./-]))([\w./]*-[\w./-]*)(?=[^<>]*<)"
+    return re.sub(word, r'<span class="word">\1</span>', code)
