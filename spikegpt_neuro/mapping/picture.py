@@ -29,7 +29,7 @@ MARGIN, HEADER, CHIP_GAP, CHIP_LABEL, LEGEND = 28.0, 92.0, 26.0, 20.0, 62.0
 WIDTH = 1180.0
 NARROWEST = 600.0
 TILE_SHARE = 0.74  # of the pitch; the rest is room for links
-WIDEST_LINK = 0.2  # of the pitch
+WIDEST_LINK = 0.1  # of the pitch
 
 Floats = NDArray[np.float64]
 

@@ -64,7 +64,12 @@ class Writing:
         own = (text or "")[len(self.shared) :]
         word = re.match(r"\s*\S*", own)
         assert word is not None
-        return word[0], own[len(word[0]) :]
+        return word[0], own[len(word[0]) :].rstrip()
+
+    def blank(self, text: str | None) -> int:
+        """Spaces and line ends after the last word, which a page does not show."""
+        found = text or ""
+        return len(found) - len(found.rstrip())
 
 
 @dataclass(frozen=True)

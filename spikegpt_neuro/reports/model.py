@@ -22,9 +22,10 @@ from spikegpt_neuro.reports.content import (
     Sheet,
     Table,
     Verdict,
+    Writing,
     parts_of,
 )
-from spikegpt_neuro.reports.numbers import percent, scaled
+from spikegpt_neuro.reports.numbers import NO_BREAK, percent, scaled
 from spikegpt_neuro.reports.raster import Train, raster
 from spikegpt_neuro.reports.sheets import bars_sheet
 from spikegpt_neuro.sparsity.shown import thresholds_of
@@ -64,16 +65,19 @@ def writing(material: Material) -> Section | None:
         return None
     said = f"{found.tokens:,} tokens after a piece of this report's text, {found.settings}."
     if found.float_text is not None:
-        same = (
-            "token for token the same"
-            if found.same == found.tokens
-            else f"the same for {found.same:,} tokens"
-        )
-        said += (
-            f" Both models drew with the same random numbers; the two texts are {same}. The word "
-            "where they part is marked; from there on each model goes its own way."
-        )
+        said += f" Both models drew with the same random numbers; {_how_long_alike(found)}"
     return Section("writing", "What it writes", (said,), (found,))
+
+
+def _how_long_alike(found: Writing) -> str:
+    if found.same == found.tokens:
+        return "the two texts are the same, token for token."
+    tokens = "token" if found.same == 1 else "tokens"
+    alike = f"the same for {found.same:,} {tokens}" if found.same else "different from the first on"
+    return (
+        f"the two texts are {alike}. The word where they part is marked; from there on each model "
+        "goes its own way."
+    )
 
 
 def verdict(material: Material) -> Section:
@@ -339,7 +343,15 @@ def _operations_table(parts: dict[str, list[Arrivals]], tokens: int) -> Table:
         macs = sum(a.effective_macs for a in found) / tokens
         met = sum(a.synaptic_operations for a in found) / tokens
         dense = sum(a.dense for a in found) / tokens
-        rows.append((name, f"{acs:,.0f}", f"{macs:,.0f}", f"{met:,.0f}", f"{dense:,.0f}"))
+        rows.append(
+            (
+                name.replace(" ", NO_BREAK),
+                f"{acs:,.0f}",
+                f"{macs:,.0f}",
+                f"{met:,.0f}",
+                f"{dense:,.0f}",
+            )
+        )
     return Table(
         ("per token", "effective ACs", "effective MACs", "synapses met", "dense"),
         tuple(rows),

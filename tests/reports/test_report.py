@@ -289,6 +289,13 @@ def test_two_texts_are_parted_at_the_first_word_that_differs() -> None:
     assert Writing("p", "alone", None, 1, 1, "").parted("alone") == ("", "")
 
 
+def test_what_a_page_cannot_show_of_a_text_is_counted() -> None:
+    found = Writing("p", "one two", "one and\n   \n", 3, 1, "")
+    assert found.parted(found.float_text) == ("and", "")
+    assert found.blank(found.float_text) == 5
+    assert found.blank(found.text) == 0
+
+
 def test_the_float_model_writes_as_its_logits_say(folder: Path) -> None:
     """Token by token with the state carried, as whole sequences read again and again."""
     graph = sgn.load(folder / HOSTILE)
