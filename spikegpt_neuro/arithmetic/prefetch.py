@@ -16,29 +16,27 @@ code: Any = cgutils
 arrays: Any = arrayobj
 
 
-def _typed(_: Any, array: Any, row: Any, column: Any) -> Any:
-    signature = types.none(array, row, column)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = signature.args[0]
-        values = arrays.make_array(kind)(context, builder, arguments[0])
-        indices = [
-            context.cast(builder, index, of, types.intp)
-            for index, of in zip(arguments[1:], signature.args[1:], strict=True)
-        ]
-        place = code.get_item_pointer(context, builder, kind, values, indices, wraparound=False)
-        word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        function = code.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [byte, word, word, word]),
-            "llvm.prefetch.p0",
-        )
-        hints = [ir.Constant(word, hint) for hint in (READ, KEPT_IN_ALL_CACHES, DATA)]
-        builder.call(function, [builder.bitcast(place, byte), *hints])
-        return context.get_dummy_value()
-
-    return signature, generate
+def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    kind = signature.args[0]
+    values = arrays.make_array(kind)(context, builder, arguments[0])
+    indices = [
+        context.cast(builder, index, of, types.intp)
+        for index, of in zip(arguments[1:], signature.args[1:], strict=True)
+    ]
+    place = code.get_item_pointer(context, builder, kind, values, indices, wraparound=False)
+    word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    function = code.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [byte, word, word, word]),
+        "llvm.prefetch.p0",
+    )
+    hints = [ir.Constant(word, hint) for hint in (READ, KEPT_IN_ALL_CACHES, DATA)]
+    builder.call(function, [builder.bitcast(place, byte), *hints])
+    return context.get_dummy_value()
 
 
-prefetch: Any = intrinsic(_typed)
+prefetch: Any = intrinsic(lambda _, array, row, column: (types.none(array, row, column), _generate))
 """``prefetch(array, row, column)``: bring the cache line of ``array[row, column]`` near."""
+
+prefetch_item: Any = intrinsic(lambda _, array, index: (types.none(array, index), _generate))
+"""``prefetch_item(array, index)``: the same of ``array[index]``, which need not be there."""

@@ -166,15 +166,10 @@ def crosses_chips(mesh: Mesh) -> NDArray[np.bool_]:
 @kernel
 def towards(x: int, y: int, last_x: int, last_y: int) -> int:
     """The direction of the next hop from router (x, y), or :data:`ARRIVED`: XY routing."""
-    if last_x > x:
-        return EAST
-    if last_x < x:
-        return WEST
-    if last_y > y:
-        return SOUTH
-    if last_y < y:
-        return NORTH
-    return ARRIVED
+    row = WEST if last_x < x else EAST
+    column = NORTH if last_y < y else SOUTH
+    across = ARRIVED if last_y == y else column
+    return across if last_x == x else row
 
 
 @kernel

@@ -27,7 +27,6 @@ def make_room(state: State, number: int, cycle: int) -> None:
         seen += 1
     buffer.seen = seen
     buffer.deepest = max(buffer.deepest, seen - buffer.head)
-    buffer.occupied -= 1
     buffer.left = cycle
     if buffer.waiters > 0:
         look_again(state, number, cycle)
@@ -40,10 +39,7 @@ def into_core(state: State, number: int, cycle: int) -> int:
     It takes one a cycle, and the place of one that has left is seen to be free in the next.
     """
     port = state.ports[at(number)]
-    earliest = max(cycle, ceil_cycle(port.free))
-    before = port.tail - port.room
-    if before >= 0:
-        earliest = max(earliest, state.queues[at(place_of(state, number, before))].left + 1)
+    earliest: int = max(cycle, ceil_cycle(port.free), port.left + 1)
     return earliest
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from spikegpt_neuro.arithmetic.prefetch import prefetch_item
 from spikegpt_neuro.backends.cycle.timing.clocked.buffers import follow_queue
 from spikegpt_neuro.backends.cycle.timing.clocked.numbers import (
     ceil_cycle,
@@ -15,6 +16,9 @@ from spikegpt_neuro.backends.cycle.timing.clocked.part import at, part
 from spikegpt_neuro.backends.cycle.timing.clocked.state import FROM_HOST, SNAP, UNITS, State
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, put
 
+AHEAD = 4
+"""Volleys of a core from its current one to those that it asks for: a few, of the next line."""
+
 
 @part
 def next_volley(state: State, core: int, begin: int) -> None:
@@ -24,6 +28,7 @@ def next_volley(state: State, core: int, begin: int) -> None:
     if maker.volley < maker.stop:
         maker.current = state.begin[at(maker.volley)]
         maker.end = state.end[at(maker.volley)]
+        _ask_ahead(state, maker.volley)
         work = math.ceil(state.work[at(maker.volley)] * scale - SNAP)
         _make(state, core, begin, max(UNITS, work + state.clock.axon_out))
     else:
@@ -33,9 +38,22 @@ def next_volley(state: State, core: int, begin: int) -> None:
 
 
 @part
+def _ask_ahead(state: State, volley: int) -> None:
+    """Bring what the core needs for its next volleys near: cores take turns, no one in order."""
+    prefetch_item(state.begin, volley + AHEAD)
+    prefetch_item(state.end, volley + AHEAD)
+    prefetch_item(state.work, volley + AHEAD)
+    following = volley + 1 if volley + 1 < len(state.begin) else volley
+    prefetch_item(state.routes, state.begin[at(following)])
+
+
+@part
 def _make(state: State, core: int, begin: int, duration: int) -> None:
     """Make a message."""
     maker = state.cores[at(core)]
+    # Asked for now, the route is there when it is needed.
+    route = state.routes[at(maker.current)]
+    maker.port, maker.target = route.port, route.target
     maker.made = begin + duration
     maker.generating += duration
     put(state.wheel, input_event(state, links_of(state) + core), ceil_cycle(begin + duration))
@@ -74,6 +92,8 @@ def receive(state: State, core: int, message: int, synapses: int, arrival: int, 
     place = state.queues[at(place_of(state, number, queue.tail))]
     place.arrival, place.left = arrival, ceil_cycle(begin)
     queue.tail += 1
+    if queue.tail >= queue.room:
+        queue.left = state.queues[at(place_of(state, number, queue.tail - queue.room))].left
     words = (synapses + clock.synapses_per_word - 1) // clock.synapses_per_word
     meeting = max(synapses * clock.synaptic_operation, words * clock.memory_word)
     duration = max(UNITS, clock.axon_in + meeting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from spikegpt_neuro.arithmetic.prefetch import prefetch_item
 from spikegpt_neuro.backends.cycle.timing.clocked.buffers import into_core, look_again, make_room
 from spikegpt_neuro.backends.cycle.timing.clocked.cores import generate, leave_core, receive
 from spikegpt_neuro.backends.cycle.timing.clocked.numbers import (
@@ -25,7 +26,9 @@ NONE, ALL = np.uint64(0), np.uint64(2**64 - 1)
 def head_asks(state: State, link: int, cycle: int) -> int:
     """A message is at the head of a link's buffer: it asks for its way on."""
     buffer = state.ports[at(link)]
-    target = state.buffers[at(place_of(state, link, buffer.head))].target
+    head = state.buffers[at(place_of(state, link, buffer.head))]
+    prefetch_item(state.routes, head.route)
+    target = head.target
     return _ask(state, link, _route(state, buffer.end, target), cycle)
 
 
@@ -33,7 +36,7 @@ def head_asks(state: State, link: int, cycle: int) -> int:
 def core_asks(state: State, core: int, cycle: int) -> int:
     """A message was made: it asks for its way, or is gone if it is for the host."""
     maker = state.cores[at(core)]
-    port = state.routes[at(maker.current)].port
+    port = maker.port
     if port != NOTHING:
         return _ask(state, links_of(state) + core, port, cycle)
     if len(state.trace) > 0:
@@ -66,8 +69,8 @@ def _ask(state: State, asking: int, number: int, cycle: int) -> int:
 @part
 def _route(state: State, router: int, target: int) -> int:
     """The port on the way from a router to a core."""
-    here, there = state.routers[at(router)], state.cores[at(target)]
-    direction = towards(here.x, here.y, there.x, there.y)
+    here, places = state.routers[at(router)], state.places
+    direction = towards(here.x, here.y, places[at(target), 0], places[at(target), 1])
     if direction == ARRIVED:
         return links_of(state) + target
     return 4 * router + direction
@@ -87,7 +90,7 @@ def decide(state: State, number: int, cycle: int) -> None:
     just_left = port.left == cycle
     if state.ports[at(port.shares)].free > cycle * UNITS:
         look_again(state, number, cycle)
-    elif port.occupied + just_left < port.room:
+    elif port.tail - port.head + just_left < port.room:
         if _is_turn_of_another(state, number, cycle):
             look_again(state, number, cycle)
             return
@@ -110,7 +113,8 @@ def _is_turn_of_another(state: State, number: int, cycle: int) -> bool:
     place = first.served + 1 if first.served + 1 < first.sharing else 0
     while place != state.ports[at(number)].place_there:
         other = state.ports[at(shares + place * first.stride)]
-        if other.waiters > 0 and other.occupied + (other.left == cycle) < other.room:
+        occupied = other.tail - other.head + (other.left == cycle)
+        if other.waiters > 0 and occupied < other.room:
             return True
         place = place + 1 if place + 1 < first.sharing else 0
     return False
@@ -153,7 +157,7 @@ def _let_through(state: State, number: int, cycle: int) -> None:
             _leave_link(state, turn, cycle)
     else:
         maker = state.cores[at(turn - links)]
-        message, target = maker.current, state.routes[at(maker.current)].target
+        message, target = maker.current, maker.target
         begin = begin_in(max(maker.made, shared.free), cycle)
         to_neighbour = number >= links and number != turn
         arrival = begin + (state.clock.within_tile if to_neighbour else port.latency)
@@ -181,7 +185,7 @@ def _is_copied(state: State, link: int, cycle: int) -> bool:
         return False
     if (
         state.routers[at(buffer.end)].chip
-        != state.routers[at(state.cores[at(head.target)].router)].chip
+        != state.routers[at(state.places[at(head.target), 2])].chip
     ):
         return False
     head.route, head.target = copy, state.routes[at(copy)].target
@@ -213,4 +217,3 @@ def _enter(state: State, number: int, message: int, target: int, arrival: int, c
     if buffer.head == buffer.tail:
         put(state.wheel, input_event(state, number), ceil_cycle(arrival))
     buffer.tail += 1
-    buffer.occupied += 1

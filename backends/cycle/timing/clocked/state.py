@@ -20,11 +20,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.timing.clocked.part import Records
 from spikegpt_neuro.backends.cycle.timing.clocked.wheel import NOTHING, Wheel
 from spikegpt_neuro.backends.cycle.traffic.messages import Reach, Volleys
 from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import (
+    ARRIVED,
     EAST,
     HOST,
     NORTH,
@@ -32,6 +34,7 @@ from spikegpt_neuro.hardware.mesh import (
     WEST,
     Mesh,
     crosses_chips,
+    towards,
 )
 
 Integers = NDArray[np.int64]
@@ -44,47 +47,48 @@ FROM_HOST = -1
 
 PORT = np.dtype(
     [
+        # who waits for the port
+        ("waiters", np.int32),  # inputs; which ones is in ``State.waiting``
+        ("turn", np.int32),  # place of the input that was served last
+        ("asked", np.int64),  # last cycle in which it is to decide
+        ("following", np.int32),  # next port that is to decide in this cycle
+        # the input with the port's number
+        ("place", np.int32),  # among the inputs of its router
+        # of the first link, for all that share the port
+        ("free", np.int64),  # when the next message may begin, in units
+        # the buffer after the port
+        # cycle in which one last left, or in which an axon-in queue will have room for the next:
+        ("left", np.int64),  # the place is free in the one after it
+        ("head", np.int32),  # messages so far that left it,
+        ("tail", np.int32),  # were sent to it,
+        ("room", np.int32),  # may be in it and on their way to it
+        ("ring", np.int32),  # its places: from this one on,
+        ("mask", np.int32),  # as many and one more, a power of 2
+        # the port
+        ("shares", np.int32),  # first link of the port that it shares; else itself
         ("source", np.int32),  # router that the port leaves
         ("end", np.int32),  # router where the link ends
         ("latency", np.int64),  # units to cross
         ("interval", np.int64),  # units between two messages
-        ("shares", np.int32),  # first link of the port that it shares; else itself
-        ("place_there", np.int32),  # among the links that share it
-        # of the first link, for all that share the port
-        ("free", np.int64),  # when the next message may begin, in units
-        ("sharing", np.int32),  # links
-        ("stride", np.int32),  # from one's number to the next one's
-        ("served", np.int32),  # place of the link that was served last
-        # the buffer after the port
-        ("border", np.int32),  # 1: at the end of a link between chips
-        ("room", np.int32),  # messages that it holds
-        ("ring", np.int32),  # its places: from this one on,
-        ("mask", np.int32),  # as many and one more, a power of 2
-        ("occupied", np.int32),  # messages in it and on their way to it
-        ("deepest", np.int32),  # most messages in it
-        ("head", np.int32),  # messages so far that left it,
-        ("seen", np.int32),  # were seen in it,
-        ("tail", np.int32),  # were sent to it
-        ("left", np.int64),  # cycle in which one last left: its place is free in the next
-        # who waits for the port
-        ("waiters", np.int32),  # inputs; which ones is in ``State.waiting``
-        ("turn", np.int32),  # place of the input that was served last
-        ("pending", np.int32),  # 1: the port decides again in a later cycle
-        ("asked", np.int64),  # last cycle in which it is to decide
-        ("following", np.int32),  # next port that is to decide in this cycle
         ("since", np.int64),  # cycle in which an input began to wait
         ("stalled", np.int64),  # cycles in which an input waited
-        # the input with the port's number
-        ("place", np.int32),  # among the inputs of its router
+        ("seen", np.int32),  # messages so far that were seen in the buffer
+        ("deepest", np.int32),  # most messages in it
+        ("stride", np.int32),  # from the number of one that shares the port to the next one's
+        ("sharing", np.int16),  # how many do
+        ("served", np.int16),  # place of the link that was served last
+        ("place_there", np.int16),  # among the links that share the port
+        ("border", np.int8),  # 1: between chips
+        ("pending", np.int8),  # 1: the port decides again in a later cycle
     ],
     align=True,
 )
+"""Two cache lines: what most events look at stands first."""
 CORE = np.dtype(
     [
-        ("x", np.int32),
-        ("y", np.int32),
-        ("router", np.int32),
         ("current", np.int32),  # route of the message that is being made,
+        ("port", np.int32),  # and what is known of it,
+        ("target", np.int32),
         ("end", np.int32),  # end of its volley's
         ("volley", np.int32),  # that volley,
         ("stop", np.int32),  # end of the core's
@@ -144,6 +148,7 @@ class State(NamedTuple):
     ``buffers``   of :data:`WAITING`, after links, and ``queues`` of :data:`QUEUED`, of axon-in:
                   rings, one after the other. A message in a queue will leave it, for the axon-in
                   stage, in the cycle ``left``: that is known as soon as it comes.
+    ``places``    (C, 3): x, y and router of each core.
     ``inputs``    a router's inputs are ``inputs[first:first + inputs]``.
     ``waiting``   (P, W) bits: which of its router's inputs wait for each port.
     ``trace``     (M,) of :data:`TRACE`, where each message has its route; (0,) to record nothing.
@@ -160,6 +165,7 @@ class State(NamedTuple):
     work: NDArray[np.float64]
     buffers: Records
     queues: Records
+    places: NDArray[np.int32]
     inputs: NDArray[np.int32]
     waiting: NDArray[np.uint64]
     trace: Records
@@ -276,7 +282,6 @@ def connect(mesh: Mesh, ports: Records) -> tuple[Records, NDArray[np.int32]]:
 def cores_before(mesh: Mesh, step: Volleys) -> Records:
     """(C,) cores when a step begins."""
     cores = np.zeros(mesh.cores, CORE)
-    cores["x"], cores["y"], cores["router"] = mesh.x, mesh.y, mesh.router
     cores["volley"], cores["stop"] = step.first[:-1] - 1, step.first[1:]
     cores["leftover"] = step.leftover
     cores["hosted"], cores["hosted_synapses"] = step.arrived, step.arrived_synapses
@@ -288,11 +293,26 @@ def routes_of(reach: Reach, mesh: Mesh) -> Records:
     routes = np.zeros(len(reach.target), ROUTE)
     for field in ("target", "synapses", "begins"):
         routes[field] = getattr(reach, field)
-    routes["port"] = NOTHING
+    ports = np.full(len(routes), NOTHING, np.int64)
     on_mesh = np.flatnonzero((reach.sender < mesh.cores) & (reach.target != HOST))
-    here, there = reach.sender[on_mesh], reach.target[on_mesh]
-    x, y = mesh.x[there] - mesh.x[here], mesh.y[there] - mesh.y[here]
-    link = 4 * mesh.router[here].astype(np.int64)
-    column = np.where(y > 0, link + SOUTH, np.where(y < 0, link + NORTH, mesh.links + there))
-    routes["port"][on_mesh] = np.where(x > 0, link + EAST, np.where(x < 0, link + WEST, column))
+    _first_ports(on_mesh, reach.sender, reach.target, mesh.x, mesh.y, mesh.rows, mesh.links, ports)
+    routes["port"] = ports
     return routes
+
+
+@kernel
+def _first_ports(
+    routes: Integers,
+    sender: Integers,
+    target: NDArray[np.int32],
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+    rows: int,
+    links: int,
+    ports: Integers,
+) -> None:
+    for route in routes:
+        here, there = sender[route], target[route]
+        direction = towards(x[here], y[here], x[there], y[there])
+        into_core = direction == ARRIVED
+        ports[route] = links + there if into_core else 4 * (x[here] * rows + y[here]) + direction

@@ -83,6 +83,8 @@ class ClockedTiming:
         self._ports = ports_of(machine)
         self._routers, self._inputs = connect(machine.mesh, self._ports)
         self._known: tuple[Reach | None, Records] = (None, None)
+        mesh = machine.mesh
+        self._places = np.stack([mesh.x, mesh.y, mesh.router], axis=1).astype(np.int32)
         self._words = (int(self._routers["inputs"].max()) + 63) // 64
 
     def step(self, messages: StepMessages) -> StepTiming:
@@ -114,6 +116,7 @@ class ClockedTiming:
             work=volleys.work,
             buffers=buffers_for(links, entering),
             queues=queues_for(into_cores, step.arrived),
+            places=self._places,
             inputs=self._inputs,
             waiting=np.zeros((len(ports), self._words), np.uint64),
             trace=np.zeros(traced, TRACE),
