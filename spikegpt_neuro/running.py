@@ -200,12 +200,6 @@ def recorded_populations(graph: SpikingGraph, record: Record) -> list[str]:
     raise UsageError(f"record is {record!r}, expected 'logits', 'spikes' or 'events'")
 
 
-def activity_of(projection: Projection, source_events: NDArray[np.integer]) -> ProjectionActivity:
-    """Count what ``source_events`` (T, n) cost at a projection's synapses."""
-    events = np.count_nonzero(source_events, axis=0)
-    return ProjectionActivity.of(projection, events, len(source_events))
-
-
 def synops_over_dense(graph: SpikingGraph, activity: Mapping[str, ProjectionActivity]) -> float:
     """Synaptic operations that happened over those of a machine that reads every synapse."""
     counted = [activity[q.name] for q in graph.projections if q.is_dense]

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
-from spikegpt_neuro.backends.reference.team import most_threads
+from spikegpt_neuro.arithmetic.threads import most_threads
 
 Found = TypeVar("Found")
 

@@ -8,7 +8,7 @@ give the same integers, since each runs one kernel that carries its state from t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Population, SpikingGraph
@@ -19,6 +19,18 @@ TOKEN = "token"
 
 GraphState = Mapping[str, State]
 Observer = Callable[[str, IntArray], None]
+
+
+class StateSource(Protocol):
+    """Where the state of a population is read from."""
+
+    def __getitem__(self, name: str, /) -> State: ...
+
+
+class StateSink(Protocol):
+    """Where the state of a population is put."""
+
+    def __setitem__(self, name: str, state: State, /) -> None: ...
 
 
 class GraphAdvance(NamedTuple):
@@ -63,16 +75,18 @@ class Executor:
 
     def advance(
         self,
-        state: GraphState,
+        state: StateSource,
         arrivals: Mapping[str, IntArray],
         keep: Collection[str] | None = None,
         observe: Observer | None = None,
+        following: StateSink | None = None,
     ) -> GraphAdvance:
         """Run T tokens; ``arrivals`` holds (T, n) events for each name in ``arriving``.
 
         ``observe`` sees the events of every population as they are sent. ``events`` of the
         result holds those named by ``keep`` (all where None); others are freed as soon as
-        no population needs them.
+        no population needs them. The state of each population is read when its turn comes, and
+        put into ``following`` as soon as it has advanced.
         """
         events: dict[str, IntArray] = dict(arrivals)
         next_state: dict[str, State] = {}
@@ -81,6 +95,8 @@ class Executor:
             inputs = self._inputs(population, events)
             advance = population.program.advance(state[population.name], *inputs)
             next_state[population.name] = advance.state
+            if following is not None:
+                following[population.name] = advance.state
             counts[population.name] = advance.counts
             events[population.name] = advance.events
             if observe is not None:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.arithmetic.packing import PACKED_BITS
+from spikegpt_neuro.arithmetic.threads import most_threads
 from spikegpt_neuro.backends.reference import (
     byte_products,
     byte_rows,
@@ -44,7 +45,6 @@ from spikegpt_neuro.backends.reference.team import (
     call_helpers,
     dissolve,
     meet,
-    most_threads,
     new_board,
 )
 from spikegpt_neuro.graph.graph import Population, Projection, SpikingGraph

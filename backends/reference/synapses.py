@@ -43,7 +43,7 @@ class Synapses:
         if len(events) == 1:
             return _one_token(self._weights, events[0])
         if self.events.bits <= vnni.EVENT_BITS and vnni.available():
-            return vnni.product(*self._packed, events, self.events)
+            return vnni.product(self._matrix, events)
         return self.by_blas(events)
 
     def by_blas(self, events: IntArray) -> IntArray:
@@ -64,10 +64,10 @@ class Synapses:
         return weights
 
     @cached_property
-    def _packed(self) -> tuple[NDArray[np.int8], IntArray]:
+    def _matrix(self) -> vnni.Matrix:
         weights = self.projection.weights  # needed only here, and not kept
         assert weights is not None
-        return vnni.pack(weights), vnni.row_sums(weights)
+        return vnni.laid_out(weights, self.events)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -39,11 +39,6 @@ _sem_init: Any = types.ExternalFunction(
 _sem_post: Any = types.ExternalFunction("sem_post", types.int32(types.intp))
 _sem_wait: Any = types.ExternalFunction("sem_wait", types.int32(types.intp))
 _sched_yield: Any = types.ExternalFunction("sched_yield", types.int32())
-
-
-def most_threads() -> int:
-    """Threads that can work at the same time: cores, or fewer by NUMBA_NUM_THREADS."""
-    return int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 def new_board(threads: int) -> Board:

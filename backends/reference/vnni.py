@@ -5,7 +5,7 @@ r"""Exact products of 8-bit events and 8-bit weights by the processor's own inst
 ``vpdpbusd`` (AVX-512 VNNI) multiplies 64 pairs of an unsigned and a signed byte and adds them,
 four by four, to 16 sums of 32 bits, without saturation. The kernel keeps the sums of 8 tokens
 and 32 targets in registers while it walks the sources. Signed events are made unsigned by
-adding 128; what that adds is 128 times the sum of a target's weights, and taken off again.
+adding 128; what that adds is 128 times the sum of a target's weights, less than which sums begin.
 
 Where the processor lacks the instruction, or numba was told to compile for one that does
 (``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``), :func:`available` is False and
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
@@ -47,9 +47,9 @@ def available() -> bool:
     if not usable(FEATURES):
         return False
     try:
-        weights = np.ones((1, GROUP), np.int8)
+        weights, kind = np.ones((1, GROUP), np.int8), EventFormat(EVENT_BITS, signed=True)
         events = np.full((1, GROUP), -2, np.int32)
-        found = product(pack(weights), row_sums(weights), events, EventFormat(8, signed=True))
+        found = product(laid_out(weights, kind), events)
     except Exception:  # a compiler that names or types it otherwise: any error means no
         return False
     return bool(found[0, 0] == -2 * GROUP)
@@ -85,64 +85,84 @@ def may_use(features: str, present: Iterable[str], needed: Iterable[str] = FEATU
     )
 
 
-def pack(weights: NDArray[np.int8]) -> NDArray[np.int8]:
-    """(targets, sources) -> (target blocks, source groups, 32, 4), padded with zeros."""
+class Matrix(NamedTuple):
+    """Weights as products read them.
+
+    ``blocks``  (target blocks, source groups, 32, 4), padded with zeros.
+    ``begins``  what the sums of all targets in blocks begin with.
+    """
+
+    blocks: NDArray[np.int8]
+    begins: IntArray
+    targets: int
+    offset: int
+
+
+def laid_out(weights: NDArray[np.int8], kind: EventFormat) -> Matrix:
+    """``weights`` (targets, sources) for events of a ``kind``, at most ``EVENT_BITS`` bits."""
     targets, sources = weights.shape
     padded = np.zeros((-(-targets // TARGETS) * TARGETS, -(-sources // GROUP) * GROUP), np.int8)
     padded[:targets, :sources] = weights
-    blocks = padded.reshape(-1, TARGETS, padded.shape[1] // GROUP, GROUP)
-    return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
-
-
-def row_sums(weights: NDArray[np.int8]) -> IntArray:
-    """Sum of each target's weights (targets,)."""
-    sums: IntArray = weights.sum(axis=1, dtype=np.int32)
-    return sums
-
-
-def product(
-    packed: NDArray[np.int8],
-    sums: IntArray,
-    events: IntArray,
-    kind: EventFormat,
-) -> IntArray:
-    """Sums (T, targets) of ``events`` (T, sources) of at most ``EVENT_BITS`` bits."""
-    (tokens, sources), targets = events.shape, len(sums)
+    blocks = padded.reshape(-1, TARGETS, padded.shape[1] // GROUP, GROUP).transpose(0, 2, 1, 3)
     offset = OFFSET if kind.signed else 0
-    rows = -(-tokens // TOKENS) * TOKENS
-    shifted = np.full((rows, packed.shape[1] * GROUP), offset, np.uint8)
-    np.add(events, offset, out=shifted[:tokens, :sources], casting="unsafe")
-    result = np.empty((rows, packed.shape[0] * TARGETS), np.int32)
-    _tiles(packed, shifted, result)
-    exact: IntArray = result[:tokens, :targets]
-    return np.subtract(exact, offset * sums)
+    begins = -offset * padded.sum(axis=1, dtype=np.int32)
+    return Matrix(np.ascontiguousarray(blocks), begins, targets, offset)
+
+
+def product(matrix: Matrix, events: IntArray) -> IntArray:
+    """Sums (T, targets) of ``events`` (T, sources)."""
+    result = np.empty((len(events), matrix.targets), np.int32)
+    rows, groups = -(-len(events) // TOKENS) * TOKENS, matrix.blocks.shape[1]
+    bytes_ = np.empty((rows, groups * GROUP), np.uint8)
+    _to_bytes(events, matrix.offset, bytes_)
+    _tiles(matrix.blocks, bytes_, matrix.begins, result)
+    return result
 
 
 @kernel
-def _tiles(packed: Any, events: Any, result: Any) -> None:
-    """All tiles of ``result`` (T, targets), both padded."""
-    groups = packed.shape[1]
-    for block in range(packed.shape[0]):
-        weights = packed[block].ctypes.data
-        for token in range(0, events.shape[0], TOKENS):
-            _tile(
-                weights,
-                events[token].ctypes.data,
-                groups,
-                events.shape[1],
-                result[token, block * TARGETS :].ctypes.data,
-                result.shape[1] * 4,
-            )
+def _to_bytes(events: IntArray, offset: int, bytes_: Any) -> None:
+    """``events`` (T, sources) + ``offset`` as bytes, in rows and columns that may be more."""
+    tokens, sources = events.shape
+    for t in range(tokens):
+        for i in range(sources):
+            bytes_[t, i] = np.uint8(events[t, i] + offset)
+        bytes_[t, sources:] = 0
+    bytes_[tokens:] = 0
+
+
+@kernel
+def _tiles(blocks: Any, events: Any, begins: IntArray, result: IntArray) -> None:
+    """All tiles of ``result`` (T, targets); ``events`` has whole tiles of rows."""
+    groups = blocks.shape[1]
+    tokens, targets = result.shape
+    beside = np.empty((TOKENS, TARGETS), np.int32)  # for tiles that reach beyond the result
+    for block in range(blocks.shape[0]):
+        first, weights = block * TARGETS, blocks[block].ctypes.data
+        begin = begins[first:].ctypes.data
+        columns = min(TARGETS, targets - first)
+        for token in range(0, tokens, TOKENS):
+            rows = min(TOKENS, tokens - token)
+            source = events[token].ctypes.data
+            if rows == TOKENS and columns == TARGETS:
+                out = result[token, first:].ctypes.data
+                _tile(weights, source, groups, events.shape[1], begin, out, targets * 4)
+                continue
+            out = beside.ctypes.data
+            _tile(weights, source, groups, events.shape[1], begin, out, TARGETS * 4)
+            for t in range(rows):
+                for j in range(columns):
+                    result[token + t, first + j] = beside[t, j]
 
 
 def _generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
     """One tile of 8 tokens and 32 targets; the compiler keeps ``sums`` in registers."""
-    weights, events, groups, event_stride, result, result_stride = arguments
-    zero = ir.Constant(_VECTOR, [0] * LANES)
+    weights, events, groups, event_stride, begins, result, result_stride = arguments
     tile = [(t, b) for t in range(TOKENS) for b in range(BLOCKS)]
-    sums = {place: code.alloca_once_value(builder, zero) for place in tile}
-    for total in sums.values():
-        builder.store(zero, total)
+    sums = {place: code.alloca_once(builder, _VECTOR) for place in tile}
+    for b in range(BLOCKS):
+        begin = _load(builder, _moved(builder, begins, b, VECTOR_BYTES))
+        for t in range(TOKENS):
+            builder.store(begin, sums[t, b])
     with code.for_range(builder, groups) as loop:
         group = _moved(builder, weights, loop.index, BLOCKS * VECTOR_BYTES)
         rows = [_load(builder, _moved(builder, group, b, VECTOR_BYTES)) for b in range(BLOCKS)]
@@ -191,11 +211,12 @@ def _typed(
     events: Any,
     groups: Any,
     event_stride: Any,
+    begins: Any,
     result: Any,
     result_stride: Any,
 ) -> Any:
-    """Addresses, strides in bytes and the number of groups: six machine words."""
-    return types.void(*[types.intp] * 6), _generate
+    """Addresses, strides in bytes and the number of groups: seven machine words."""
+    return types.void(*[types.intp] * 7), _generate
 
 
 _tile: Any = intrinsic(_typed)

@@ -19,7 +19,7 @@ from spikegpt_neuro.cluster.upload import checksum, packed, unpacked
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.documents import converted
 from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.evaluation.evaluate import Sums, pieces, scored
+from spikegpt_neuro.evaluation.evaluate import Sums, batch_of, pieces, scored
 from spikegpt_neuro.files import sha256_of
 from spikegpt_neuro.graph.artifact import CONFIG, load
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -51,6 +51,8 @@ def scored_by(
     Every worker reads the artifact, and the checkpoint ``against``, at the same path as here, and
     compares their checksums; with ``upload`` it gets the artifact as bytes.
     """
+    if against is not None:  # windows that are computed at once stay together
+        piece = -(-piece // batch_of(window)) * batch_of(window)
     content = packed(artifact) if upload else b""
     argument = {
         "artifact": str(artifact.absolute()),

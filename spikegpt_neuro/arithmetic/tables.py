@@ -36,13 +36,42 @@ EXP2_TABLE = _table(2.0**-_OCTAVE, UNIT_FRACTION)
 SIGMOID_TABLE = _table(1 / (1 + np.exp(-(np.arange(257) - 128) / 16)), UNIT_FRACTION)
 RECIPROCAL_TABLE = _table(1 / (1 + _OCTAVE), RECIPROCAL_FRACTION)
 RECIPROCAL_SQRT_TABLE = _table(1 / np.sqrt(1 + np.arange(385) / 128), RECIPROCAL_FRACTION)
+ENTRY_BITS = 17  # entries are at most 2**16, steps fit the rest
 
 
-@kernel
-def _interpolate(table: NDArray[np.int32], x: int, bits: int) -> int:
+def _with_steps(table: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Each entry in the low bits, and above them the step to the next: one reading for both."""
+    return table[:-1] + (np.diff(table) << ENTRY_BITS)
+
+
+EXP2_STEPS, SIGMOID_STEPS = _with_steps(EXP2_TABLE), _with_steps(SIGMOID_TABLE)
+RECIPROCAL_STEPS = _with_steps(RECIPROCAL_TABLE)
+RECIPROCAL_SQRT_STEPS = _with_steps(RECIPROCAL_SQRT_TABLE)
+
+
+def _interpolate(
+    table: NDArray[np.int32],
+    steps: NDArray[np.int32],  # noqa: ARG001
+    x: int,
+    bits: int,
+) -> int:
     index = x >> bits
     low, high = int(table[index]), int(table[index + 1])
     return low + round_shift((high - low) * (x - (index << bits)), bits)
+
+
+@kernel_of_equation(_interpolate)
+def interpolate(
+    table: NDArray[np.int32],  # noqa: ARG001
+    steps: NDArray[np.int32],
+    x: int,
+    bits: int,
+) -> int:
+    """The table's function at ``x``, ``bits`` of which are below its points."""
+    index = x >> bits
+    both = int(steps[np.uint64(index)])
+    low, step = both & ((1 << ENTRY_BITS) - 1), both >> ENTRY_BITS
+    return low + round_shift(step * (x - (index << bits)), bits)
 
 
 def _exp2_negative(x: int) -> int:
@@ -50,7 +79,9 @@ def _exp2_negative(x: int) -> int:
     octave = x >> EXPONENT_FRACTION
     if octave > UNIT_FRACTION + 1:
         return 0
-    value = _interpolate(EXP2_TABLE, x - (octave << EXPONENT_FRACTION), EXPONENT_FRACTION - 8)
+    value = interpolate(
+        EXP2_TABLE, EXP2_STEPS, x - (octave << EXPONENT_FRACTION), EXPONENT_FRACTION - 8
+    )
     return round_shift(value, octave)
 
 
@@ -58,7 +89,9 @@ def _exp2_negative(x: int) -> int:
 def exp2_negative(x: int) -> int:
     """``2**-x``, x >= 0 with fraction 16; result with fraction 15 (1.0 for x = 0)."""
     octave = x >> EXPONENT_FRACTION
-    value = _interpolate(EXP2_TABLE, x - (octave << EXPONENT_FRACTION), EXPONENT_FRACTION - 8)
+    value = interpolate(
+        EXP2_TABLE, EXP2_STEPS, x - (octave << EXPONENT_FRACTION), EXPONENT_FRACTION - 8
+    )
     return round_shift(value, min(octave, UNIT_FRACTION + 2))  # beyond it, nothing is left
 
 
@@ -66,19 +99,26 @@ def exp2_negative(x: int) -> int:
 def sigmoid(x: int) -> int:
     """``1 / (1 + exp(-x))``, x with fraction 12, flat outside [-8, 8); result with fraction 15."""
     inside = max(0, min(2 * SIGMOID_RANGE - 1, x + SIGMOID_RANGE))
-    return _interpolate(SIGMOID_TABLE, inside, SIGMOID_INPUT_FRACTION - 4)
+    return interpolate(SIGMOID_TABLE, SIGMOID_STEPS, inside, SIGMOID_INPUT_FRACTION - 4)
 
 
 @kernel
 def reciprocal(x: int) -> int:
     """``1 / x`` for x in [1, 2) with fraction 21; result with fraction 16."""
-    return _interpolate(RECIPROCAL_TABLE, x - (1 << MANTISSA_FRACTION), MANTISSA_FRACTION - 8)
+    return interpolate(
+        RECIPROCAL_TABLE, RECIPROCAL_STEPS, x - (1 << MANTISSA_FRACTION), MANTISSA_FRACTION - 8
+    )
 
 
 @kernel
 def reciprocal_sqrt(x: int) -> int:
     """``1 / sqrt(x)`` for x in [1, 4) with fraction 22; result with fraction 16."""
-    return _interpolate(RECIPROCAL_SQRT_TABLE, x - (1 << SQUARE_FRACTION), SQUARE_FRACTION - 7)
+    return interpolate(
+        RECIPROCAL_SQRT_TABLE,
+        RECIPROCAL_SQRT_STEPS,
+        x - (1 << SQUARE_FRACTION),
+        SQUARE_FRACTION - 7,
+    )
 
 
 @kernel

@@ -19,6 +19,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from spikegpt_neuro.arithmetic.threads import in_order, most_threads
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evaluation.findings import Observed
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -37,6 +38,7 @@ from spikegpt_neuro.vocabulary import Vocabulary, checked_ids
 
 WINDOW = 256
 PART = 1 << 20  # tokens that are decoded at a time
+BATCH_TOKENS = 256
 ROWS = 64  # logits in double precision at a time: 26 MB at 50,277 tokens
 
 
@@ -139,15 +141,44 @@ def scored(
 ) -> Sums:
     """Totals over the windows of ``tokens`` (T,), of which the first is only read.
 
+    Threads take turns at the windows, where there are cores: one's float side runs beside
+    another's integers.
     ``backend``  one that ran this graph before, so that it need not lay out the weights again.
     """
-    backend = get_backend("reference") if backend is None else backend
+    parts = pieces(tokens, window, batch_of(window))
+    threads = min(most_threads(), max(1, (len(tokens) - 1) // (window * batch_of(window))))
+    runner = backend or get_backend("reference", threads=1 if threads > 1 else None)
     sums = Sums()
+
+    def score(part: NDArray[np.integer]) -> Sums:
+        return _scored_together(graph, runner, part, window, against)
+
+    for found in in_order(score, parts, threads):
+        sums.merge(found)
+        if progress is not None:
+            progress(sums.tokens, len(tokens) - 1)
+    return sums
+
+
+def batch_of(window: int) -> int:
+    """Windows whose float products are formed at once: few tokens at a time take twice as long."""
+    return max(1, BATCH_TOKENS // window)
+
+
+def _scored_together(
+    graph: SpikingGraph,
+    backend: Backend,
+    tokens: NDArray[np.integer],
+    window: int,
+    against: FloatModel | None,
+) -> Sums:
+    """A few windows, the float side of which runs at once."""
+    sums = Sums()
+    floating = against.forward(tokens[:-1], window=window) if against else None
     for start, inputs, targets in _windows(tokens, window):
         run = backend.run(graph, inputs, record="spikes" if against else "logits")
-        sums.add(graph, run, against.forward(inputs) if against else None, targets)
-        if progress is not None:
-            progress(start + len(targets), len(tokens) - 1)
+        rows = slice(start, start + len(inputs))
+        sums.add(graph, run, floating.of(rows) if floating else None, targets)
     return sums
 
 

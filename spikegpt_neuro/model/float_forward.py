@@ -37,7 +37,7 @@ pieces. Source: Zhu, Zhao, Li, Eshraghian, arXiv 2302.13939, and its code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -101,6 +101,12 @@ class FloatRun:
     spikes: dict[str, Spikes] = field(repr=False)
     state: FloatState = field(repr=False)
 
+    def of(self, rows: slice) -> FloatRun:
+        """Logits and spikes of some tokens; the state stays that after the last one."""
+        logits = None if self.logits is None else self.logits[rows]
+        spikes = {name: sent[rows] for name, sent in self.spikes.items()}
+        return FloatRun(logits, spikes, self.state)
+
 
 @dataclass(frozen=True)
 class FloatModel:
@@ -141,6 +147,7 @@ class FloatModel:
         observe: Observer | None = None,
         interpose: Interposer | None = None,
         logits: bool = True,
+        window: int | None = None,
     ) -> FloatRun:
         """Run token ids (T,) through the model, from ``state`` or from the start.
 
@@ -148,12 +155,14 @@ class FloatModel:
         ``"blocks.0.att.mix_k"``, ``"blocks.0.lif1"``, ...), in the order of computation;
         ``interpose`` may put another real value in its place first. A tensor of the checkpoint is
         read after the value that it multiplies was shown. Both are given what is sent, behind
-        the dead zone.
+        the dead zone. With ``window`` the tokens are texts of so many tokens (the last may be
+        shorter), each from the initial state: the products of all are formed at once.
         Raises :class:`UnsupportedInput` for ids outside the vocabulary. Memory beside the
         logits is about 12 T d numbers.
         """
         ids = check_token_ids(tokens, self.model.shape.vocab_size)
-        recorder = _Recorder(observe, interpose, self._dead_zones(), {})
+        parts = _parts(len(ids), window or len(ids))
+        recorder = _Recorder(observe, interpose, self._dead_zones(), {}, parts)
         x = self._embed(ids, recorder)
         before = self.initial_state() if state is None else state
         after: list[BlockState] = []
@@ -219,9 +228,10 @@ class FloatModel:
         with np.errstate(over="ignore"):  # -inf: nothing is left of the token before
             w = -np.exp(self._tensor(f"{name}.time_decay"))
         u = self._tensor(f"{name}.time_first")
-        a, b, exponent = state.a.copy(), state.b.copy(), state.exponent.copy()
         wkv = np.empty_like(k)
-        _wkv(k, v, w, u, a, b, exponent, wkv)
+        for part in recorder.parts:
+            a, b, exponent = state.a.copy(), state.b.copy(), state.exponent.copy()
+            _wkv(k[part], v[part], w, u, a, b, exponent, wkv[part])
         _gate(r, wkv)
         wkv = recorder.real(f"{name}.wkv", wkv)
         out = _scaled(self._product(f"{name}.output", wkv), self._halvings(layer))
@@ -251,6 +261,7 @@ class FloatModel:
         self, name: str, which: str, y: FloatArray, previous: FloatArray, recorder: _Recorder
     ) -> dict[str, FloatArray]:
         shifted = np.concatenate([previous[None], y[:-1]])
+        shifted[[part.start for part in recorder.parts]] = previous
         mixed: dict[str, FloatArray] = {}
         for letter in which:
             m = self._tensor(f"{name}.time_mix_{letter}")
@@ -261,9 +272,13 @@ class FloatModel:
         self, name: str, z: FloatArray, membrane: FloatArray, recorder: _Recorder
     ) -> tuple[FloatArray, FloatArray]:
         """Spikes of the input currents z (T, d), and the membranes after the last token."""
-        v = membrane.copy()
-        spikes = np.empty(z.shape, np.uint8)
-        _lif(z, v, spikes, *_lif_constants(self.model.shape.lif, self.dtype))
+        spikes, constants = (
+            np.empty(z.shape, np.uint8),
+            _lif_constants(self.model.shape.lif, self.dtype),
+        )
+        for part in recorder.parts:
+            v = membrane.copy()
+            _lif(z[part], v, spikes[part], *constants)
         return recorder.spike(name, spikes, self.dtype), v
 
     def _layer_norm(self, name: str, x: FloatArray) -> FloatArray:
@@ -288,12 +303,14 @@ class _Recorder:
     """Silences values, hands them to whoever looks on or interposes, and keeps the spikes.
 
     ``zones``  dead zones by the names of the values.
+    ``parts``  the rows of each text.
     """
 
     observe: Observer | None
     interpose: Interposer | None
     zones: Mapping[str, FloatArray]
     spikes: dict[str, Spikes]
+    parts: Sequence[slice]
 
     def real(self, name: str, value: FloatArray) -> FloatArray:
         if (zone := self.zones.get(name)) is not None:
@@ -310,6 +327,10 @@ class _Recorder:
         if self.observe is not None:
             self.observe(name, value)
         return value
+
+
+def _parts(tokens: int, window: int) -> list[slice]:
+    return [slice(start, min(start + window, tokens)) for start in range(0, tokens, window)]
 
 
 def tap_of(population: str) -> str:

@@ -119,6 +119,16 @@ def test_reciprocal_sqrt_is_within_a_unit(x: int) -> None:
     assert abs(tables.reciprocal_sqrt(x) - 2.0**27 / np.sqrt(x)) <= 1.3
 
 
+def test_one_reading_gives_what_two_give() -> None:
+    """Compiled interpolation reads an entry and its step together; its equation reads two."""
+    for name, bits in (("EXP2", 8), ("SIGMOID", 8), ("RECIPROCAL", 13), ("RECIPROCAL_SQRT", 15)):
+        table, steps = (getattr(tables, f"{name}_{form}") for form in ("TABLE", "STEPS"))
+        points = np.arange(len(table) - 1) << bits
+        for x in (*points, *points + 1, *points + (1 << bits - 1), *points + (1 << bits) - 1):
+            expected = tables._interpolate(table, steps, int(x), bits)
+            assert tables.interpolate(table, steps, int(x), bits) == expected
+
+
 @given(st.integers(1, 2**62))
 def test_bit_length(x: int) -> None:
     assert tables.bit_length(x) == x.bit_length()

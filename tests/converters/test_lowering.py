@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikegpt_neuro.arithmetic.threads import most_threads
 from spikegpt_neuro.backends.reference import Executor, ReferenceBackend
 from spikegpt_neuro.backends.reference.stepper import Stepper, can_step
-from spikegpt_neuro.backends.reference.team import most_threads
 from spikegpt_neuro.converters.lowering import current_per_unit, lif_program, lower
 from spikegpt_neuro.converters.ranges import merged
 from spikegpt_neuro.errors import UnsupportedInput, UsageError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from spikegpt_neuro.converters.reader import read_checkpoint
 from spikegpt_neuro.errors import UnsupportedInput, UsageError
 from spikegpt_neuro.evaluation import evaluate
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation, training_part
-from spikegpt_neuro.evaluation.evaluate import ROWS, encoded, surprisal
+from spikegpt_neuro.evaluation.evaluate import ROWS, Evaluation, encoded, surprisal
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.float_forward import FloatModel
 from spikegpt_neuro.vocabulary import ByteVocabulary
@@ -28,6 +29,7 @@ EXAMPLE = CHECKPOINT
 MODEL = random_model(layers=2, width=16, vocab_size=256, seed=7)
 TOKENS = random_tokens(MODEL, 150)
 WINDOW = 32
+MODULE = sys.modules[evaluate.__module__]
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +149,20 @@ def test_a_text_is_as_long_in_parts_as_in_one(raw: bytes, part: int) -> None:
     tokens = np.frombuffer(raw, np.uint8).astype(np.int64)
     whole = vocabulary.decode(tokens).encode("utf-8")
     assert b"".join(encoded(vocabulary, tokens, part)) == whole
+
+
+def test_threads_and_windows_at_once_change_no_figure(
+    graph: SpikingGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for threads, together in ((1, WINDOW), (1, 3 * WINDOW), (3, 3 * WINDOW), (3, WINDOW)):
+        monkeypatch.setattr(MODULE, "most_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(MODULE, "BATCH_TOKENS", together)
+        found.append(evaluate(graph, TOKENS, window=WINDOW, against=FloatModel(MODEL)))
+    for other in found[1:]:
+        assert other.float_bits_per_token == pytest.approx(found[0].float_bits_per_token, rel=1e-6)
+        assert _without_float_bits(other) == _without_float_bits(found[0])
+
+
+def _without_float_bits(found: Evaluation) -> Evaluation:
+    return replace(found, float_bits_per_token=None, delta_bits_per_token=None)

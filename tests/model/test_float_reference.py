@@ -136,6 +136,25 @@ def test_chunks_equal_the_whole(name: str) -> None:
         np.testing.assert_array_equal(np.concatenate([s[key] for s in spikes]), found)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_texts_at_once_are_those_one_by_one(name: str) -> None:
+    model = random_model(**MODELS[name])
+    tokens = random_tokens(model, 50)
+    floating = FloatModel(model, np.float64)
+    together = floating.forward(tokens, window=16)
+    for start in range(0, 50, 16):
+        rows = slice(start, start + 16)
+        alone, found = floating.forward(tokens[rows]), together.of(rows)
+        assert alone.logits is not None
+        assert found.logits is not None
+        np.testing.assert_allclose(found.logits, alone.logits, rtol=0, atol=1e-10)
+        for key, spikes in alone.spikes.items():
+            np.testing.assert_array_equal(found.spikes[key], spikes)
+    for ours, theirs in zip(together.state, floating.forward(tokens[48:]).state, strict=True):
+        np.testing.assert_allclose(ours.membrane1, theirs.membrane1, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(ours.a, theirs.a, rtol=0, atol=1e-10)
+
+
 def test_a_state_is_not_changed_by_using_it() -> None:
     model = random_model()
     floating = FloatModel(model)

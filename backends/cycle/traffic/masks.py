@@ -98,7 +98,7 @@ def integer_run(graph: SpikingGraph, tokens: Indices, record: Record) -> Iterato
     for start in range(0, len(tokens), CHUNK_TOKENS):
         begin = time.perf_counter()
         chunk = tokens[start : start + CHUNK_TOKENS]
-        rows, recording = layout.empty(len(chunk)), Recording(graph, record)
+        rows, recording = layout.empty(len(chunk)), Recording(graph, record, len(chunk))
 
         def see(
             name: str, events: IntArray, rows: Bits = rows, recording: Recording = recording

@@ -82,8 +82,7 @@ def test_the_processors_product_is_that_of_blas(
     assert (synapses.accumulate(text) == expected).all()
     assert (synapses.by_blas(text) == expected).all()
     if vnni.available():
-        packed = vnni.pack(weights)
-        assert (vnni.product(packed, vnni.row_sums(weights), text, events) == expected).all()
+        assert (vnni.product(vnni.laid_out(weights, events), text) == expected).all()
 
 
 @given(sizes, sizes, densities, seeds)
@@ -199,7 +198,7 @@ COMPILE_TILES = """
 from numba import int32, int8, types, uint8
 from spikegpt_neuro.backends.reference import vnni
 assert vnni.may_use(vnni.target_features(), {"avx2", "avx512f", "avx512vnni"}) is True
-vnni._tiles.compile((int8[:, :, :, ::1], uint8[:, ::1], int32[:, ::1]))
+vnni._tiles.compile((int8[:, :, :, ::1], uint8[:, ::1], int32[::1], int32[:, ::1]))
 assert "vpdpbusd" in vnni._tiles.inspect_asm(vnni._tiles.signatures[0])
 """
 

@@ -13,9 +13,10 @@ import time
 import numpy as np
 import pytest
 
+from spikegpt_neuro.arithmetic.threads import most_threads
 from spikegpt_neuro.backends.reference import ReferenceBackend, stepper
 from spikegpt_neuro.backends.reference.stepper import LARGE_BYTES, Stepper
-from spikegpt_neuro.backends.reference.team import call_helpers, most_threads
+from spikegpt_neuro.backends.reference.team import call_helpers
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.graph.graph import SpikingGraph
 

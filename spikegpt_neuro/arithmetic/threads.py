@@ -1,0 +1,42 @@
+"""How many threads may work at the same time, and work shared out to them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from numba.core import config
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def most_threads() -> int:
+    """Threads that can work at the same time: cores, or fewer by NUMBA_NUM_THREADS."""
+    return int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Iterator[Result]:
+    """``work`` of each item on so many threads, in the order of the items; few wait to be taken.
+
+    An error of one, or of who takes the results, cancels those that have not begun.
+    """
+    if threads == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
