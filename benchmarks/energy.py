@@ -1,11 +1,13 @@
 """What a token costs on hardware: joules, tokens/s and chips, for both schedules.
 
     python benchmarks/energy.py [--shapes 12x512x256] [--hw loihi2] [--timing bound] [--json FILE]
+    python benchmarks/energy.py --timing cycle --tokens 64 --optimize energy
 
 The example model, the sparse one that ``finetune`` made of it and, for each shape, a random model
 with the sparsity of training run the built-in text (bytes, for the random ones) through ``profile``
 with both schedules and its default timing model, as ``make demo`` and ``report`` do: for a model
-the figures of all three are the same. ``--tokens`` is for timing models that take long. The
+the figures of all three are the same. With ``--optimize`` each is placed by ``map`` first, for the
+schedule that is priced. ``--tokens`` is for timing models that take long. The
 limits: categories add up to the total, and every figure lies in its range. Exit code 1 if one is
 missed.
 """
@@ -26,6 +28,7 @@ import spikegpt_neuro as sgn
 from spikegpt_neuro.api.choices import DEFAULT_TIMING, SCHEDULES
 from spikegpt_neuro.benchmark.machine import description
 from spikegpt_neuro.converters.lowering import lower
+from spikegpt_neuro.mapping.objectives import OBJECTIVES
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.units import digits, scaled
 from spikegpt_neuro.vocabulary import ByteVocabulary
@@ -76,9 +79,20 @@ def profiled(artifact: Path, options: argparse.Namespace, schedule: str) -> dict
     command = [sys.executable, "-m", "spikegpt_neuro", "profile", str(artifact), "--json"]
     command += ["--hw", options.hw, "--timing", options.timing]
     command += ["--schedule", schedule, "--tokens", str(options.tokens)]
+    if options.optimize is not None:
+        command += ["--placement", placed(artifact, options, schedule)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     figures = json.loads(done.stdout)
     return {key: figures[key] for key in KEYS}
+
+
+def placed(artifact: Path, options: argparse.Namespace, schedule: str) -> str:
+    """The file of a placement for the objective and the schedule."""
+    file = f"{artifact}-{schedule}.json"
+    command = [sys.executable, "-m", "spikegpt_neuro", "map", str(artifact), "-o", file, "-q"]
+    command += ["--hw", options.hw, "--optimize", options.optimize, "--schedule", schedule]
+    subprocess.run([*command, "--no-confirm"], check=True, stdout=subprocess.DEVNULL)
+    return file
 
 
 def missed(figures: dict[str, Any]) -> list[str]:
@@ -102,6 +116,7 @@ def row(figures: dict[str, Any]) -> str:
         f"{figures['model']:<20} {figures['schedule']:<13} {figures['timing']:<6} "
         f"{scaled(joules, 'J'):>8} ({low} to {high}) "
         f"{digits(figures['tokens_per_second'])} tokens/s {figures['chips']} chips "
+        f"{figures['cores']} cores "
         f"{figures['joules']['static'] / joules:.0%} static {figures['share_assumed']:.0%} assumed"
     )
 
@@ -113,6 +128,7 @@ def main() -> int:
     parser.add_argument("--hw", default="loihi2")
     parser.add_argument("--timing", default=DEFAULT_TIMING)
     parser.add_argument("--tokens", default="256")
+    parser.add_argument("--optimize", choices=OBJECTIVES)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     shapes = [tuple(map(int, text.split("x"))) for text in options.shapes.split(",")]

@@ -177,7 +177,7 @@ def test_a_sweep_loses_a_job_to_scancel_and_one_to_its_time_limit(
     begin = time.monotonic()
     sgn.sweep(plan | {"grid": {"window": [99, 100]}}, tmp_path / "first")
     each = (time.monotonic() - begin) / 2
-    windows = [101 + k for k in range(min(400, ceil(80 / each)))]
+    windows = [101 + k for k in range(min(400, ceil(160 / each)))]  # once it is fast, too
     plan["grid"] = {"window": windows}
     alone = sgn.sweep(plan, tmp_path / "alone", workers=2)
     shorter = file.read_text(encoding="utf-8").replace("jobs: 2", "jobs: 1")
