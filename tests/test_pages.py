@@ -30,7 +30,8 @@ from pages import PAGES, blocks, prose, told_by
 from places import CHECKPOINT, EXAMPLES, ROOT
 
 PROGRAM = "spikegpt-neuro"
-LANGUAGES = {"console", "python", "text", "toml", "yaml"}
+SHELLS = {"bash", "fish", "zsh"}  # typed into these by tests/cli/test_completion.py
+LANGUAGES = {"console", "python", "text", "toml", "yaml"} | SHELLS
 
 SUITE = "the suite's own: continuous integration runs it"
 SERVICE = "wants a network or several machines; tests/cluster runs the same with its own"

@@ -10,6 +10,7 @@ an extra is missing; 70 an error of this program; 130 interrupted; 141 whoever r
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ VERBS = {
 USAGE_ERROR = 2
 INTERNAL_ERROR = 70
 BROKEN_PIPE = 141
+COMPLETING = "_SPIKEGPT_NEURO_COMPLETE"
+"""The environment variable by which a shell asks click for its script, or for what to offer."""
 
 
 class VerbGroup(click.Group):
@@ -58,6 +61,10 @@ class VerbGroup(click.Group):
         if cmd_name not in VERBS:
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        if COMPLETING in os.environ:
+            from spikegpt_neuro.cli.completion import with_offers
+
+            return with_offers(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -102,8 +109,18 @@ def run(arguments: Sequence[str]) -> int:
 
 def _carry_out(arguments: Sequence[str], invocation: Invocation, ended: Ended) -> Failure | None:
     """Run the verb; an error is shown and returned."""
+    if COMPLETING in os.environ:
+        from spikegpt_neuro.cli.completion import register
+
+        register()
     try:
-        group.main(list(arguments), PROGRAM, standalone_mode=False, obj=invocation)
+        group.main(
+            list(arguments),
+            PROGRAM,
+            complete_var=COMPLETING,
+            standalone_mode=False,
+            obj=invocation,
+        )
     except (streams.ReaderLeft, BrokenPipeError):
         raise
     except (KeyboardInterrupt, click.Abort) as error:
