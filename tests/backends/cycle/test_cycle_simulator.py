@@ -32,7 +32,7 @@ from spikegpt_neuro.backends.cycle.timing.models import timing_model
 from spikegpt_neuro.backends.cycle.timing.names import MODELS
 from spikegpt_neuro.backends.cycle.trace import trace_events, write_trace
 from spikegpt_neuro.backends.cycle.traffic.masks import CHUNK_TOKENS, Layout, random_run
-from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
+from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages, VolleyMessages
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.energy.activity import activity_of
 from spikegpt_neuro.energy.events import HardwareEvents
@@ -462,6 +462,32 @@ def test_steps_timed_at_once_are_those_timed_one_by_one(
     assert found[1].to_json() == found[3].to_json()
     np.testing.assert_array_equal(found[1].step_seconds, found[3].step_seconds)
     np.testing.assert_array_equal(found[1].series.core_queue, found[3].series.core_queue)
+
+
+@pytest.mark.parametrize("timing", MODELS)
+def test_a_model_answers_alike_where_messages_come_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, two_chips: Case, timing: Any
+) -> None:
+    real, seen = timing_model, []
+
+    class Both:
+        """Asks for every step twice."""
+
+        def __init__(self, model: Any) -> None:
+            self.model = model
+
+        def step(self, messages: StepMessages) -> StepTiming:
+            assert isinstance(messages, VolleyMessages)
+            by_volleys, one_by_one = map(self.model.step, (messages, messages.one_by_one()))
+            for name, value in asdict(by_volleys).items():
+                np.testing.assert_array_equal(getattr(one_by_one, name), value, name)
+            seen.append(messages.count)
+            timing: StepTiming = by_volleys
+            return timing
+
+    monkeypatch.setattr(simulator, "timing_model", lambda *of: Both(real(*of)))
+    simulate(two_chips[0], TOKENS, *two_chips[1:], timing)
+    assert sum(seen) > 100
 
 
 def test_a_crew_works_in_threads_and_answers_in_order() -> None:
