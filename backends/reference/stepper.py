@@ -165,7 +165,7 @@ class Stepper:
         """Advance by one (valid) token; the logits (V,) are a view until the next step."""
         self._words[: self._size] = self._table[token]
         try:
-            _lead(self._board, self.threads, *self._buffers)
+            _walk(self._board, self.threads, 0, *self._buffers)
         except BaseException:
             self.close()
             raise
@@ -369,26 +369,6 @@ def _in_one_piece(plan: _Plan) -> tuple[NDArray[np.int8], list[int], Any]:
 
 
 @kernel
-def _lead(
-    board: Board,
-    threads: int,
-    operations: NDArray[np.int64],
-    words: IntArray,
-    state: IntArray,
-    parameters: IntArray,
-    matrices: Any,
-    narrow: NDArray[np.int16],
-    active: IntArray,
-    tallies: NDArray[np.int64],
-) -> None:
-    """One token."""
-    call_helpers(board, threads)
-    _walk(
-        board, threads, 0, operations, words, state, parameters, matrices, narrow, active, tallies
-    )
-
-
-@kernel
 def _help(
     board: Board,
     threads: int,
@@ -433,7 +413,13 @@ def _walk(
     active: IntArray,
     tallies: NDArray[np.int64],
 ) -> None:
-    """What ``thread`` does for one token: its share of large products; the leader, all the rest."""
+    """What ``thread`` does for one token: its share of large products; the leader, all the rest.
+
+    The leader's walk begins with its call. What is inlined is compiled here alone: with each
+    level of calls, the compiler would begin anew with all that lies below.
+    """
+    if thread == 0:
+        call_helpers(board, threads)
     crew = 1
     for index in range(len(operations)):
         o = operations[index]
@@ -455,7 +441,7 @@ def _walk(
         meet(board, threads)
 
 
-@kernel
+@njit(inline="always")
 def _project(
     o: NDArray[np.int64],
     words: IntArray,
@@ -534,7 +520,7 @@ def _chain(kinds: list[int], kernels: list[Kernel]) -> Any:
 _run = _chain(list(KINDS.values()), list(KERNELS.values()))
 
 
-@kernel
+@njit(inline="always")
 def _advance(
     o: NDArray[np.int64], words: IntArray, state: IntArray, parameters: IntArray
 ) -> tuple[int, int]:

@@ -107,7 +107,7 @@ def test_an_error_of_the_leader_ends_its_helpers(
 
     team = Stepper(graph, 3)
     team.step(5)
-    monkeypatch.setattr(stepper, "_lead", fail)
+    monkeypatch.setattr(stepper, "_walk", fail)
     with pytest.raises(ZeroDivisionError):
         team.step(5)
     assert_no_helpers()
