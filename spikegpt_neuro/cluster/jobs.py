@@ -50,6 +50,8 @@ PROLOGUE = (
 """Of a job: one thread per worker, and no Python of the folder that it starts in."""
 CHECK_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
+SUBMIT_SECONDS = 120.0
+"""After which a job that the queue has not taken is submitted again; a busy one takes its time."""
 LOST_SECONDS = "3s"
 """After which a worker that went away is no longer expected."""
 DEATHS_PER_JOB = 15
@@ -201,7 +203,9 @@ class Jobs:
 
     def __init__(self, cluster: JobQueueCluster, queue: Queue) -> None:
         self._cluster, self._queue = cluster, queue
-        self._checked, self._submitted = time.monotonic(), False
+        self._checked = time.monotonic()
+        self._expected_since: dict[str, float] = {}
+        self._met: set[str] = set()
         self.praise()
         cluster.scale(jobs=queue.jobs)
 
@@ -237,8 +241,15 @@ class Jobs:
     def _lost(self) -> set[str]:
         """Names of workers whose job is over."""
         expected, there = set(self._cluster.worker_spec), dict(self._cluster.workers)
-        self._submitted = self._submitted or bool(there)
-        gone = expected - set(there) if self._submitted else set()
+        now = time.monotonic()
+        self._expected_since = {n: self._expected_since.get(n, now) for n in expected}
+        self._met = (self._met & expected) | set(there)
+        patience = now - SUBMIT_SECONDS
+        gone = {
+            name
+            for name in expected - set(there)  # those not met yet are being submitted
+            if name in self._met or self._expected_since[name] < patience
+        }
         queued = self._queued() if self._queue.system == "slurm" else None
         if queued is not None:
             gone |= {name for name, job in there.items() if str(job.job_id) not in queued}
@@ -252,4 +263,7 @@ class Jobs:
     async def _replace(self, lost: set[str]) -> None:
         for name in lost:
             self._cluster.worker_spec.pop(name, None)
+            self._expected_since.pop(name, None)
+        self._met -= lost
+        await self._cluster  # it lets go of them: the next ones may get their names
         self._cluster.scale(jobs=self._queue.jobs)

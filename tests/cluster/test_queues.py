@@ -159,6 +159,19 @@ def test_a_text_is_scored_by_jobs_of_which_one_is_cancelled(file: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("queue")
+def test_a_job_that_is_cancelled_before_its_worker_came_is_replaced(file: Path) -> None:
+    """The scheduler never knew it, so nobody tells that it went away."""
+    artifact, tokens = _artifact(file.parent), random_tokens(MODEL, 2_001)
+    content = file.read_text(encoding="utf-8").replace("jobs: 2", "jobs: 1")
+    file.write_text(f"{content}    job-script-prologue: [sleep 8]\n", encoding="utf-8")
+    with _watched(cancelled=1) as jobs:
+        found = sgn.evaluate(artifact, tokens, window=32, cluster=file)
+    assert found == sgn.evaluate(artifact, tokens, window=32)
+    assert len(jobs) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("queue")
 def test_a_sweep_loses_a_job_to_scancel_and_one_to_its_time_limit(
     file: Path, tmp_path: Path
 ) -> None:
