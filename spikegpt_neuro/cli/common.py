@@ -129,8 +129,6 @@ def _shown(value: object) -> str:
         return f"{value:.6g}"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items()) or "-"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "-"
     return str(value)
@@ -144,8 +142,16 @@ WORDS = {
     "vocab": "vocabulary",
 }
 """Words of names in JSON that a person reads otherwise."""
-UNITS = {"bytes": "B", "seconds": "s", "seconds_per_token": "s", "joules_per_token": "J"}
+UNITS = {
+    "bytes": "B",
+    "memory_used": "B",
+    "seconds": "s",
+    "seconds_per_token": "s",
+    "joules_per_token": "J",
+}
 """What a figure's name ends with -> its unit."""
+SHARES = ("spike_mismatch", "utilization", "weight_density")
+"""Figures from 0 to 1 that are read in percent."""
 
 
 def in_words(name: str) -> str:
@@ -157,7 +163,16 @@ def in_words(name: str) -> str:
 
 
 def with_unit(name: str, value: object) -> str:
-    """A figure's value as a person reads it, in the unit that its name ends with."""
+    """A figure's value as a person reads it, in the unit that its name ends with.
+
+    Of several that have names of their own, each: those of one unit, or each in its own.
+    """
+    if isinstance(value, Mapping):
+        has_unit = any(name.endswith(ending) for ending in UNITS)
+        parts = (f"{in_words(k)} {with_unit(name if has_unit else k, v)}" for k, v in value.items())
+        return ", ".join(parts) or "-"
+    if name in SHARES and isinstance(value, (int, float)):
+        return f"{digits(100 * value)} %"
     for ending, unit in UNITS.items():
         of_it = name == ending or name.endswith(f"_{ending}")
         if of_it and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spikegpt_neuro.cli.common import Output, verb
+from spikegpt_neuro.cli.common import Output, in_words, verb
 from spikegpt_neuro.cli.session import as_typed
 from spikegpt_neuro.cli.streams import say
 
@@ -38,11 +38,16 @@ def doctor(out: Output, compiles: bool) -> None:
     if out.as_json:
         out.document(json.loads(as_typed(json.dumps(here.to_dict()))))
         return
-    out.result({name.replace("_", "-"): value for name, value in here.found.items()})
+    out.result({_as_installed(name): value for name, value in here.found.items()})
     for lines in (here.missing, *here.rarely_there.values()):
         for name, line in lines.items():
-            say(f"{name} is missing: {as_typed(line)}")
+            say(f"{in_words(_as_installed(name))} is missing: {as_typed(line)}")
     _show_extras(here.extras)
+
+
+def _as_installed(name: str) -> str:
+    """A package's name as pip has it; other figures keep theirs."""
+    return name.replace("_", "-") if name in ("spikegpt_neuro", "huggingface_hub") else name
 
 
 def _show_extras(extras: Mapping[str, Extra]) -> None:

@@ -19,6 +19,7 @@ from spikegpt_neuro.cli.session import as_typed
 from spikegpt_neuro.cli.streams import say
 from spikegpt_neuro.errors import DoesNotFit
 from spikegpt_neuro.mapping.objectives import OBJECTIVES, STEPS
+from spikegpt_neuro.units import scaled
 
 if TYPE_CHECKING:
     from spikegpt_neuro.api import Placed
@@ -143,7 +144,7 @@ def _table(found: Placed) -> None:
             str(row["chip"]),
             f"{row['cores']} of {row['usable_cores']}",
             f"{row['neurons']:,}",
-            f"{row['synaptic_memory_used']:,}",
+            scaled(row["synaptic_memory_used"], "B"),
             f"{row['utilization']:.1%}",
             row["holds"],
         )

@@ -86,7 +86,9 @@ if TYPE_CHECKING:
     "timing, accounting, embedding or head; or bits (of weights), where DIR is a checkpoint. "
     "Repeat it for every combination.",
 )
-@click.option("--vocab", metavar="FILE", help="With --compare bits=...: the checkpoint's.")
+@click.option(
+    "--vocab", metavar="FILE", help="With --compare by bits: the checkpoint's vocabulary."
+)
 @click.option("--dry-run", is_flag=True, help="Only write a job folder for a measuring host (-o).")
 @click.option("-o", "--output", metavar="PATH", help="Save the measured record, or the job folder.")
 @click.option("--force", is_flag=True, help="Replace what is at -o.")

@@ -344,9 +344,15 @@ def test_figures_have_units_and_words() -> None:
         ("lif_tau", 2.0): ("LIF tau", "2"),
         ("seconds", None): ("seconds", "-"),
         ("threshold of a_b", "1 of 2"): ("threshold of a_b", "1 of 2"),
+        ("synaptic_memory_used", 962_560): ("synaptic memory used", "963 kB"),
+        ("spike_mismatch", 0.036_227): ("spike mismatch", "3.62 %"),
     }
     for given, wanted in shown.items():
         assert (in_words(given[0]), with_unit(*given)) == wanted
+    by_schedule = {"pipelined": 1.131e-5, "fall-through": 1.058e-4}
+    assert with_unit("seconds_per_token", by_schedule) == "pipelined 11.3 µs, fall-through 106 µs"
+    busiest = {"name": "chip 0 core 62", "busy_seconds": 8.95e-6}
+    assert with_unit("busiest_core", busiest) == "name chip 0 core 62, busy seconds 8.95 µs"
 
 
 # Output that a person or a program can read.
