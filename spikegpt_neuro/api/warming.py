@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
 
@@ -12,9 +13,12 @@ import numpy as np
 
 from spikegpt_neuro.api.models import load
 from spikegpt_neuro.api.placing import place
+from spikegpt_neuro.api.profiling import compare
 from spikegpt_neuro.api.running import run
 from spikegpt_neuro.backends.reference.backend import ReferenceBackend
 from spikegpt_neuro.converters.lowering import lower
+from spikegpt_neuro.converters.reader import read_checkpoint
+from spikegpt_neuro.converters.writer import write_checkpoint
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.results import Result
@@ -37,7 +41,7 @@ class Warmed(Result):
 
 
 def warm_up(on_part: Callable[[str], object] | None = None) -> Warmed:
-    """Run a tiny model through conversion, both modes of the reference, mapping and simulation.
+    """Run a tiny model through conversion, the reference, mapping, simulation and pricing.
 
     The first run of each verb after an installation compiles its kernels, and keeps them in the
     package's folder or the user's cache (``NUMBA_CACHE_DIR``).
@@ -55,7 +59,7 @@ def warm_up(on_part: Callable[[str], object] | None = None) -> Warmed:
     Examples
     --------
     >>> list(sgn.warm_up().seconds)
-    ['conversion', 'writing', 'reading', 'mapping and simulation']
+    ['conversion', 'writing', 'reading', 'mapping and simulation', 'pricing']
     """
     model = random_model(*SIZE)
     tokens, graphs = random_tokens(model, TOKENS), list[SpikingGraph]()
@@ -63,8 +67,10 @@ def warm_up(on_part: Callable[[str], object] | None = None) -> Warmed:
     def convert() -> None:
         """Kernels are compiled for the weights of a file, which nobody may write."""
         with TemporaryDirectory() as folder:
+            write_checkpoint(model, Path(folder, "checkpoint"))
+            read = read_checkpoint(Path(folder, "checkpoint"))
             for bits in (8, 4):
-                lower(model, tokens, weight_bits=bits).save(f"{folder}/{bits}")
+                lower(read, tokens, weight_bits=bits).save(f"{folder}/{bits}")
                 graphs.append(load(f"{folder}/{bits}"))
 
     def write() -> None:
@@ -75,10 +81,15 @@ def warm_up(on_part: Callable[[str], object] | None = None) -> Warmed:
     parts: dict[str, Callable[[], object]] = {
         "conversion": convert,
         "writing": write,
-        "reading": lambda: [run(graph, np.asarray(tokens)) for graph in graphs],
+        "reading": lambda: [
+            run(graph, np.asarray(tokens)[:count]) for graph in graphs for count in (1, TOKENS)
+        ],
         "mapping and simulation": lambda: [
             place(graphs[0], "loihi2", optimize=objective) for objective in ("cores", "latency")
         ],
+        "pricing": lambda: compare(
+            graphs[0], {"schedule": ["pipelined", "fall-through"]}, text=np.asarray(tokens)
+        ),
     }
     seconds = {}
     for name, part in parts.items():

@@ -11,18 +11,11 @@ from pathlib import Path
 import pytest
 
 import spikegpt_neuro as sgn
-from spikegpt_neuro.converters.lowering import lower
-from spikegpt_neuro.model.synthetic import random_model, random_tokens
+
+from places import CHECKPOINT, EXAMPLES
 
 SAID = "compiling kernels"
-WRITE = """
-import logging, sys
-logging.basicConfig(level=logging.INFO)
-import spikegpt_neuro as sgn
-from spikegpt_neuro.backends.reference.backend import ReferenceBackend
-with ReferenceBackend().session(sgn.load(sys.argv[1])) as session:
-    session.step(1)
-"""
+PARTS = ["conversion", "writing", "reading", "mapping and simulation", "pricing"]
 VERB = (sys.executable, "-m", "spikegpt_neuro")
 
 
@@ -30,7 +23,7 @@ def test_every_part_runs_and_is_told() -> None:
     told: list[str] = []
     done = sgn.warm_up(told.append)
     assert list(done.seconds) == told
-    assert told == ["conversion", "writing", "reading", "mapping and simulation"]
+    assert told == PARTS
     assert min(done.seconds.values()) > 0
 
 
@@ -44,19 +37,15 @@ def test_the_first_run_after_it_compiles_nothing(tmp_path: Path) -> None:
         )
         return done.stdout, done.stderr
 
-    model = random_model(1, 32, 96)
-    artifact = tmp_path / "model.sgn"
-    lower(model, random_tokens(model, 64), weight_bits=4).save(str(artifact))
     out, err = said("doctor", "--compile", "--json")
     assert SAID in err
-    assert set(json.loads(out)) == {"conversion", "writing", "reading", "mapping and simulation"}
-    placement = str(tmp_path / "placement.json")
-    assert SAID not in said("map", str(artifact), "--hw", "loihi2", "-o", placement)[1]
-    written = subprocess.run(
-        [sys.executable, "-c", WRITE, str(artifact)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert SAID not in written.stderr
+    assert list(json.loads(out)) == PARTS
+    artifact, vocabulary = str(tmp_path / "model.sgn"), str(EXAMPLES / "pydoc-vocab.json")
+    schedules = "schedule=pipelined,fall-through"
+    for verb in (
+        ("convert", str(CHECKPOINT), "--vocab", vocabulary, "-o", artifact),
+        ("generate", artifact, "The", "-n", "2"),
+        ("map", artifact, "--hw", "loihi2", "--optimize", "cores"),
+        ("profile", artifact, "--hw", "loihi2", "--tokens", "64", "--compare", schedules),
+    ):
+        assert SAID not in said(*verb)[1], verb
