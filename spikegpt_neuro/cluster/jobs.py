@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -206,6 +207,7 @@ class Jobs:
         self._checked = time.monotonic()
         self._expected_since: dict[str, float] = {}
         self._met: set[str] = set()
+        self._again = count()
         self.praise()
         cluster.scale(jobs=queue.jobs)
 
@@ -261,9 +263,9 @@ class Jobs:
         return set(answer.stdout.split()) if answer and answer.returncode == 0 else None
 
     async def _replace(self, lost: set[str]) -> None:
+        """New ones under names of their own: what is still said of a lost one is not of them."""
+        (spec,) = self._cluster.new_worker_spec().values()
         for name in lost:
             self._cluster.worker_spec.pop(name, None)
-            self._expected_since.pop(name, None)
-        self._met -= lost
-        await self._cluster  # it lets go of them: the next ones may get their names
+            self._cluster.worker_spec[f"again-{next(self._again)}"] = spec
         self._cluster.scale(jobs=self._queue.jobs)

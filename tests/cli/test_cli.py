@@ -22,6 +22,7 @@ import click
 import numpy as np
 import pytest
 
+from spikegpt_neuro.arithmetic.threads import most_threads
 from spikegpt_neuro.cli import VERBS, group
 from spikegpt_neuro.cli import run as run_cli
 from spikegpt_neuro.cli.common import in_words, with_unit
@@ -441,7 +442,8 @@ def test_a_signal_keeps_the_steps_that_were_finished(
     assert done.code == code
     found = json.loads(done.out)["simulation"]
     assert found["interrupted"] is True
-    assert found["steps"] == 20
+    at_once = most_threads() + 1  # steps in the making when the signal comes
+    assert 20 - at_once <= found["steps"] <= 20 + at_once
     assert signal.getsignal(signal.SIGTERM) == before
 
 
