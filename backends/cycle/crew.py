@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,14 +15,22 @@ Found = TypeVar("Found")
 
 MOST = 8
 """Each step in the making takes memory: more threads than this are not worth theirs."""
+WORTH_SECONDS = 1e-3
+"""A step that takes less is not handed to a thread: to hand it over takes a quarter of that."""
+LONG_SECONDS, WEIGHT = 5e-3, 0.1
+"""Of one step in the mean that decides."""
 
 
 class Crew:
-    """As many threads as cores, by NUMBA_NUM_THREADS fewer; leaving it waits for those at work."""
+    """As many threads as cores, by NUMBA_NUM_THREADS fewer; leaving it waits for those at work.
 
-    def __init__(self, threads: int | None = None) -> None:
+    ``worth``  seconds that a step has to take lately to be handed to a thread.
+    """
+
+    def __init__(self, threads: int | None = None, worth: float = WORTH_SECONDS) -> None:
         self.threads = min(most_threads(), MOST) if threads is None else threads
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._seconds, self._worth = 0.0, worth
 
     def __enter__(self) -> Crew:
         return self
@@ -40,10 +49,26 @@ class Crew:
         if self._pool is None or not at_once:
             yield from map(work, numbers)
             return
-        waiting: deque[Future[Found]] = deque()
+        waiting: deque[Future[tuple[Found, float]]] = deque()
         for number in numbers:
-            waiting.append(self._pool.submit(work, number))
-            if len(waiting) > self.threads:
-                yield waiting.popleft().result()
+            if self._seconds > self._worth:
+                waiting.append(self._pool.submit(_timed, work, number))
+                if len(waiting) > self.threads:
+                    yield self._noted(*waiting.popleft().result())
+                continue
+            while waiting:
+                yield self._noted(*waiting.popleft().result())
+            yield self._noted(*_timed(work, number))
         while waiting:
-            yield waiting.popleft().result()
+            yield self._noted(*waiting.popleft().result())
+
+    def _noted(self, found: Found, seconds: float) -> Found:
+        """Keep in mind how long a step takes; a single long one says little."""
+        self._seconds += WEIGHT * (min(seconds, LONG_SECONDS) - self._seconds)
+        return found
+
+
+def _timed(work: Callable[[int], Found], number: int) -> tuple[Found, float]:
+    begin = time.perf_counter()
+    found = work(number)
+    return found, time.perf_counter() - begin

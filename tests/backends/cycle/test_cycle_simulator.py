@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, current_thread, main_thread
 from threading import enumerate as enumerate_threads
 from time import sleep
 from typing import Any
@@ -455,7 +455,7 @@ def test_steps_timed_at_once_are_those_timed_one_by_one(
 ) -> None:
     found = {}
     for threads in (1, 3):
-        monkeypatch.setattr(simulator, "Crew", lambda threads=threads: Crew(threads))
+        monkeypatch.setattr(simulator, "Crew", lambda threads=threads: Crew(threads, -1.0))
         _, found[threads] = simulate(
             two_chips[0], np.tile(TOKENS, 4), *two_chips[1:], timing, schedule
         )
@@ -500,17 +500,33 @@ def test_a_crew_works_in_threads_and_answers_in_order() -> None:
             sleep(0.01 * (number % 2))
         return number
 
-    with Crew(2) as crew:
+    with Crew(2, worth=-1.0) as crew:
         assert list(crew.each(work, range(9), at_once=True)) == list(range(9))
         began: list[int] = []
         assert next(crew.each(began.append, range(100), at_once=False)) is None
         assert began == [0]
 
 
+def test_quick_steps_are_not_handed_to_threads() -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def work(number: int) -> int:
+        sleep(0.02 if 50 <= number < 60 else 0.0)
+        seen.append((number, current_thread() is main_thread()))
+        return number
+
+    with Crew(2) as crew:
+        assert list(crew.each(work, range(200), at_once=True)) == list(range(200))
+    at_home = dict(seen)
+    assert all(at_home[number] for number in range(51))
+    assert not any(at_home[number] for number in range(54, 62))
+    assert all(at_home[number] for number in range(150, 200))
+
+
 def test_an_interrupt_ends_a_crew_after_what_is_under_way(
     monkeypatch: pytest.MonkeyPatch, two_chips: Case
 ) -> None:
-    monkeypatch.setattr(simulator, "Crew", lambda: Crew(2))
+    monkeypatch.setattr(simulator, "Crew", lambda: Crew(2, worth=-1.0))
     seen = []
 
     def stop(done: int, total: int) -> None:
