@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from spikegpt_neuro.arithmetic.threads import most_threads
+from spikegpt_neuro.arithmetic.threads import handed_out, most_threads
 
 Found = TypeVar("Found")
 
@@ -49,18 +49,21 @@ class Crew:
         if self._pool is None or not at_once:
             yield from map(work, numbers)
             return
-        waiting: deque[Future[tuple[Found, float]]] = deque()
-        for number in numbers:
-            if self._seconds > self._worth:
-                waiting.append(self._pool.submit(_timed, work, number))
-                if len(waiting) > self.threads:
-                    yield self._noted(*waiting.popleft().result())
-                continue
-            while waiting:
-                yield self._noted(*waiting.popleft().result())
-            yield self._noted(*_timed(work, number))
-        while waiting:
-            yield self._noted(*waiting.popleft().result())
+        left = iter(numbers)
+        timed = partial(_timed, work)
+        while True:
+            for found, seconds in handed_out(
+                self._pool, self.threads, timed, self._while_worth(left)
+            ):
+                yield self._noted(found, seconds)
+            if (number := next(left, None)) is None:
+                return
+            yield self._noted(*timed(number))
+
+    def _while_worth(self, left: Iterator[int]) -> Iterator[int]:
+        """The next ones, as long as lately a step took long enough."""
+        while self._seconds > self._worth and (number := next(left, None)) is not None:
+            yield number
 
     def _noted(self, found: Found, seconds: float) -> Found:
         """Keep in mind how long a step takes; a single long one says little."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from spikegpt_neuro.api.costs import SETTING
 from spikegpt_neuro.cli import tables
 from spikegpt_neuro.cli.common import in_words
 from spikegpt_neuro.cli.streams import say
@@ -15,16 +16,7 @@ from spikegpt_neuro.energy.record import CATEGORIES
 from spikegpt_neuro.energy.tables import SYSTEM
 from spikegpt_neuro.units import scaled
 
-NAMES = (
-    "hardware",
-    "backend",
-    "schedule",
-    "timing",
-    "accounting",
-    "embedding",
-    "head",
-    "weight_bits",
-)
+NAMES = ("hardware", *(name for name in SETTING if name != "hardware"))
 """What sets profiles apart."""
 
 HELD = {"joules": "energy model", "seconds": "time model"}
