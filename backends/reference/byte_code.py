@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
-from spikegpt_neuro.backends.reference.instructions import Instructions
+from spikegpt_neuro.backends.reference.instructions import Instructions, chosen
 
 code: Any = cgutils
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
@@ -23,6 +26,8 @@ FOUR = ir.VectorType(INT32, 4)
 
 OFFSET, OFFSET_PACKED = 128, 8
 """What makes signed weights unsigned."""
+PAIRS = 4
+"""Vectors of packed weights of which two products each are added in 16 bits: 8 x 15 x 255 fit."""
 
 
 @dataclass(frozen=True)
@@ -73,47 +78,81 @@ class Vectors:
         return self.builder.add(address, self.builder.mul(count, number(step)))
 
     def halves(self, weights: Any) -> list[Any]:
-        """Low and high halves of bytes, each from 0 to 15."""
-        shifted = self.builder.lshr(
-            self.builder.bitcast(weights, self.shorts), splat(self.shorts, 4)
-        )
-        both = (weights, self.builder.bitcast(shifted, self.bytes))
-        return [self.builder.and_(half, splat(self.bytes, 15)) for half in both]
+        """The weights in the low and the high halves of bytes, each made unsigned: 0 to 15."""
+        b = self.builder
+        unsigned = b.xor(weights, splat(self.bytes, OFFSET_PACKED * 0x11))
+        shifted = b.lshr(b.bitcast(unsigned, self.shorts), splat(self.shorts, 4))
+        both = unsigned, b.bitcast(shifted, self.bytes)
+        return [b.and_(half, splat(self.bytes, 15)) for half in both]
 
-    def add_product(
-        self, place: Any, weights: Any, events: Any, *, packed: bool, signed: bool
+    def add_products(
+        self,
+        place: Any,
+        weights: Sequence[Any],
+        events: Sequence[Any],
+        *,
+        packed: bool,
+        signed: bool,
     ) -> None:
-        """Adds what ``weights`` and ``events`` give to the sums at ``place``.
+        """Adds what pairs of vectors of ``weights`` and ``events`` give to the sums at ``place``.
 
-        Of ``packed`` weights, ``weights`` are halves. With ``signed`` events weights are made
-        unsigned, and all sums come out too large by the offset times the sum of the events.
+        ``packed`` weights are those of :meth:`halves`, of at most :data:`PAIRS` vectors. Sums come
+        out too large by the offset of weights made unsigned times the sum of the events.
         """
-        if packed or signed:  # packed ones have no sign yet
-            flip = splat(self.bytes, OFFSET_PACKED if packed else OFFSET)
-            weights = self.builder.xor(weights, flip)
-        if signed:
-            pair = weights, events
+        sums, pairs = self.builder.load(place), zip(weights, events, strict=True)
+        if packed:
+            sides = [(w, e) if signed else (e, w) for w, e in pairs]
+            sums = self._with_small(sums, sides)
         else:
-            if packed:
-                weights = self.builder.sub(weights, splat(self.bytes, OFFSET_PACKED))
-            pair = events, weights
-        self.builder.store(self._product(self.builder.load(place), *pair), place)
+            for w, e in pairs:
+                sums = self._with_signed(sums, w, e) if signed else self._with_bytes(sums, e, w)
+        self.builder.store(sums, place)
 
-    def _product(self, sums: Any, unsigned: Any, signed: Any) -> Any:
-        if self.instructions.product is None:
-            return self._product_of_shorts(sums, unsigned, signed)
-        words = [self.builder.bitcast(side, self.words) for side in (unsigned, signed)]
-        return call(self.builder, self.instructions.product, self.words, sums, *words)
+    def _with_small(self, sums: Any, sides: Sequence[tuple[Any, Any]]) -> Any:
+        """Added: products of 12 bits, so that eight of them fit 16 bits."""
+        if self.instructions.product is not None:
+            for unsigned, signed in sides:
+                sums = self._with_bytes(sums, unsigned, signed)
+            return sums
+        shorts = [self._pairs(unsigned, signed) for unsigned, signed in sides]
+        return self.builder.add(sums, self._widened(reduce(self.builder.add, shorts)))
 
-    def _product_of_shorts(self, sums: Any, unsigned: Any, signed: Any) -> Any:
-        """Even and odd bytes apart, widened to 16 bits."""
-        b, eight = self.builder, splat(self.shorts, 8)
+    def _with_signed(self, sums: Any, weights: Any, events: Any) -> Any:
+        """Added: weights and events that both have signs.
+
+        The unsigned side is that of the weights, made so, or of the events' magnitudes, two
+        products of which fit 16 bits.
+        """
+        b = self.builder
+        if self.instructions.product is not None:
+            return self._with_bytes(sums, b.xor(weights, splat(self.bytes, OFFSET)), events)
+        turned = call(b, "llvm.x86.avx2.psign.b", self.bytes, weights, events)
+        negative = b.icmp_signed("<", events, splat(self.bytes, 0))
+        magnitude = b.select(negative, b.neg(events), events)
+        return b.add(sums, self._widened(self._pairs(magnitude, turned)))
+
+    def _with_bytes(self, sums: Any, unsigned: Any, signed: Any) -> Any:
+        """Added: any unsigned and any signed bytes."""
+        b = self.builder
+        if self.instructions.product is not None:
+            words = [b.bitcast(side, self.words) for side in (unsigned, signed)]
+            return call(b, self.instructions.product, self.words, sums, *words)
+        eight = splat(self.shorts, 8)  # two products may not fit 16 bits: even and odd ones apart
         u, s = (b.bitcast(side, self.shorts) for side in (unsigned, signed))
         even = b.and_(u, splat(self.shorts, 255)), b.ashr(b.shl(s, eight), eight)
         odd = b.lshr(u, eight), b.ashr(s, eight)
         for pair in (even, odd):
             sums = b.add(sums, call(b, "llvm.x86.avx2.pmadd.wd", self.words, *pair))
         return sums
+
+    def _pairs(self, unsigned: Any, signed: Any) -> Any:
+        """Products of bytes, neighbours added; more than 16 bits hold would be cut off."""
+        return call(self.builder, "llvm.x86.avx2.pmadd.ub.sw", self.shorts, unsigned, signed)
+
+    def _widened(self, shorts: Any) -> Any:
+        """Neighbours added, as words."""
+        ones = splat(self.shorts, 1)
+        return call(self.builder, "llvm.x86.avx2.pmadd.wd", self.words, shorts, ones)
 
     def prefetch(self, address: Any) -> None:
         """Bring the cache line at ``address`` into the second-level cache.
@@ -157,6 +196,18 @@ class Vectors:
             ]
             found.append(self.builder.shuffle_vector(first, second, order(places)))
         return found
+
+
+def _offset_typed(_: Any) -> Any:
+    def generate(_context: Any, _builder: Any, _signature: Any, _arguments: Any) -> Any:
+        instructions = chosen()
+        return number(0 if instructions is None or instructions.product is None else OFFSET)
+
+    return types.int64(), generate
+
+
+offset_of_bytes: Any = intrinsic(_offset_typed)
+"""What is added to 8-bit weights that meet signed events: 0 where they are multiplied as signed."""
 
 
 def number(value: int) -> Any:

@@ -32,11 +32,11 @@ from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.reference.byte_code import (
     FOUR,
     INT32,
-    OFFSET,
     OFFSET_PACKED,
     Vectors,
     code,
     number,
+    offset_of_bytes,
     spread,
 )
 from spikegpt_neuro.backends.reference.instructions import KNOWN, chosen
@@ -88,7 +88,7 @@ def by_target_bytes(
         if unsigned != 0:
             _rows_unsigned(row, sources, table, table, 0, out)
         else:
-            _rows_signed(row, sources, table, table, OFFSET * total, out)
+            _rows_signed(row, sources, table, table, offset_of_bytes() * total, out)
 
 
 @kernel
@@ -109,7 +109,7 @@ def by_target_packed_bytes(
     for j in range(begin, end, ROWS):
         row, out = first + j * half, to + 4 * j
         if unsigned != 0:
-            _rows_packed_unsigned(row, half, low, high, 0, out)
+            _rows_packed_unsigned(row, half, low, high, OFFSET_PACKED * total, out)
         else:
             _rows_packed_signed(row, half, low, high, OFFSET_PACKED * total, out)
 
@@ -171,9 +171,8 @@ def _row(
         weights = vectors.load(address)
         vectors.prefetch(vectors.moved(address, AHEAD))
         halves = vectors.halves(weights) if packed else [weights]
-        for half, table in zip(halves, events, strict=False):
-            event = vectors.load(builder.add(table, offset))
-            vectors.add_product(place, half, event, packed=packed, signed=signed)
+        met = [vectors.load(builder.add(table, offset)) for table in events[: len(halves)]]
+        vectors.add_products(place, halves, met, packed=packed, signed=signed)
 
     rounds = builder.udiv(count, number(UNROLLED))
     with code.for_range(builder, rounds) as loop:

@@ -25,11 +25,11 @@ from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.reference.byte_code import (
     INT32,
     LANE_WORDS,
-    OFFSET,
     OFFSET_PACKED,
     Vectors,
     code,
     number,
+    offset_of_bytes,
     spread,
 )
 from spikegpt_neuro.backends.reference.byte_products import BYTES, Bytes, Narrow, padded
@@ -76,7 +76,7 @@ def by_source_bytes(
         _put_in_order(mixed, sums[begin:end], 0)
     else:
         _add_signed(first, offsets, values, count, width, out, out)
-        _put_in_order(mixed, sums[begin:end], OFFSET * total)
+        _put_in_order(mixed, sums[begin:end], offset_of_bytes() * total)
 
 
 @kernel
@@ -100,7 +100,6 @@ def by_source_packed_bytes(
     high = low + 4 * width
     if unsigned != 0:
         _add_packed_unsigned(first, offsets, values, count, width, low, high)
-        total = 0
     else:
         _add_packed_signed(first, offsets, values, count, width, low, high)
     _put_in_order(mixed[:width], sums[begin:end], OFFSET_PACKED * total)
@@ -208,9 +207,8 @@ def _add_block(
             address = vectors.moved(out, part, vectors.size)
             place = code.alloca_once(builder, vectors.words)
             builder.store(vectors.load(address, vectors.words), place)
-            for weights, events in zip(mixed, fours, strict=True):
-                some = vectors.halves(weights[part])[half] if packed else weights[part]
-                vectors.add_product(place, some, events, packed=packed, signed=signed)
+            some = [vectors.halves(w[part])[half] if packed else w[part] for w in mixed]
+            vectors.add_products(place, some, fours, packed=packed, signed=signed)
             vectors.store(builder.load(place), address)
 
 
