@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.arithmetic.threads import most_threads
-from spikegpt_neuro.backends.reference import vnni
+from spikegpt_neuro.backends.reference import tiles
 from spikegpt_neuro.backends.reference.executor import (
     TOKEN,
     Executor,
@@ -109,7 +109,7 @@ class ReferenceBackend:
     @property
     def chunk(self) -> int:
         """Tokens per pass."""
-        return self._chunk or (CHUNK_TOKENS if vnni.available() else CHUNK_TOKENS_BLAS)
+        return self._chunk or (CHUNK_TOKENS if tiles.available() else CHUNK_TOKENS_BLAS)
 
     def run(
         self,
@@ -141,7 +141,7 @@ class ReferenceBackend:
 
     def _division(self, tokens: int) -> tuple[int, int]:
         """Tokens of a chunk, and threads; BLAS has threads of its own."""
-        most = most_threads() if vnni.available() else 1
+        most = most_threads() if tiles.available() else 1
         threads = min(self.threads or most, most, max(1, tokens // LEAST_CHUNK))
         chunks = -(-tokens // self.chunk)
         if threads == 1 or self.chunk < LEAST_CHUNK:

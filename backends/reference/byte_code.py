@@ -145,6 +145,14 @@ class Vectors:
             sums = b.add(sums, call(b, "llvm.x86.avx2.pmadd.wd", self.words, *pair))
         return sums
 
+    def with_tile(self, sums: Any, events: Any, weights: Any) -> Any:
+        """Added: unsigned events by weights; without a product of bytes, both are of 16 bits."""
+        if self.instructions.product is not None:
+            return self._with_bytes(sums, events, weights)
+        events = self.builder.bitcast(events, self.shorts)
+        found = call(self.builder, "llvm.x86.avx2.pmadd.wd", self.words, events, weights)
+        return self.builder.add(sums, found)
+
     def _pairs(self, unsigned: Any, signed: Any) -> Any:
         """Products of bytes, neighbours added; more than 16 bits hold would be cut off."""
         return call(self.builder, "llvm.x86.avx2.pmadd.ub.sw", self.shorts, unsigned, signed)

@@ -33,7 +33,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.reference.vnni import usable
+from spikegpt_neuro.backends.reference.instructions import usable
 from spikegpt_neuro.neurons.program import EventFormat, IntArray
 
 Bytes = NDArray[np.int8]

@@ -38,7 +38,7 @@ from spikegpt_neuro.backends.reference import (
     products,
     sparse_products,
 )
-from spikegpt_neuro.backends.reference.instructions import chosen
+from spikegpt_neuro.backends.reference.instructions import EVENT_BITS, chosen
 from spikegpt_neuro.backends.reference.team import (
     Board,
     await_call,
@@ -72,7 +72,6 @@ TURNED = BY_SOURCE ^ BY_TARGET
 """From a kind by target to that by source, and back."""
 OF_BYTES = BY_TARGET_BYTES - BY_TARGET
 """From a kind to that which takes events of a byte each, where the processor multiplies bytes."""
-EVENT_BITS = 8
 FIRST_PROGRAM = SHIFT + 1
 
 KERNELS: dict[type[Program], Kernel] = {

@@ -2,10 +2,10 @@ r"""Synapses: what the events of one population add up to at the next.
 
 .. math:: a_j[t] = \sum_i w_{ji} e_i[t]
 
-A compiled loop for one token. For many tokens, the processor's product of bytes where it has one
-(:mod:`~spikegpt_neuro.backends.reference.vnni`); else matrix products in float32, which BLAS does
-fast and which are exact as long as no partial sum can exceed 2^24. The largest possible one is
-max_j sum_i |w_ji| times the largest payload; where that is too large the sources are cut into
+A compiled loop for one token. For many tokens, tiles of the processor's own products where it has
+some (:mod:`~spikegpt_neuro.backends.reference.tiles`); else matrix products in float32, which BLAS
+does fast and which are exact as long as no partial sum can exceed 2^24. The largest possible one
+is max_j sum_i |w_ji| times the largest payload; where that is too large the sources are cut into
 slices whose sums are added as integers.
 """
 
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.reference import vnni
+from spikegpt_neuro.backends.reference import tiles
+from spikegpt_neuro.backends.reference.instructions import EVENT_BITS
 from spikegpt_neuro.graph.graph import WEIGHT_BITS_MAX, Projection
 from spikegpt_neuro.neurons.program import EventFormat, IntArray
 
@@ -42,8 +43,8 @@ class Synapses:
             return events << shift if shift else events
         if len(events) == 1:
             return _one_token(self._weights, events[0])
-        if self.events.bits <= vnni.EVENT_BITS and vnni.available():
-            return vnni.product(self._matrix, events)
+        if self.events.bits <= EVENT_BITS and tiles.available():
+            return tiles.product(self._matrix, events)
         return self.by_blas(events)
 
     def by_blas(self, events: IntArray) -> IntArray:
@@ -64,10 +65,10 @@ class Synapses:
         return weights
 
     @cached_property
-    def _matrix(self) -> vnni.Matrix:
+    def _matrix(self) -> tiles.Matrix:
         weights = self.projection.weights  # needed only here, and not kept
         assert weights is not None
-        return vnni.laid_out(weights, self.events)
+        return tiles.laid_out(weights, self.events)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:

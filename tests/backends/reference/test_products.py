@@ -18,8 +18,13 @@ from hypothesis import strategies as st
 from llvmlite import binding
 
 from spikegpt_neuro.arithmetic.packing import pack, unpack
-from spikegpt_neuro.backends.reference import byte_products, byte_rows, products, vnni
-from spikegpt_neuro.backends.reference.instructions import chosen
+from spikegpt_neuro.backends.reference import byte_products, byte_rows, products, tiles
+from spikegpt_neuro.backends.reference.instructions import (
+    AVX512_VNNI,
+    chosen,
+    may_use,
+    target_features,
+)
 from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Projection
 from spikegpt_neuro.neurons.program import EventFormat
@@ -81,8 +86,8 @@ def test_the_processors_product_is_that_of_blas(
     synapses = Synapses(Projection("p", "a", "b", "x", weights), events)
     assert (synapses.accumulate(text) == expected).all()
     assert (synapses.by_blas(text) == expected).all()
-    if vnni.available():
-        assert (vnni.product(vnni.laid_out(weights, events), text) == expected).all()
+    if tiles.available():
+        assert (tiles.product(tiles.laid_out(weights, events), text) == expected).all()
 
 
 @given(sizes, sizes, densities, seeds)
@@ -163,9 +168,9 @@ def test_unpack_undoes_pack(rows: int, columns: int, seed: int) -> None:
 
 
 def test_the_processors_product_is_used_where_there_is_one() -> None:
-    there = binding.get_host_cpu_features().get("avx512vnni", False)
-    meant = "+avx512vnni" in vnni.target_features()  # NUMBA_CPU_NAME and its like may say otherwise
-    assert vnni.available() == (there and meant)
+    there = binding.get_host_cpu_features().get("avx2", False)
+    meant = "+avx2" in target_features()  # NUMBA_CPU_NAME and its like may say otherwise
+    assert tiles.available() == (there and meant)
 
 
 FOREIGN = {
@@ -186,7 +191,7 @@ PRESENT = {"avx2", "avx512f", "avx512vnni"}
 @pytest.mark.parametrize("target", FOREIGN)
 def test_the_product_asks_for_whom_numba_compiles(target: str) -> None:
     features, expected = FOREIGN[target]
-    assert vnni.may_use(features, PRESENT) is expected
+    assert may_use(features, PRESENT, AVX512_VNNI.features) is expected
 
 
 HOST_WITH_IT = """
@@ -195,11 +200,15 @@ features = binding.get_host_cpu_features
 binding.get_host_cpu_features = lambda: features() | {"avx512f": True, "avx512vnni": True}
 """
 COMPILE_TILES = """
-from numba import int32, int8, types, uint8
-from spikegpt_neuro.backends.reference import vnni
-assert vnni.may_use(vnni.target_features(), {"avx2", "avx512f", "avx512vnni"}) is True
-vnni._tiles.compile((int8[:, :, :, ::1], uint8[:, ::1], int32[::1], int32[:, ::1]))
-assert "vpdpbusd" in vnni._tiles.inspect_asm(vnni._tiles.signatures[0])
+from numba import int8, int32, types, uint8
+from spikegpt_neuro.backends.reference import instructions, tiles
+present = {"avx2", "avx512f", "avx512vnni"}
+needed = instructions.AVX512_VNNI.features
+assert instructions.may_use(instructions.target_features(), present, needed) is True
+assert instructions.chosen() is instructions.AVX512_VNNI
+kinds = int8[:, :, :, ::1], uint8[:, ::1], int32[::1], types.intp, int32[:, ::1]
+tiles._tiles.compile(kinds)
+assert "vpdpbusd" in tiles._tiles.inspect_asm(tiles._tiles.signatures[0])
 """
 
 
@@ -217,16 +226,21 @@ OTHER_TARGET = """
 import sys
 import numpy as np
 from spikegpt_neuro.arithmetic.packing import pack
-from spikegpt_neuro.backends.reference import byte_products, byte_rows, instructions, vnni
+from spikegpt_neuro.backends.reference import byte_products, byte_rows, instructions, tiles
 from spikegpt_neuro.backends.reference.synapses import Synapses
 from spikegpt_neuro.graph.graph import Projection
 from spikegpt_neuro.neurons.program import EventFormat
 rng = np.random.default_rng(0)
-weights = rng.integers(-127, 128, (33, 70), dtype=np.int8)
-events = rng.integers(-128, 128, (9, 70)).astype(np.int32)
-synapses = Synapses(Projection("p", "a", "b", "x", weights), EventFormat(8, signed=True))
-assert vnni.available() is False
-assert (synapses.accumulate(events) == events.astype(int) @ weights.astype(int).T).all()
+assert tiles.available() is (sys.argv[1] != "None")
+for sources, targets in ((70, 33), (7, 100), (259, 64)):
+    for signed in (True, False):
+        weights = rng.integers(-127, 128, (targets, sources), dtype=np.int8)
+        weights[0], weights[1] = -127, 127
+        events = rng.integers(0, 256, (19, sources)).astype(np.int32) - 128 * signed
+        events[0], events[1] = events.min(), events.max()
+        synapses = Synapses(Projection("p", "a", "b", "x", weights), EventFormat(8, signed=signed))
+        expected = events.astype(int) @ weights.astype(int).T
+        assert (synapses.accumulate(events) == expected).all()
 chosen = instructions.chosen()
 assert str(getattr(chosen, "name", None)) == sys.argv[1], chosen
 if chosen is None:
@@ -259,7 +273,7 @@ for bits, by_target, by_source in (
 EMULATED = """
 from dataclasses import replace
 from llvmlite import ir
-from spikegpt_neuro.backends.reference import byte_code, instructions, vnni
+from spikegpt_neuro.backends.reference import byte_code, instructions
 
 def call(builder, name, result, *arguments):
     if "vpdpbusd" not in name:
@@ -277,7 +291,6 @@ def call(builder, name, result, *arguments):
 of_the_compiler, byte_code.call = byte_code.call, call
 meant = next(known for known in instructions.KNOWN if known.name == sys.argv[1])
 instructions.KNOWN = (replace(meant, features=frozenset()),)
-vnni.available = lambda: False
 """
 """Products that this processor may lack, from instructions that every one has."""
 

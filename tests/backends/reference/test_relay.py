@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from spikegpt_neuro.backends.reference import ReferenceBackend, backend, relay, vnni
+from spikegpt_neuro.backends.reference import ReferenceBackend, backend, relay, synapses, tiles
 from spikegpt_neuro.backends.reference.executor import Executor, StateSink, StateSource
 from spikegpt_neuro.converters.lowering import lower
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -25,9 +25,9 @@ def graph() -> SpikingGraph:
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many threads as a test asks for, whatever the processor."""
     monkeypatch.setattr(backend, "most_threads", lambda: 3)
-    if not vnni.available():  # then BLAS is asked, by one thread
-        monkeypatch.setattr(vnni, "available", lambda: True)
-        monkeypatch.setattr(vnni, "EVENT_BITS", 0)
+    if not tiles.available():  # then BLAS is asked, by one thread
+        monkeypatch.setattr(tiles, "available", lambda: True)
+        monkeypatch.setattr(synapses, "EVENT_BITS", 0)
 
 
 @pytest.mark.parametrize("chunk", [None, 33])
