@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from spikegpt_neuro.api.choices import DEFAULT_SHAPE
 from spikegpt_neuro.api.inputs import PathLike
-from spikegpt_neuro.api.models import load, read_model
+from spikegpt_neuro.api.models import GraphLike, graph_of, path_within, read_model
 from spikegpt_neuro.api.stages import Stages, stage
 from spikegpt_neuro.benchmark.figures import table
 from spikegpt_neuro.benchmark.speed import Plan
@@ -21,6 +21,7 @@ from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.errors import UsageError
 from spikegpt_neuro.evaluation.corpus import held_out, python_documentation
 from spikegpt_neuro.files import scratch_directory
+from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress
@@ -54,7 +55,7 @@ class Benchmark(Result):
 
 
 def bench(
-    artifact: PathLike | None = None,
+    artifact: GraphLike | None = None,
     *,
     shape: str | None = None,
     weight_bits: int | None = None,
@@ -76,8 +77,8 @@ def bench(
     Parameters
     ----------
     artifact
-        Its directory; None: a random model of ``shape`` (layers x width x vocabulary, as in
-        ``"12x512x256"``) and ``weight_bits``.
+        Its directory, or the graph; None: a random model of ``shape`` (layers x width x vocabulary,
+        as in ``"12x512x256"``) and ``weight_bits``.
     against
         The artifact's checkpoint, for the torch side; else it has random weights.
     tokens
@@ -110,7 +111,8 @@ def bench(
             subject = _random(shape or DEFAULT_SHAPE, weight_bits or 8, tokens, path)
         else:
             lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
-            subject = _converted(artifact, against, tokens, lif)
+            graph = graph_of(artifact)
+            subject = _converted(graph, path_within(folder, artifact), against, tokens, lif)
 
         def labelled(label: str) -> AbstractContextManager[Progress | None]:
             return stage(progress, label, "slices")
@@ -130,8 +132,10 @@ def _random(shape: str, bits: int, count: int, path: Path) -> Subject:
     return Subject(graph, str(path), model, random_tokens(model, count, seed=2), ())
 
 
-def _converted(artifact: PathLike, against: PathLike | None, count: int, lif: GivenLIF) -> Subject:
-    graph, remarks = load(artifact), []
+def _converted(
+    graph: SpikingGraph, path: Path, against: PathLike | None, count: int, lif: GivenLIF
+) -> Subject:
+    remarks = []
     size = (graph.shape.layers, graph.shape.width, graph.shape.vocab_size)
     if against is None:
         model = random_model(*size, ffn_pre=graph.shape.ffn_pre)
@@ -139,7 +143,7 @@ def _converted(artifact: PathLike, against: PathLike | None, count: int, lif: Gi
     else:
         model = read_model(against, lif=lif)
         if model.shape.tensor_shapes() != graph.shape.tensor_shapes():
-            raise UsageError(f"{against}: its shape is not that of {artifact}")
+            raise UsageError(f"{against}: its shape is not that of {path}")
     model = replace(model, shape=graph.shape)
     if graph.vocabulary is None:
         remarks.append("no vocabulary: the text is random tokens")
@@ -147,4 +151,4 @@ def _converted(artifact: PathLike, against: PathLike | None, count: int, lif: Gi
     else:
         text = held_out(python_documentation())
         tokens = graph.vocabulary.encode(text, unknown="replace")[:count]
-    return Subject(graph, str(artifact), model, tokens, tuple(remarks))
+    return Subject(graph, str(path), model, tokens, tuple(remarks))

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from spikegpt_neuro.api.beside import float_model_for
 from spikegpt_neuro.api.dividing import PIECE_WINDOWS, scored_by
 from spikegpt_neuro.api.inputs import PathLike, Text, compact_tokens_of
-from spikegpt_neuro.api.models import load, save
+from spikegpt_neuro.api.models import GraphLike, graph_of, path_within
 from spikegpt_neuro.cluster.place import place_of
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.errors import UsageError
@@ -24,7 +24,7 @@ from spikegpt_neuro.vocabulary import Unknown
 
 
 def evaluate(
-    graph: SpikingGraph | PathLike,
+    graph: GraphLike,
     text: Text | None = None,
     *,
     against: PathLike | FloatModel | None = None,
@@ -42,8 +42,6 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     r"""Score a text or token ids (T,); None: the built-in text, which the example never saw.
-
-    ``graph`` is a graph or the path of its artifact.
 
     What is odd about the figures is told by ``remarks`` of the result, and on the log.
 
@@ -92,7 +90,7 @@ def evaluate(
     """
     place = place_of(workers, scheduler, cluster)
     lif = GivenLIF(lif_tau, lif_threshold, lif_reset)
-    model = load(graph) if isinstance(graph, (str, Path)) else graph
+    model = graph_of(graph)
     tokens = compact_tokens_of(model, text, unknown=unknown)
     floating = float_model_for(model, against, lif) if isinstance(against, (str, Path)) else against
     if place is None:
@@ -122,16 +120,12 @@ def evaluate(
 
 
 @contextmanager
-def _readable(graph: SpikingGraph | PathLike, is_temporary_fine: bool) -> Iterator[Path]:
+def _readable(graph: GraphLike, is_temporary_fine: bool) -> Iterator[Path]:
     """Where workers, or who uploads to them, read the graph."""
-    if isinstance(graph, (str, Path)):
-        yield Path(graph)
-    elif not is_temporary_fine:
+    if isinstance(graph, SpikingGraph) and not is_temporary_fine:
         raise UsageError("the graph is in memory here; give the path of its artifact to workers")
-    else:
-        with TemporaryDirectory() as folder:
-            save(graph, Path(folder, "graph"))
-            yield Path(folder, "graph")
+    with TemporaryDirectory() as folder:
+        yield path_within(folder, graph)
 
 
 def _path_of(against: PathLike | FloatModel | None) -> Path | None:

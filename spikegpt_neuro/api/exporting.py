@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from spikegpt_neuro.api.inputs import PathLike
-from spikegpt_neuro.api.models import load, read_model
+from spikegpt_neuro.api.models import GraphLike, load, read_model
 from spikegpt_neuro.converters.exporters import registry
 from spikegpt_neuro.converters.settings import GivenLIF
 from spikegpt_neuro.graph.artifact import is_artifact
@@ -28,7 +28,7 @@ class Export(Result):
 
 
 def export(
-    source: PathLike | SpikingGraph | SpikeGPT,
+    source: GraphLike | SpikeGPT,
     to: str,
     path: PathLike,
     *,

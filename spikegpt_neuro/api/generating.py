@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.api.choices import DEFAULT_BACKEND
 from spikegpt_neuro.api.inputs import Text, prompt_of, vocabulary_of
+from spikegpt_neuro.api.models import GraphLike, graph_of
 from spikegpt_neuro.errors import UnsupportedInput
-from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.results import Result
 from spikegpt_neuro.running import Progress, get_backend
 from spikegpt_neuro.sampling import TOP_P, TOP_P_NEWLINE, Sampler, options_for
@@ -69,7 +69,7 @@ class Chat:
 
     def __init__(
         self,
-        graph: SpikingGraph,
+        graph: GraphLike,
         *,
         temperature: float = 1.0,
         top_p: float = TOP_P,
@@ -78,15 +78,15 @@ class Chat:
         backend: str = DEFAULT_BACKEND,
         **options: Any,
     ) -> None:
-        self.graph = graph
-        self._vocabulary = vocabulary_of(graph)
+        self.graph = graph_of(graph)
+        self._vocabulary = vocabulary_of(self.graph)
         sampling = options_for(
             self._vocabulary, temperature=temperature, top_p=top_p, top_p_newline=top_p_newline
         )
         self._sampler = Sampler(sampling, seed)
         self._backend = get_backend(backend, **options)
         self._opened = ExitStack()
-        self._session = self._opened.enter_context(self._backend.session(graph))
+        self._session = self._opened.enter_context(self._backend.session(self.graph))
         self._unread: int | None = None
         self._turns = 0
 
@@ -194,7 +194,7 @@ def _never() -> bool:
 
 
 def generate(
-    graph: SpikingGraph,
+    graph: GraphLike,
     prompt: Text,
     tokens: int = 256,
     *,

@@ -32,6 +32,9 @@ from spikegpt_neuro.sparsity.shown import RealThresholds, Thresholds, thresholds
 from spikegpt_neuro.text import ids_of_file
 from spikegpt_neuro.vocabulary import Unknown, Vocabulary, check_token_ids
 
+GraphLike = SpikingGraph | PathLike
+"""A graph, or the path of its artifact."""
+
 CHECKED_TOKENS = 129
 """Of the calibration text, after conversion: 128 are predicted."""
 
@@ -197,6 +200,31 @@ def load(path: PathLike) -> SpikingGraph:
     return artifact.load(str(path))
 
 
+def graph_of(given: GraphLike) -> SpikingGraph:
+    """The graph that a function of this package was given, in memory or as its artifact's path.
+
+    Raises what :func:`load` raises, and :class:`UsageError` for anything else.
+    """
+    if isinstance(given, SpikingGraph):
+        return given
+    if isinstance(given, (str, Path)):
+        return load(given)
+    raise UsageError(
+        f"expected a graph or the path of its artifact, found {type(given).__name__}; "
+        "convert makes a graph of a checkpoint"
+    )
+
+
+def artifact_of(given: GraphLike, artifact: PathLike | None = None) -> PathLike | None:
+    """Where the graph lies: the path that was given, else ``artifact``."""
+    return artifact if isinstance(given, SpikingGraph) else given
+
+
+def path_within(folder: PathLike, given: GraphLike) -> Path:
+    """The artifact that was given; a graph in memory is saved as one in ``folder``."""
+    return save(given, Path(folder, "graph")) if isinstance(given, SpikingGraph) else Path(given)
+
+
 def check_converted(path: str, instead: str = "") -> None:
     """Raise, with the command that helps, for what looks like a checkpoint.
 
@@ -225,7 +253,7 @@ def _has_weights_alone(folder: Path) -> bool:
         return False
 
 
-def save(graph: SpikingGraph, path: PathLike, *, force: bool = False) -> Path:
+def save(graph: GraphLike, path: PathLike, *, force: bool = False) -> Path:
     """Write the artifact directory ``path``, whole or not at all; returns its path.
 
     ``force`` replaces an artifact that exists. Raises :class:`CannotWrite` where something else
@@ -236,7 +264,7 @@ def save(graph: SpikingGraph, path: PathLike, *, force: bool = False) -> Path:
     >>> sgn.save(graph, "copy.sgn").name
     'copy.sgn'
     """
-    artifact.save(graph, path, force=force)
+    artifact.save(graph_of(graph), path, force=force)
     return Path(path)
 
 
@@ -346,7 +374,7 @@ class Described(Result):
 
 
 def describe(
-    source: PathLike | SpikingGraph | SpikeGPT,
+    source: GraphLike | SpikeGPT,
     *,
     vocab: PathLike | None = None,
     lif_tau: float | None = None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
 from spikegpt_neuro.api.measuring import Measured, confirm, joules_of, mapped_of, measure
+from spikegpt_neuro.api.models import GraphLike, artifact_of, graph_of
 from spikegpt_neuro.files import sha256_of, write_atomically
 from spikegpt_neuro.graph.artifact import CONFIG
 from spikegpt_neuro.graph.graph import SpikingGraph
@@ -122,7 +123,7 @@ class Placed(Result):
 
 
 def place(
-    graph: SpikingGraph,
+    graph: GraphLike,
     hw: PathLike | Profile,
     *,
     activity: Text | None = None,
@@ -163,7 +164,7 @@ def place(
     embedding, head
         ``"chip"`` or ``"host"``.
     artifact
-        The directory that the graph was loaded from: the placement keeps its checksum.
+        The directory that a graph in memory was loaded from: the placement keeps its checksum.
 
     Raises
     ------
@@ -178,13 +179,14 @@ def place(
     >>> placed.chips, placed.neurons
     (1, 9696)
     """
+    model = graph_of(graph)
 
     @cache
     def measured() -> Measured:
-        return measure(graph, activity_tokens(graph, activity, unknown, seed), progress=progress)
+        return measure(model, activity_tokens(model, activity, unknown, seed), progress=progress)
 
     return place_measured(
-        graph,
+        model,
         hw,
         measured,
         optimize=optimize,
@@ -195,7 +197,7 @@ def place(
         embedding=embedding,
         head=head,
         seed=seed,
-        artifact=artifact,
+        artifact=artifact_of(graph, artifact),
     )
 
 

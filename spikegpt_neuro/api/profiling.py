@@ -10,7 +10,7 @@ from spikegpt_neuro.api.caching import convert_cached
 from spikegpt_neuro.api.choices import DEFAULT_BACKEND, DEFAULT_PROFILE
 from spikegpt_neuro.api.costs import Compared, NotFitting, TokenCost
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
-from spikegpt_neuro.api.models import load
+from spikegpt_neuro.api.models import GraphLike, artifact_of, graph_of
 from spikegpt_neuro.api.stages import Stages, stage
 from spikegpt_neuro.api.variants import Bench, Variant, variants, widths
 from spikegpt_neuro.backends.cycle.timing.names import Timing
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def profile(
-    graph: SpikingGraph,
+    graph: GraphLike,
     text: Text | None = None,
     *,
     hw: PathLike | Profile = DEFAULT_PROFILE,
@@ -91,10 +91,11 @@ def profile(
     (True, 90)
     """
     variant = Variant(backend, hw, schedule, timing, accounting, embedding, head)
+    model = graph_of(graph)
     bench = Bench(
-        graph,
-        tokens_of(graph, text, unknown=unknown, count=tokens),
-        artifact,
+        model,
+        tokens_of(model, text, unknown=unknown, count=tokens),
+        artifact_of(graph, artifact),
         placement,
         seed,
         context,
@@ -105,7 +106,7 @@ def profile(
 
 
 def compare(
-    graph: SpikingGraph | PathLike,
+    graph: GraphLike,
     axes: Mapping[str, Sequence[Any]],
     text: Text | None = None,
     *,
@@ -122,7 +123,7 @@ def compare(
 ) -> Compared:
     """Profiles side by side, for every combination of the values in ``axes``.
 
-    ``graph`` is a graph, the path of its artifact, or of a checkpoint to compare by ``bits``.
+    ``graph`` may also be the path of a checkpoint, to compare by ``bits``.
 
     ``axes`` maps ``hw``, ``backend``, ``schedule``, ``timing``, ``accounting``, ``embedding``,
     ``head`` or ``bits`` to values; ``setting`` gives single values for the others. Each backend
@@ -149,7 +150,8 @@ def compare(
     for width in (None,) if bits is None else bits:
         model = _graph_of(graph, width, vocab, progress)
         ids = tokens_of(model, text, unknown=unknown, count=tokens)
-        bench = Bench(model, ids, None if width else artifact, placement, seed, context)
+        held = None if width else artifact_of(graph, artifact)
+        bench = Bench(model, ids, held, placement, seed, context)
         _measure(bench, chosen, options or {}, progress)
         for variant in chosen:
             with stage(progress, f"timing on {variant.hardware}") as shown:
@@ -159,16 +161,14 @@ def compare(
 
 
 def _graph_of(
-    model: SpikingGraph | PathLike,
+    model: GraphLike,
     width: int | None,
     vocab: PathLike | None,
     progress: Progress | Stages | None,
 ) -> SpikingGraph:
     """The graph, or that of a checkpoint with weights of ``width`` bits."""
-    if isinstance(model, SpikingGraph):
-        return model
-    if width is None:
-        return load(model)
+    if width is None or isinstance(model, SpikingGraph):
+        return graph_of(model)
     with stage(progress, f"converting to {width} bits", "steps") as shown:
         return convert_cached(model, vocab=vocab, weight_bits=width, progress=shown)
 
@@ -217,7 +217,7 @@ def check_ready(backend: str, options: Mapping[str, Any]) -> None:
 
 
 def write_job(
-    graph: SpikingGraph,
+    graph: GraphLike,
     path: PathLike,
     text: Text | None = None,
     *,
@@ -243,6 +243,7 @@ def write_job(
     if write is None:
         raise UsageError(f"backend {backend} has no job folders; it runs here")
     runner = get_backend(backend, **options)
+    graph = graph_of(graph)
     ids = tokens_of(graph, text, unknown=unknown, count=tokens)
     on = hw if isinstance(hw, Profile) else load_profile(hw)
     found: dict[str, Any] = dict(write(Path(path), runner, graph, ids, on, force=force))

@@ -14,6 +14,7 @@ from spikegpt_neuro.api.choices import DEFAULT_BACKEND, DEFAULT_PROFILE, DEFAULT
 from spikegpt_neuro.api.generating import generate
 from spikegpt_neuro.api.inputs import PathLike, Text, tokens_of
 from spikegpt_neuro.api.measuring import Measured, Site, mapped_of, measure
+from spikegpt_neuro.api.models import GraphLike, graph_of
 from spikegpt_neuro.api.profiling import own_backend
 from spikegpt_neuro.api.running import run, simulate
 from spikegpt_neuro.api.stages import Stages, stage
@@ -67,7 +68,7 @@ class Report(Result):
 
 
 def report(
-    graph: SpikingGraph,
+    graph: GraphLike,
     path: PathLike,
     text: Text | None = None,
     *,
@@ -123,6 +124,7 @@ def report(
     points = None if sweep is None else overview(sweep)
     variant = Variant(backend, hw, timing=timing, embedding=embedding, head=head)
     profile = variant.profile
+    graph = graph_of(graph)
     whole = tokens_of(graph, text, unknown=unknown)
     ids = whole[:tokens]
     lif = GivenLIF(lif_tau, lif_threshold, lif_reset)

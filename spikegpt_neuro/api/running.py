@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from spikegpt_neuro.api.inputs import Text, tokens_of
+from spikegpt_neuro.api.models import GraphLike, graph_of
 from spikegpt_neuro.descriptions import REFERENCE, describe
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.results import Result
@@ -15,7 +16,7 @@ from spikegpt_neuro.vocabulary import Unknown
 
 
 def run(
-    graph: SpikingGraph,
+    graph: GraphLike,
     text: Text,
     backend: str = REFERENCE,
     *,
@@ -26,6 +27,7 @@ def run(
 ) -> Run:
     """Run a text or token ids (T,) from the initial state; ``options`` go to the backend.
 
+    ``graph`` is a graph or the path of its artifact, here and in every function that takes one.
     ``record`` chooses what the run keeps: ``"logits"``, also ``"spikes"`` (every binary
     population), or also every population's ``"events"``. A backend that simulates time leaves it
     in ``Run.simulation``.
@@ -47,6 +49,7 @@ def run(
     1
     """
     runner = get_backend(backend, **options)
+    graph = graph_of(graph)
     tokens = tokens_of(graph, text, unknown=unknown)
     return runner.run(graph, tokens, record=record, progress=progress)
 
@@ -81,7 +84,7 @@ class Simulated(Result):
 
 
 def simulate(
-    graph: SpikingGraph,
+    graph: GraphLike,
     text: Text | None = None,
     backend: str = REFERENCE,
     *,
@@ -102,6 +105,7 @@ def simulate(
     True
     """
     runner = get_backend(backend, **options)
+    graph = graph_of(graph)
     ids = tokens_of(graph, text, unknown=unknown, count=tokens)
     record: Record = "events" if verify else "logits"
     done = runner.run(graph, ids, record=record, progress=progress)

@@ -20,6 +20,7 @@ from spikegpt_neuro.api.choices import (
 from spikegpt_neuro.api.costs import TokenCost
 from spikegpt_neuro.api.inputs import PathLike
 from spikegpt_neuro.api.measuring import Measured, Site, mapped_of, measure
+from spikegpt_neuro.api.models import GraphLike
 from spikegpt_neuro.api.placing import checksum_of
 from spikegpt_neuro.backends.cycle.timing.names import Timing, check_timing, timing_names
 from spikegpt_neuro.descriptions import describe
@@ -119,9 +120,7 @@ def variants(axes: Mapping[str, Sequence[Any]], setting: Mapping[str, Any]) -> t
     return tuple(dict.fromkeys(found))
 
 
-def widths(
-    model: SpikingGraph | PathLike, axes: Mapping[str, Sequence[Any]]
-) -> tuple[int, ...] | None:
+def widths(model: GraphLike, axes: Mapping[str, Sequence[Any]]) -> tuple[int, ...] | None:
     """The bits of weights to compare by, each once; None where it is by other things alone.
 
     Raises :class:`UsageError` for a model whose weights are rounded already.
