@@ -30,8 +30,10 @@ from spikegpt_neuro.energy.record import Range, added
 from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.layers import within_block
 from spikegpt_neuro.hardware.profile import Profile, load_profile
+from spikegpt_neuro.mapping.balance import least_seconds
 from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.mapper import Mapped, place
+from spikegpt_neuro.mapping.work import Work
 from spikegpt_neuro.memory import peak_rss_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,6 +62,7 @@ def measure(
     seconds = time.perf_counter() - begin
     placed = PlacedGraph.of(graph, profile, found.placement)
     assert found.prediction is not None
+    work = Work.of(graph, found.load, each, placed.machine("value").latencies)
     return {
         "objective": objective,
         "chips": found.topology.chips,
@@ -68,6 +71,7 @@ def measure(
         "peak_rss_bytes": peak_rss_bytes(),
         "interchip_messages_per_token": found.prediction.interchip_messages,
         "predicted_tokens_per_second": {s: 1 / t for s, t in found.prediction.seconds.items()},
+        "falling_tokens_per_second_at_most": 1 / least_seconds(work, profile, found.topology.chips),
         "simulated": [
             simulated(placed, rates, schedule, timing)
             for schedule in timed

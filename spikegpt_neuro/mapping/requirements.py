@@ -173,6 +173,15 @@ class Unit:
             neurons * outputs / limits.output_axons,
         )
 
+    def longest(self, limits: CoreLimits, encoding: Encoding, outputs: int = 0) -> int:
+        """Most neurons of each population that an empty core holds; 0 where not one has room."""
+        low, high = 0, self.size
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = self.share_of_core(middle, outputs, limits, encoding) <= 1.0
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return low
+
     def synaptic_bytes(self, neurons: int, encoding: Encoding, start: int = 0) -> int:
         """Synaptic memory for ``neurons`` of each population from ``start`` on, on one core."""
         return sum(member.synaptic_bytes(neurons, encoding, start) for member in self.members)

@@ -214,13 +214,9 @@ class _Spreader:
 
     def _longest(self, unit: Unit, outputs: int) -> int:
         """Most neurons of a unit that an empty core holds."""
-        key, low, high = (unit.name, outputs), 0, unit.size
+        key = (unit.name, outputs)
         if key not in self.longest:
-            while low < high:
-                middle = (low + high + 1) // 2
-                fits = unit.share_of_core(middle, outputs, self.limits, self.encoding) <= 1.0
-                low, high = (middle, high) if fits else (low, middle - 1)
-            self.longest[key] = low
+            self.longest[key] = unit.longest(self.limits, self.encoding, outputs)
         return self.longest[key]
 
     def _lengths(self, unit: Unit) -> list[int]:

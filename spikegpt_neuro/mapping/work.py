@@ -90,7 +90,7 @@ class Work:
             events, stage = self.events[each.source], self.stage(each.source)
             a, b = found.get(stage, (0.0, 0.0))
             axons = self.latencies.axon_in * events
-            synapses = self.latencies.synaptic_operation * events * _met(each, unit.size)
+            synapses = self.latencies.synaptic_operation * events * met_by_event(each, unit.size)
             if each.dense:
                 found[stage] = (a + axons, b + synapses)
             else:
@@ -104,7 +104,7 @@ class Work:
             (
                 self.events[each.source],
                 self.latencies.axon_in
-                + neurons * self.latencies.synaptic_operation * _met(each, unit.size),
+                + neurons * self.latencies.synaptic_operation * met_by_event(each, unit.size),
             )
             for each in unit.inputs
             if each.dense
@@ -147,7 +147,7 @@ class Work:
         return (unit.single_sources, unit.size, self.stage(member.name), readers, to_host)
 
 
-def _met(each: Input, size: int) -> float:
+def met_by_event(each: Input, size: int) -> float:
     """Synapses that an event meets per neuron of the target, in the mean."""
     if each.sparse is None or not each.sources:
         return 1.0

@@ -27,16 +27,18 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.graph.pipeline import ON_CHIP, delays, stages, within_a_step
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping import spreading
+from spikegpt_neuro.mapping.balance import _balanced, _fullest, least_seconds
 from spikegpt_neuro.mapping.candidates import Bench
 from spikegpt_neuro.mapping.cost import Prediction
 from spikegpt_neuro.mapping.goal import Goal
 from spikegpt_neuro.mapping.mapper import Mapped, Refused, place
 from spikegpt_neuro.mapping.objectives import OBJECTIVES, Objective, Steps
+from spikegpt_neuro.mapping.placed_machine import machine_of
 from spikegpt_neuro.mapping.placement import load_placement
 from spikegpt_neuro.mapping.requirements import chains_of, workload
 from spikegpt_neuro.mapping.routes import Piece, routes_of
 from spikegpt_neuro.mapping.traffic import usage_of
-from spikegpt_neuro.mapping.work import waiting
+from spikegpt_neuro.mapping.work import Work, waiting
 from spikegpt_neuro.model.synthetic import random_model, random_tokens
 from spikegpt_neuro.schedules import Schedule
 
@@ -113,6 +115,13 @@ def test_any_graph_on_any_profile_for_any_objective(
     for name, used in counted.use.items():
         assert np.array_equal(used, getattr(found.usage, name)), name
     assert load_placement(file).check(graph, profile) == found.placement
+    if found.prediction is not None and found.load.demands:
+        least = least_seconds(work_of(found, graph, profile, rates), profile, found.topology.chips)
+        assert least <= found.prediction.seconds["fall-through"] * (1 + 1e-9)
+
+
+def work_of(found: Mapped, graph: SpikingGraph, profile: Profile, rates: Any) -> Work:
+    return Work.of(graph, found.load, rates, machine_of(profile, found.placement).latencies)
 
 
 @settings(max_examples=100)
@@ -217,6 +226,8 @@ def test_near_the_best_of_all_ways_to_place_a_small_model() -> None:
         assert found.prediction is not None
         best = min(_all_seconds(graph, profile, rates, goal, found))
         assert found.prediction.seconds[goal.timed] <= 1.1 * best
+        if objective == "latency":
+            assert least_seconds(work_of(found, graph, profile, rates), profile, 1) <= best
 
 
 def _all_seconds(
@@ -250,6 +261,19 @@ def _all_seconds(
 def _halves(unit: Any) -> list[tuple[Any, int, int]]:
     middle = unit.size // 2
     return [(unit, 0, middle), (unit, middle, unit.size)]
+
+
+def test_axons_go_where_they_save_most_in_the_bound_of_perfect_balance() -> None:
+    work, axons = np.array([9.0, 4.0, 1.0]), np.array([100.0, 900.0, 0.0])
+    free = np.zeros(3), np.full(3, 1e9)
+    pieces = _balanced(work, axons, *free, room=6000.0)
+    assert pieces[:2] @ axons[:2] == pytest.approx(6000)
+    assert (work[:2] / pieces[:2]).sum() == pytest.approx((30 + 60) ** 2 / 6000)
+    assert pieces[2] == 1e9
+    held = _balanced(work, axons, np.array([0.0, 5.0, 1.0]), np.array([10.0, 99.0, 3.0]), 6000.0)
+    assert held == pytest.approx([10, 5000 / 900, 3])
+    assert _fullest([3, 5, 5], limit=12) == 10
+    assert _fullest([], limit=12) == 0
 
 
 def test_waiting_is_the_rest_of_the_message_in_service() -> None:
