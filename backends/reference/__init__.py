@@ -20,7 +20,7 @@ BACKEND = Description(
         Option("chunk", "Tokens per pass over a text.", "whole", uses=()),
         Option(
             "threads",
-            "Reference: threads that share the larger products [default: 1].",
+            "Reference: threads that share the larger products [default: as many as are quickest].",
             "whole",
             uses=("generate",),
             metavar="N",

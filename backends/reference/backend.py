@@ -66,7 +66,7 @@ class ExecutorSession:
 class StepperSession:
     """Token by token through the compiled stepper."""
 
-    def __init__(self, graph: SpikingGraph, threads: int) -> None:
+    def __init__(self, graph: SpikingGraph, threads: int | None) -> None:
         self._graph = graph
         self._stepper = Stepper(graph, threads)
 
@@ -90,9 +90,9 @@ class ReferenceBackend:
 
     ``chunk``    tokens per pass in sequence mode (None: what suits the products). The integers do
                  not depend on it; memory does.
-    ``threads``  threads that share the large products of a session (generation; None: one) or
-                 the chunks of a text (None: as many as there are cores), at most as many as there
-                 are cores.
+    ``threads``  threads that share the large products of a session (generation; None: as many as
+                 turn out to be quickest) or the chunks of a text (None: as many as there are
+                 cores), at most as many as there are cores.
     """
 
     name = "reference"
@@ -160,7 +160,7 @@ class ReferenceBackend:
         """Token mode, for generation; logged where it has to take the slow way."""
         reason = obstacle(graph)
         if reason is None:
-            with closing(StepperSession(graph, self.threads or 1)) as session:
+            with closing(StepperSession(graph, self.threads)) as session:
                 yield session
         else:
             LOG.info("%s: the session runs through the executor, generation is slower", reason)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Thread
+from time import perf_counter
 from typing import Any
 from weakref import finalize
 
@@ -39,6 +40,7 @@ from spikegpt_neuro.backends.reference import (
     sparse_products,
 )
 from spikegpt_neuro.backends.reference.instructions import EVENT_BITS, chosen
+from spikegpt_neuro.backends.reference.pace import MOST, Pace
 from spikegpt_neuro.backends.reference.team import (
     Board,
     await_call,
@@ -116,15 +118,16 @@ class Stepper:
     ``losses`` (operations, 2): saturations and clipped payloads so far. ``by_source``: the
     projections whose weights are now read by source. ``break_even``: the share of events that are
     not 0 below which they are; None where matrices keep the order in which they are stored,
-    since numba knows no product of bytes here. ``weight_bytes``: the
-    weights in memory, in the forms in which they are read. ``threads``: how many
-    share the large products; no more than can run at the same time, and one where no product
-    is large. Close a stepper of several threads, or drop it: its helpers then end.
+    since numba knows no product of bytes here. ``weight_bytes``: the weights in memory, in the
+    forms in which they are read. ``threads``: how many may share the large products; no more than
+    can run at the same time, and one where no product is large. Without a number as many work as
+    are quickest, token by token (:mod:`~spikegpt_neuro.backends.reference.pace`). Close a stepper
+    of several threads, or drop it: its helpers then end.
     """
 
-    def __init__(self, graph: SpikingGraph, threads: int = 1) -> None:
+    def __init__(self, graph: SpikingGraph, threads: int | None = 1) -> None:
         self._graph = graph
-        plan = _Plan(graph, min(threads, most_threads()))
+        plan = _Plan(graph, min(threads or MOST, most_threads()))
         shared = any(operation[SHARED] for operation in plan.operations)
         table = graph.input.program.lookup
         assert table is not None
@@ -138,6 +141,7 @@ class Stepper:
         self._tokens = 0
         self.weight_bytes = sum(matrix.nbytes for matrix in plan.matrices)
         self.threads = plan.threads if shared else 1
+        self._pace = Pace(self.threads) if threads is None and self.threads > 1 else None
         self._board = new_board(self.threads)
         self._memory, self._slots, matrices = _in_one_piece(plan)
         self._buffers = (
@@ -157,23 +161,31 @@ class Stepper:
         )
         self._dissolve = finalize(self, dissolve, self._board, self.threads)
         for helper in range(1, self.threads):  # they hold the buffers, not this object
-            arguments = (self._board, self.threads, helper, *self._buffers)
+            arguments = (self._board, helper, *self._buffers)
             Thread(target=_help, args=arguments, daemon=True).start()
 
     def step(self, token: int) -> IntArray:
         """Advance by one (valid) token; the logits (V,) are a view until the next step."""
         self._words[: self._size] = self._table[token]
+        begin = perf_counter()
         try:
-            _walk(self._board, self.threads, 0, *self._buffers)
+            _walk(self._board, self.working, 0, *self._buffers)
         except BaseException:
             self.close()
             raise
+        if self._pace is not None:
+            self._pace.took(perf_counter() - begin)
         self._tokens += 1
         if self._tokens in orders.LOOKS:
             self._waiting = [t for t in self._turnable if self._should_turn(t)]
         if self._waiting:
             self._turn_some()
         return self._words[self._output]
+
+    @property
+    def working(self) -> int:
+        """Threads that take the next token."""
+        return self.threads if self._pace is None else self._pace.threads
 
     @property
     def by_source(self) -> frozenset[str]:
@@ -215,7 +227,7 @@ class Stepper:
     def close(self) -> None:
         """End the helpers; further tokens are the leader's alone."""
         self._dissolve()
-        self.threads = 1
+        self.threads, self._pace = 1, None
 
 
 @dataclass(frozen=True)
@@ -370,7 +382,6 @@ def _in_one_piece(plan: _Plan) -> tuple[NDArray[np.int8], list[int], Any]:
 @kernel
 def _help(
     board: Board,
-    threads: int,
     thread: int,
     operations: NDArray[np.int64],
     words: IntArray,
@@ -382,7 +393,10 @@ def _help(
     tallies: NDArray[np.int64],
 ) -> None:
     """All tokens until the team is dissolved."""
-    while await_call(board, thread):
+    while True:
+        threads = await_call(board, thread)
+        if threads == 0:
+            return
         _walk(
             board,
             threads,

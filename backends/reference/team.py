@@ -7,7 +7,7 @@ lives in one call of compiled code from its first token to its last. It never wa
 lock, and no interrupt can come between two meetings of a token.
 
 The team shares an int64 array, its *board*: the number of arrivals, whether the team is
-dissolved, and the semaphores.
+dissolved, how many of it take the token, and the semaphores.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Board = NDArray[np.int64]
 # Places on the board, in words. What one thread writes and others read has a cache line of its
 # own; 16 words hold the semaphore of any C library.
 WORD_BYTES = 8
-ARRIVALS, DISSOLVED, SEMAPHORES, SEMAPHORE_WORDS = 0, 8, 16, 16
+ARRIVALS, DISSOLVED, CALLED, SEMAPHORES, SEMAPHORE_WORDS = 0, 8, 9, 16, 16
 
 PATIENCE = 4096
 """Reads after which a waiting thread offers its core to other programs: some microseconds."""
@@ -56,18 +56,23 @@ def dissolve(board: Board, threads: int) -> None:
 
 @kernel
 def call_helpers(board: Board, threads: int) -> None:
-    """The leader's word that a token begins."""
+    """The leader's word that a token begins, for ``threads`` of the team.
+
+    Nobody meets now: arrivals may go on from where so many count in whole meetings.
+    """
+    board[CALLED] = threads
+    board[ARRIVALS] = (board[ARRIVALS] + threads - 1) // threads * threads
     for helper in range(1, threads):
         _sem_post(_semaphore(board, helper))
 
 
 @kernel
-def await_call(board: Board, helper: int) -> bool:
-    """Sleep until the leader calls; False where there will be no more tokens."""
+def await_call(board: Board, helper: int) -> int:
+    """Sleep until the leader calls; how many it called, 0 where there will be no more tokens."""
     while _sem_wait(_semaphore(board, helper)) != 0:
         pass  # a signal ended the wait
-    dissolved: int = _read(_address(board, DISSOLVED))
-    return dissolved == 0
+    called: int = _read(_address(board, CALLED))
+    return 0 if _read(_address(board, DISSOLVED)) != 0 else called
 
 
 @kernel

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from numba.core import config
@@ -16,6 +18,16 @@ Result = TypeVar("Result")
 def most_threads() -> int:
     """Threads that can work at the same time: cores, or fewer by NUMBA_NUM_THREADS."""
     return int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
+def free_cores() -> int:
+    """Cores that nobody but us works on at this moment; all where the system does not say."""
+    cores = os.cpu_count() or 1
+    try:
+        running = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
+        return max(1, cores + 1 - int(running))  # we run, too
+    except (OSError, IndexError, ValueError):
+        return cores
 
 
 def in_order(
