@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,8 +104,8 @@ def draw(rng: np.random.Generator) -> int:
 
 
 def test_free_cores_are_those_that_nobody_else_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     for said, free in (("3/90", 6), ("1/90", 8), ("20/90", 1), ("many", 8)):
         text = f"0.1 0.2 0.3 {said} 77\n"
-        monkeypatch.setattr(threads.Path, "read_text", lambda _, text=text: text)
+        monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
         assert threads.free_cores() == free
