@@ -1,23 +1,28 @@
-"""The whole way: convert, look, listen, measure, verify, price, report; then the sparse model.
+"""The whole way: convert, look, listen, measure, verify, price; the sparse model, and a report.
 
 Every command is printed before it runs, so that it can be typed again. The model is
 ``examples/pydoc-4x128.pth``; ``finetune`` made ``examples/pydoc-4x128-sparse`` of it; the text
-is the documentation of the running Python.
+is the documentation of the running Python. All run in this process, which reads that text once;
+the sparse model is measured beside it while the report is made.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from spikegpt_neuro.cli import run
+from spikegpt_neuro.cli.session import Invocation
 from spikegpt_neuro.units import digits, scaled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +33,9 @@ SPARSE = "build/demo-sparse.sgn"
 EVALUATE = "--corpus python-docs --limit 60000"
 PROFILE = "--hw loihi2 --compare schedule=pipelined,fall-through"
 
+EVALUATED = f"evaluate {ARTIFACT} {EVALUATE} --against {CHECKPOINT}"
+PROFILED = f"profile {ARTIFACT} {PROFILE}"
+MADE_SPARSE = f"convert examples/pydoc-4x128-sparse -o {SPARSE} --force"
 STEPS = (
     (
         "A float checkpoint becomes 8-bit integers",
@@ -38,25 +46,16 @@ STEPS = (
         "It still speaks",
         f'generate {ARTIFACT} "The built-in function" -n 200 --temperature 0.8 --seed 7',
     ),
-    (
-        "Bits per character on text it has not seen, beside the float original",
-        f"evaluate {ARTIFACT} {EVALUATE} --against {CHECKPOINT}",
-    ),
+    ("Bits per character on text it has not seen, beside the float original", EVALUATED),
     (
         "The same integers on Lava: every event of every population, every logit",
-        f"simulate {ARTIFACT} --backend lava --corpus python-docs --tokens 64 --verify",
+        f"simulate {ARTIFACT} --backend lava --corpus python-docs --tokens 32 --verify",
     ),
+    ("What a token costs on Loihi 2, reading and writing", PROFILED),
+    ("The same model after finetune, sparse", MADE_SPARSE),
     (
-        "What a token costs on Loihi 2, reading and writing",
-        f"profile {ARTIFACT} {PROFILE}",
-    ),
-    (
-        "All of it on one page, with pictures",
+        "All of the first on one page, with pictures (and the sparse one is measured)",
         f"report {ARTIFACT} --against {CHECKPOINT} -o {REPORT} --force",
-    ),
-    (
-        "The same model after finetune, sparse",
-        f"convert examples/pydoc-4x128-sparse -o {SPARSE} --force",
     ),
 )
 rounded, joules = digits, partial(scaled, unit="J")
@@ -84,15 +83,18 @@ Next:
 def main() -> int:
     """Run the steps in order; the first that fails ends the demo with its exit code."""
     begin = time.perf_counter()
-    (ROOT / "build").mkdir(exist_ok=True)
-    for number, (title, command) in enumerate(STEPS, start=1):
-        print(f"\n[{number}/{len(STEPS)}] {title}\n$ spikegpt-neuro {command}", flush=True)
-        program = [sys.executable, "-m", "spikegpt_neuro"]
-        code = subprocess.run([*program, *shlex.split(command)], cwd=ROOT).returncode
-        if code:
-            return code
-    with ThreadPoolExecutor() as both:  # each waits for processes of its own
-        dense, sparse = both.map(figures, (ARTIFACT, SPARSE))
+    os.chdir(ROOT)
+    Path("build").mkdir(exist_ok=True)
+    found: dict[str, Any] = {}
+    with ProcessPoolExecutor(1, get_context("spawn")) as beside:
+        for number, (title, command) in enumerate(STEPS, start=1):
+            print(f"\n[{number}/{len(STEPS)}] {title}\n$ spikegpt-neuro {command}", flush=True)
+            code, found[command] = carried_out(command)
+            if code:
+                return code
+            if command == MADE_SPARSE:
+                measured: Future[dict[str, Any]] = beside.submit(figures_of, SPARSE)
+        dense, sparse = figures(found[EVALUATED], found[PROFILED]), measured.result()
     print(
         f"\nDense beside sparse, on loihi2, timing model {dense['timing']} "
         "(evaluate and profile of both):"
@@ -103,22 +105,29 @@ def main() -> int:
     return 0
 
 
-def figures(artifact: str) -> dict[str, Any]:
-    """What ``evaluate`` and ``profile`` measure, and by which timing model."""
-    score = told(f"evaluate {artifact} {EVALUATE}")
+def carried_out(command: str) -> tuple[int, Any]:
+    """Run a command here; its exit code, and what it found."""
+    invocation = Invocation()
+    code = run(shlex.split(command), invocation)
+    return code, invocation.document
+
+
+def figures_of(artifact: str) -> dict[str, Any]:
+    """:func:`figures` of an artifact; prints nothing."""
+    with redirect_stdout(StringIO()):
+        commands = (f"evaluate {artifact} {EVALUATE} -q", f"profile {artifact} {PROFILE} -q")
+        (_, score), (_, costs) = map(carried_out, commands)
+    return figures(score, costs)
+
+
+def figures(score: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What ``evaluate`` and ``profile`` measured, and by which timing model."""
     found = {name: score[name] for name in ("bits_per_token", "synops_over_dense")}
-    for cost in told(f"profile {artifact} {PROFILE}"):
+    for cost in costs:
         found |= {name: cost[name] for name in ("synops_per_token", "timing")}
         found[f"{cost['schedule']} tokens_per_second"] = cost["tokens_per_second"]
         found[f"{cost['schedule']} joules_per_token"] = cost["joules_per_token"]
     return found
-
-
-def told(command: str) -> Any:
-    """What a command prints with --json."""
-    program = [sys.executable, "-m", "spikegpt_neuro", *shlex.split(command), "--json", "-q"]
-    done = subprocess.run(program, cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    return json.loads(done.stdout)
 
 
 def side_by_side(dense: dict[str, Any], sparse: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -102,16 +103,10 @@ def test_the_report_shows_what_profile_says(costs: Costs, page: str) -> None:
 
 
 def test_the_demo_shows_what_profile_says(
-    costs: Costs,
-    demo: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    costs: Costs, demo: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     score = {"bits_per_token": 1.0, "synops_over_dense": 0.5}
-    monkeypatch.setattr(
-        demo, "told", lambda c: score if c.startswith("evaluate") else list(costs.values())
-    )
-    found = demo.figures("model.sgn")
+    found = demo.figures(score, list(costs.values()))
     assert found["timing"] == DEFAULT_TIMING
     demo.side_by_side(found, found)
     shown = capsys.readouterr().out
@@ -120,3 +115,19 @@ def test_the_demo_shows_what_profile_says(
         assert digits(cost["tokens_per_second"]) in shown
     assert f"--compare schedule={','.join(SCHEDULES)}" in demo.PROFILE
     assert "--timing" not in demo.PROFILE
+    assert f"profile {demo.ARTIFACT} {demo.PROFILE}" == demo.PROFILED
+    assert demo.EVALUATED.startswith(f"evaluate {demo.ARTIFACT} {demo.EVALUATE}")
+    assert {demo.EVALUATED, demo.PROFILED, demo.MADE_SPARSE} <= {step[1] for step in demo.STEPS}
+
+
+def test_the_demo_takes_what_a_verb_found_from_its_one_run(
+    graph: sgn.SpikingGraph,
+    demo: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = f"info {sgn.save(graph, tmp_path / 'model.sgn')}"
+    code, found = demo.carried_out(command)
+    assert "layers" in capsys.readouterr().out
+    assert (code, found["layers"]) == (0, graph.shape.layers)
+    assert demo.carried_out(f"{command} --nothing")[0] == 2

@@ -89,9 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one verb; returns the exit code. Errors are one line on standard error."""
-    invocation = Invocation(as_json="--json" in arguments)
+def run(arguments: Sequence[str], invocation: Invocation | None = None) -> int:
+    """Run one verb; returns the exit code. Errors are one line on standard error.
+
+    ``invocation``, if it is given, keeps what the verb found.
+    """
+    invocation = invocation or Invocation()
+    invocation.as_json = "--json" in arguments
     if hasattr(sys.stdout, "reconfigure"):  # text of the model, whatever the terminal can show
         sys.stdout.reconfigure(errors=streams.REPLACED)
     try:

@@ -56,11 +56,10 @@ class Output:
         """
         given, values = values, dict(values)
         own = cast(Iterable[str], values.pop("remarks", None) or ())
+        remarks = list(dict.fromkeys([*map(as_typed, own), *self.told]))
+        told = {"remarks": remarks} if remarks or "remarks" in given else {}
+        self.document(values | told)
         if self.as_json:
-            remarks = list(dict.fromkeys([*map(as_typed, own), *self.told]))
-            if remarks or "remarks" in given:
-                values["remarks"] = remarks
-            self.document(values)
             return
         shown = {in_words(name): with_unit(name, value) for name, value in values.items()}
         width = max(map(len, shown))
@@ -68,7 +67,7 @@ class Output:
             say(f"{words.ljust(width)}  {value}")
 
     def document(self, content: object) -> None:
-        """What --json prints when the verb has ended, with the error that it may end with."""
+        """What the verb found; --json prints it at the end, with the error that it may end with."""
         self.invocation.document = content
 
     def note(self, text: str) -> None:

@@ -241,9 +241,8 @@ def _one(out: Output, found: TokenCost) -> None:
 def _side_by_side(out: Output, found: Compared) -> None:
     """Every profile; one that does not fit keeps its place, with the reason."""
     profiles = found.to_dict()["profiles"]
-    if out.as_json:
-        out.document(profiles)
-    else:
+    out.document(profiles)
+    if not out.as_json:
         from spikegpt_neuro.cli.profile_view import show_side_by_side
 
         show_side_by_side(profiles)

@@ -37,9 +37,9 @@ def as_typed(text: str) -> str:
 
 @dataclass
 class Invocation:
-    """What outlives a verb: how errors are shown, and the document that --json prints.
+    """What outlives a verb: how errors are shown, and what it found.
 
-    ``document``  what the verb found, printed when it has ended: an error may come to it.
+    ``document``  what it found; --json prints it when the verb has ended: an error may come to it.
     """
 
     as_json: bool = False
