@@ -8,6 +8,8 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
+from concurrent.futures import Future as Fetched
+from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from queue import Empty, SimpleQueue
@@ -125,14 +127,26 @@ class Pool:
             self._tell_if_alone()
 
     def _outcome(self, future: Future) -> Any:
-        """Of one that is done, or its error; where its worker died with it, it is done again."""
+        """Of one that is done, or its error; where its worker died with it, it is done again.
+
+        It is fetched once and waited for in turns: a second ``future.result(timeout=...)`` may wait
+        for the fetch of the first, which the first's timeout cancels.
+        """
+        fetched = None
         while True:
             self._look_after()
             with self._scheduler():
                 if future.status == "error":
                     return self._explained(future.exception())
-                with suppress(TimeoutError):
-                    return _result_or_error(future.result(timeout=POLL_SECONDS))
+                if fetched is None:
+                    fetched = self._fetched(future)
+                with suppress(NotYet):
+                    return _result_or_error(fetched.result(POLL_SECONDS))
+
+    def _fetched(self, future: Future) -> Fetched[str]:
+        """Its result, on the way here."""
+        coming = self._client.gather(future, asynchronous=True)
+        return asyncio.run_coroutine_threadsafe(coming, self._client.loop.asyncio_loop)
 
     def _explained(self, error: BaseException | None) -> SpikeGPTError:
         """What went wrong with a task beyond what :func:`carried_out` reports."""

@@ -187,6 +187,16 @@ def _tasks(artifact: Path, count: int) -> list[Task]:
 
 
 @pytest.mark.slow
+def test_results_that_take_longer_than_a_turn_of_waiting_arrive(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikegpt_neuro.cluster.pool.POLL_SECONDS", 0.001)
+    with opened(Place(workers=1)) as workers:
+        found = dict(workers.results(dividing.carry_out, _tasks(artifact, 50)))
+    assert found == dict.fromkeys(range(50), found[0])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [0.0, 3.0])
 def test_killed_workers_cost_only_their_time(artifact: Path, pause: float) -> None:
     """Killed at work, and (after a pause) with results that nobody has fetched yet."""
