@@ -25,8 +25,7 @@ from typing import Any
 from weakref import finalize
 
 import numpy as np
-from numba import int8, njit
-from numba.typed import List
+from numba import njit
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
@@ -65,8 +64,10 @@ from spikegpt_neuro.neurons.program import (
 KIND, SHARED, SIZE, EVENTS, PORT_0, PORT_1, PORT_2 = range(7)
 STATE, STATES, PARAMETERS, VECTORS, DEAD_ZONE, SCALAR = range(7, 13)
 
-# Kinds of operation. A projection's SCALAR is its matrix, and the next one whether its events are
-# unsigned; or it is the shift. Programs follow.
+MATRIX, ROWS, ROW_BYTES, UNSIGNED = range(SCALAR, SCALAR + 4)
+"""Of a product: where its matrix begins, its shape, and whether its events are unsigned."""
+
+# Kinds of operation. SHIFT has its shift as SCALAR. Programs follow.
 BY_TARGET, BY_SOURCE, BY_TARGET_PACKED, BY_SOURCE_PACKED = range(4)
 BY_TARGET_BYTES, BY_SOURCE_BYTES, BY_TARGET_PACKED_BYTES, BY_SOURCE_PACKED_BYTES = range(4, 8)
 EXISTING, SHIFT = range(8, 10)
@@ -143,13 +144,13 @@ class Stepper:
         self.threads = plan.threads if shared else 1
         self._pace = Pace(self.threads) if threads is None and self.threads > 1 else None
         self._board = new_board(self.threads)
-        self._memory, self._slots, matrices = _in_one_piece(plan)
+        self._memory = _in_one_piece(plan)
         self._buffers = (
             plan.table(),
             self._words,
             np.concatenate([np.zeros(0, np.int32), *plan.state]),
             np.concatenate([np.zeros(0, np.int32), *plan.parameters]),
-            matrices,
+            self._memory,
             np.zeros((self.threads, plan.widest + 1), np.int16),
             np.zeros((self.threads, byte_rows.room(plan.widest, plan.longest)), np.int32),
             self._tallies,
@@ -160,16 +161,35 @@ class Stepper:
             orders.break_even(self._memory, packed=self._packed) if plan.turnable else None
         )
         self._dissolve = finalize(self, dissolve, self._board, self.threads)
-        for helper in range(1, self.threads):  # they hold the buffers, not this object
+        self._waits = self.threads > 1  # helpers, to be started
+        if self._pace is None:
+            self._start_helpers()
+
+    def _start_helpers(self) -> None:
+        """Start them once: threads of their own, in one call of compiled code each.
+
+        They hold the buffers, not this object. What they run is compiled before: a thread that
+        compiles when the interpreter ends could take it down.
+        """
+        if not self._waits:
+            return
+        self._waits = False
+        ended = new_board(2)
+        dissolve(ended, 2)
+        _help(ended, 1, *self._buffers)
+        for helper in range(1, self.threads):
             arguments = (self._board, helper, *self._buffers)
             Thread(target=_help, args=arguments, daemon=True).start()
 
     def step(self, token: int) -> IntArray:
         """Advance by one (valid) token; the logits (V,) are a view until the next step."""
         self._words[: self._size] = self._table[token]
+        working = self.working
+        if working > 1:
+            self._start_helpers()
         begin = perf_counter()
         try:
-            _walk(self._board, self.working, 0, *self._buffers)
+            _walk(self._board, working, 0, *self._buffers)
         except BaseException:
             self.close()
             raise
@@ -209,19 +229,19 @@ class Stepper:
 
     def _turn_some(self) -> None:
         """Lay out matrices in the other order, as many as one token may wait for."""
-        operations, *_, matrices = self._buffers[:5]
         done = 0
         while self._waiting and done < orders.TURNED_BYTES:
             turnable = self._waiting.pop()
-            place = operations[turnable.operation, SCALAR]
+            operation = self._buffers[0][turnable.operation]
             shape = turnable.projection.shape
             assert shape is not None
             columns = shape[1 - self._kind(turnable) % 2]
-            rows = orders.turned(matrices[place], columns, packed=self._packed)
-            view = self._memory[self._slots[place] :][: rows.size].reshape(rows.shape)
-            view[:] = rows
-            matrices[place] = view
-            operations[turnable.operation, KIND] ^= TURNED
+            matrix = _matrix(operation, self._memory)
+            rows = orders.turned(matrix, columns, packed=self._packed)
+            begin = operation[MATRIX]
+            self._memory[begin : begin + rows.size] = rows.reshape(-1)
+            operation[ROWS : ROW_BYTES + 1] = rows.shape
+            operation[KIND] ^= TURNED
             done += rows.nbytes
 
     def close(self) -> None:
@@ -252,6 +272,7 @@ class _Plan:
     parameters: list[IntArray] = field(default_factory=list)
     operations: list[list[int]] = field(default_factory=list)
     matrices: list[NDArray[np.int8]] = field(default_factory=list)
+    products: list[int] = field(default_factory=list)
     turnable: list[_Turnable] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -301,13 +322,13 @@ class _Plan:
             return sums
         kind, matrix = self._matrix(projection, source.events)
         self.matrices.append(matrix)
+        self.products.append(len(self.operations))
         if BY_TARGET_BYTES <= kind <= BY_SOURCE_PACKED_BYTES:
             self.turnable.append(_Turnable(len(self.operations), projection))
         self.widest = max(self.widest, source.size)
         self.longest = max(self.longest, target.size)
         sums = self._words(target.size)
-        matrix_index = len(self.matrices) - 1
-        scalars = (matrix_index, int(not source.events.signed))
+        scalars = (NONE, *matrix.shape, int(not source.events.signed))
         self._operation(kind, source.size, sums, [begin], NO_ROWS, scalars)
         return sums
 
@@ -350,33 +371,31 @@ def _total(arrays: list[IntArray]) -> int:
     return sum(len(array) for array in arrays)
 
 
-def _in_one_piece(plan: _Plan) -> tuple[NDArray[np.int8], list[int], Any]:
-    """The memory of all matrices, where each begins in it, and the matrices.
+def _in_one_piece(plan: _Plan) -> NDArray[np.int8]:
+    """The memory of all matrices; the operations are told where in it theirs begin.
 
     One allocation, each matrix at a cache line: numpy asks for huge pages where an allocation is
     large, and a token that streams through all weights then meets few misses of the address
     translation (measured: a fifth faster). There is room for each in either order.
     """
+    turnable = {each.operation for each in plan.turnable}
     sizes = [matrix.size for matrix in plan.matrices]
-    for turnable in plan.turnable:
-        place = plan.operations[turnable.operation][SCALAR]
-        rows, columns = plan.matrices[place].shape
-        sizes[place] += max(rows, 2 * columns)  # packed, an odd row has half a byte to spare
+    for number, (matrix, operation) in enumerate(zip(plan.matrices, plan.products, strict=True)):
+        if operation in turnable:
+            rows, columns = matrix.shape
+            sizes[number] += max(rows, 2 * columns)  # packed, an odd row has half a byte to spare
     lines = [-(-size // CACHE_LINE) for size in sizes]
-    longest = max((max(turnable.projection.shape or ()) for turnable in plan.turnable), default=0)
+    longest = max((max(each.projection.shape or ()) for each in plan.turnable), default=0)
     behind = -(-byte_products.room_behind(longest) // CACHE_LINE)
     memory = np.empty((sum(lines) + behind, CACHE_LINE), np.int8).reshape(-1)
-    matrices, begins = List.empty_list(int8[:, ::1]), []
     begin = 0
-    for matrix, count in zip(plan.matrices, lines, strict=True):
-        view = memory[begin : begin + matrix.size].reshape(matrix.shape)
-        view[:] = matrix
+    for matrix, operation, count in zip(plan.matrices, plan.products, lines, strict=True):
+        memory[begin : begin + matrix.size].reshape(matrix.shape)[:] = matrix
         release(matrix)
-        matrices.append(view)
-        begins.append(begin)
+        plan.operations[operation][MATRIX] = begin
         begin += count * CACHE_LINE
     memory[begin:] = 0
-    return memory, begins, matrices
+    return memory
 
 
 @kernel
@@ -387,7 +406,7 @@ def _help(
     words: IntArray,
     state: IntArray,
     parameters: IntArray,
-    matrices: Any,
+    memory: NDArray[np.int8],
     narrow: NDArray[np.int16],
     active: IntArray,
     tallies: NDArray[np.int64],
@@ -405,7 +424,7 @@ def _help(
             words,
             state,
             parameters,
-            matrices,
+            memory,
             narrow,
             active,
             tallies,
@@ -421,7 +440,7 @@ def _walk(
     words: IntArray,
     state: IntArray,
     parameters: IntArray,
-    matrices: Any,
+    memory: NDArray[np.int8],
     narrow: NDArray[np.int16],
     active: IntArray,
     tallies: NDArray[np.int64],
@@ -442,7 +461,7 @@ def _walk(
         if thread >= crew:
             continue
         if o[KIND] < SHIFT:
-            matrix = matrices[o[SCALAR]]
+            matrix = _matrix(o, memory)
             sent = _project(o, words, matrix, narrow[thread], active[thread], thread, crew)
             if thread == 0:
                 tallies[index, EVENTS_SENT] += sent
@@ -452,6 +471,13 @@ def _walk(
             tallies[index, CLIPPED] += clipped
     if crew > 1:
         meet(board, threads)
+
+
+@kernel
+def _matrix(o: NDArray[np.int64], memory: NDArray[np.int8]) -> NDArray[np.int8]:
+    """The matrix of a product (rows, bytes of a row)."""
+    rows, row_bytes = o[ROWS], o[ROW_BYTES]
+    return memory[o[MATRIX] : o[MATRIX] + rows * row_bytes].reshape(rows, row_bytes)
 
 
 @njit(inline="always")
@@ -476,7 +502,7 @@ def _project(
         sparse_products.by_existing(matrix[0], narrow, bytes_, sums, thread, threads)
         return sent
     by_source = o[KIND] % 2  # of every two kinds the second
-    lines, unsigned = matrix.shape[by_source], o[SCALAR + 1]
+    lines, unsigned = matrix.shape[by_source], o[UNSIGNED]
     begin, end = _share(lines, thread, threads), _share(lines, thread + 1, threads)
     if o[KIND] == BY_TARGET_BYTES:
         byte_products.by_target_bytes(matrix, narrow, bytes_, unsigned, sums, begin, end)

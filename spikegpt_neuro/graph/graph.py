@@ -28,6 +28,7 @@ from spikegpt_neuro.graph.weights import (
     WeightsField,
     given_weights,
     is_by_source,
+    release_weights,
     sparse_below,
 )
 from spikegpt_neuro.model.spikegpt import LIFOrigin, ModelShape
@@ -327,6 +328,7 @@ def _problems(graph: SpikingGraph) -> Iterator[str]:
         yield from _parameter_problems(population)
     for projection in graph.projections:
         yield from _endpoint_problems(graph, projection)
+        release_weights(projection)  # looked at, they need not stay in memory until all are
     fed = Counter((q.target, q.port) for q in graph.projections)
     for population in graph.populations:
         yield from _port_problems(graph, population, fed)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.packing import PACKED_BITS, largest_magnitude, pack, unpack
+from spikegpt_neuro.graph.tensors import release
 
 Weights = NDArray[np.int8]
 Bits = NDArray[np.uint8]
@@ -217,3 +218,15 @@ def given_weights(projection: object) -> Given | None:
     """The weights as the projection was given them."""
     given: Given | None = vars(projection)["weights"]
     return given
+
+
+def release_weights(projection: object) -> None:
+    """Give back the memory of weights mapped from a file; they are read again when used."""
+    given = given_weights(projection)
+    if isinstance(given, PackedWeights):
+        release(given.rows)
+    elif isinstance(given, SparseWeights):
+        release(given.existing)
+        release(given.values)
+    elif given is not None:
+        release(given)
