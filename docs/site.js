@@ -6,3 +6,8 @@ document$.subscribe(() =>
     }
   }),
 );
+
+// The search is a dialog, and has a name.
+document$.subscribe(() =>
+  document.querySelector(".md-search")?.setAttribute("aria-label", "Search"),
+);

@@ -166,6 +166,33 @@ def test_a_browser_shows_a_page_to_everybody(
         assert serious(session) == []
 
 
+SEARCHED = """
+  const field = document.querySelector("input.md-search__input");
+  field.focus();
+  field.value = arguments[0];
+  field.dispatchEvent(new KeyboardEvent("keyup", { bubbles: true }));
+  const found = () => [...document.querySelectorAll("a.md-search-result__link")].map((a) => a.href);
+  return new Promise((done) => {
+    const look = () => (found().length ? done(found()) : setTimeout(look, 50));
+    look();
+  });
+"""
+"""What the search finds for a word, once it has."""
+
+
+@pytest.mark.slow
+@needs_mkdocs
+@needs_browser
+@pytest.mark.parametrize("page", ["index", "reference/verbs"])
+def test_pages_on_the_disk_are_searched(page: str, site: Path, session: Browser) -> None:
+    session.sized(1280, 900)
+    session.open(site / f"{page}.html")
+    assert session.run("return location.protocol") == "file:"
+    links = session.run(SEARCHED, "transformer")
+    assert (site / "factors.html").as_uri() in {link.partition("#")[0] for link in links}
+    assert session.run(FETCHED) == []
+
+
 @pytest.mark.slow
 @needs_mkdocs
 @needs_browser

@@ -31,6 +31,8 @@ FLAGS = (
     "--disable-sync",
 )
 PHONE = (400, 850)
+PATIENCE = 300
+"""Seconds for anything: axe takes a busy machine longer on the largest page than WebDriver's 30."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def browser(folder: Path) -> Iterator[Browser]:
             "args": flags,
             "prefs": {"download.default_directory": str(folder)},
         }
-        capabilities = {"alwaysMatch": {"goog:chromeOptions": options}}
+        limits = {"script": 1000 * PATIENCE, "pageLoad": 1000 * PATIENCE}
+        capabilities = {"alwaysMatch": {"goog:chromeOptions": options, "timeouts": limits}}
         found = _post(address, {"capabilities": capabilities})
         session = Browser(f"{address}/{found['sessionId']}")
         session.command(
@@ -117,7 +120,7 @@ def _post(address: str, content: Mapping[str, object]) -> Any:
         address, json.dumps(content).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE + 20) as answer:
             return json.load(answer)["value"]
     except urllib.error.HTTPError as error:
         raise AssertionError(error.read().decode()) from error
