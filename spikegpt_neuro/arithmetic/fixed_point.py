@@ -41,15 +41,10 @@ def round_shift(x: int, shift: int) -> int:
     return ((x << left) + ((1 << right) >> 1)) >> right
 
 
-def _rescale(x: int, mantissa: int, shift: int) -> int:
-    """``x * mantissa / 2**shift`` rounded half up; the product needs a double word."""
-    return round_shift(x * mantissa, shift)
-
-
-@kernel_of_equation(_rescale)
+@kernel
 def rescale(x: int, mantissa: int, shift: int) -> int:
     """``x * mantissa / 2**shift`` rounded half up; the product needs a double word."""
-    return (x * mantissa + ((1 << shift) >> 1)) >> shift  # shifts of parameters are never negative
+    return round_shift(x * mantissa, shift)
 
 
 @kernel

@@ -129,8 +129,8 @@ class Pool:
     def _outcome(self, future: Future) -> Any:
         """Of one that is done, or its error; where its worker died with it, it is done again.
 
-        It is fetched once and waited for in turns: a second ``future.result(timeout=...)`` may wait
-        for the fetch of the first, which the first's timeout cancels.
+        It is fetched once and waited for in turns: a second ``future.result`` with a timeout may
+        wait for the fetch of the first, which the first's timeout cancels.
         """
         fetched = None
         while True:

@@ -520,10 +520,10 @@ def test_a_csv_is_saved(page: Path, chromium: tuple[Browser, Path]) -> None:
 
 
 def arrived(file: Path) -> str:
-    """What a download holds, once it is there."""
+    """What a download holds, once it is there: an empty file of its name comes first."""
     for _ in range(100):
-        if file.exists():
-            return file.read_text(encoding="utf-8")
+        if file.exists() and (text := file.read_text(encoding="utf-8")):
+            return text
         time.sleep(0.1)
     raise AssertionError(f"{file.name} was not saved")
 
