@@ -114,6 +114,7 @@ class Vectors:
             for unsigned, signed in sides:
                 sums = self._with_bytes(sums, unsigned, signed)
             return sums
+        assert len(sides) <= PAIRS
         shorts = [self._pairs(unsigned, signed) for unsigned, signed in sides]
         return self.builder.add(sums, self._widened(reduce(self.builder.add, shorts)))
 
@@ -137,12 +138,9 @@ class Vectors:
         if self.instructions.product is not None:
             words = [b.bitcast(side, self.words) for side in (unsigned, signed)]
             return call(b, self.instructions.product, self.words, sums, *words)
-        eight = splat(self.shorts, 8)  # two products may not fit 16 bits: even and odd ones apart
-        u, s = (b.bitcast(side, self.shorts) for side in (unsigned, signed))
-        even = b.and_(u, splat(self.shorts, 255)), b.ashr(b.shl(s, eight), eight)
-        odd = b.lshr(u, eight), b.ashr(s, eight)
-        for pair in (even, odd):
-            sums = b.add(sums, call(b, "llvm.x86.avx2.pmadd.wd", self.words, *pair))
+        for keep in ([-1, 0], [0, -1]):  # two products may not fit 16 bits: every other one
+            some = b.and_(signed, ir.Constant(self.bytes, keep * (self.size // 2)))
+            sums = b.add(sums, self._widened(self._pairs(unsigned, some)))
         return sums
 
     def with_tile(self, sums: Any, events: Any, weights: Any) -> Any:

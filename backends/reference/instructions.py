@@ -6,8 +6,8 @@ products to each sum of 32 bits, exactly:
 .. math:: a_k \leftarrow a_k + \sum_{i=4k}^{4k+3} u_i s_i
 
 ``vpdpbusd`` is that (AVX-512 VNNI, AVX-VNNI). AVX2 alone adds two products to a sum of 16 bits
-(``vpmaddubsw``), which saturates where they do not fit: it serves for weights of 4 bits, and for
-magnitudes of signed events. Else odd and even bytes are widened and multiplied by ``vpmaddwd``.
+(``vpmaddubsw``), which saturates where they do not fit: it serves for weights of 4 bits, for
+magnitudes of signed events, and else for every other weight at a time. ``vpmaddwd`` widens.
 
 What counts is the processor that numba compiles for (``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``),
 which need not be this one; LLVM ends the process where it meets what its target lacks.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from llvmlite import binding
 from numba.core.registry import cpu_target
@@ -77,8 +78,12 @@ KNOWN = (AVX512_VNNI, AVX_VNNI, AVX2)
 """The quickest first."""
 
 
+@cache
 def chosen() -> Instructions | None:
-    """The quickest that numba may compile; None where it knows none of them."""
+    """The quickest that numba may compile; None where it knows none of them.
+
+    Asked for every product, and the processor answers slowly.
+    """
     return next((known for known in KNOWN if usable(known.features)), None)
 
 

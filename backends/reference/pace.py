@@ -46,7 +46,7 @@ class Pace:
     """Asked for the ``threads`` of each token, and told how many seconds it :meth:`took`."""
 
     def __init__(self, most: int) -> None:
-        self._sizes = team_sizes(min(most, MOST))
+        self._sizes = team_sizes(most)
         self._rest = REST
         self._alone = float("inf")  # seconds that one thread took
         self._seconds = 0.0

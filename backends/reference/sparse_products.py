@@ -28,19 +28,19 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.reference.instructions import usable
+from spikegpt_neuro.backends.reference.byte_code import INT8, Vectors, call, code, order, splat
+from spikegpt_neuro.backends.reference.instructions import AVX2, usable
 from spikegpt_neuro.neurons.program import EventFormat, IntArray
 
 Bytes = NDArray[np.int8]
 Narrow = NDArray[np.int16]
 
 BLOCK = 64  # sources among which the index of a slot chooses
-LANES = 8  # targets of one vector of sums
+LANES = AVX2.lanes  # targets of one vector of sums
 PER_LAYER = 4  # slots of a target that a layer has in a block
 VECTOR_BYTES = LANES * PER_LAYER
 SLOT_BITS = 8  # events beyond it cannot be looked up
@@ -65,8 +65,6 @@ DENSE_COST, DENSE_COST_BY_SOURCE = 0.9, 0.48
 those that lie by source are so since few events come."""
 PACKED_COST = 0.55
 """The same of weights of 4 bits: slots hold a byte for each all the same."""
-
-FEATURES = frozenset({"avx2"})
 
 
 def layers_of(
@@ -232,15 +230,7 @@ def _add_list(synapses: Bytes, events: Narrow, sums: IntArray) -> None:
 
 # Slots, in the compiler's own language.
 
-code: Any = cgutils
-_INT8, _INT16, _INT32, _INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_HALF, _BYTES = ir.VectorType(_INT8, VECTOR_BYTES // 2), ir.VectorType(_INT8, VECTOR_BYTES)
-_SHORTS, _WORDS = ir.VectorType(_INT16, VECTOR_BYTES // 2), ir.VectorType(_INT32, LANES)
 TABLE = 16  # events that one instruction looks up
-
-
-def _splat(kind: Any, value: int) -> Any:
-    return ir.Constant(kind, [value] * kind.count)
 
 
 def _look_up(*, signed: bool) -> Any:
@@ -251,82 +241,42 @@ def _look_up(*, signed: bool) -> Any:
     """
 
     def generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        if not usable(FEATURES):
+        if not usable(AVX2.features):
             return context.get_dummy_value()
         slots, events, sums, groups, layers = arguments
-        tables = [_table(builder, _moved(builder, events, k)) for k in range(0, BLOCK, TABLE)]
+        vectors = Vectors(builder, AVX2)
+        tables = [_table(vectors, vectors.moved(events, k)) for k in range(0, BLOCK, TABLE)]
         with code.for_range(builder, groups) as group:
-            offset = builder.mul(group.index, ir.Constant(_INT64, LANES * 4))
-            address = builder.inttoptr(builder.add(sums, offset), _WORDS.as_pointer())
-            total = code.alloca_once(builder, _WORDS)
-            builder.store(builder.load(address, align=1), total)
+            address = vectors.moved(sums, group.index, VECTOR_BYTES)
+            total = code.alloca_once(builder, vectors.words)
+            builder.store(vectors.load(address, vectors.words), total)
             first = builder.mul(group.index, layers)
             with code.for_range(builder, layers) as layer:
-                number = builder.add(first, layer.index)
-                place = builder.add(
-                    slots, builder.mul(number, ir.Constant(_INT64, 2 * VECTOR_BYTES))
-                )
-                found = _chosen(builder, tables, _load(builder, place, _BYTES))
-                weights = _load(builder, _moved(builder, place, VECTOR_BYTES), _BYTES)
-                product = (_signed if signed else _unsigned)(builder, found, weights)
-                builder.store(builder.add(builder.load(total), product), total)
-            builder.store(builder.load(total), address, align=1)
+                place = vectors.moved(slots, builder.add(first, layer.index), 2 * VECTOR_BYTES)
+                found = _chosen(vectors, tables, vectors.load(place))
+                weights = vectors.load(vectors.moved(place, VECTOR_BYTES))
+                vectors.add_products(total, [weights], [found], packed=False, signed=signed)
+            vectors.store(builder.load(total), address)
         return context.get_dummy_value()
 
     return intrinsic(lambda _, _a, _b, _c, _d, _e: (types.void(*[types.intp] * 5), generate))
 
 
-def _table(builder: ir.IRBuilder, address: Any) -> Any:
+def _table(vectors: Vectors, address: Any) -> Any:
     """Sixteen events, in both halves of a vector."""
-    half = _load(builder, address, _HALF)
-    order = [*range(TABLE), *range(TABLE)]
-    return builder.shuffle_vector(half, half, ir.Constant(ir.VectorType(_INT32, 32), order))
+    half = vectors.load(address, ir.VectorType(INT8, TABLE))
+    return vectors.builder.shuffle_vector(half, half, order([*range(TABLE), *range(TABLE)]))
 
 
-def _chosen(builder: ir.IRBuilder, tables: Any, index: Any) -> Any:
+def _chosen(vectors: Vectors, tables: Any, index: Any) -> Any:
     """Of 64 events those that 32 bytes name: by their low four bits of each table, then by two."""
-    found = [_call(builder, "llvm.x86.avx2.pshuf.b", _BYTES, t, index) for t in tables]
+    b, zero = vectors.builder, splat(vectors.bytes, 0)
+    found = [call(b, "llvm.x86.avx2.pshuf.b", vectors.bytes, t, index) for t in tables]
     for bit in (4, 5):
-        to_sign = builder.shl(builder.bitcast(index, _SHORTS), _splat(_SHORTS, 7 - bit))
-        second = builder.icmp_signed("<", builder.bitcast(to_sign, _BYTES), _splat(_BYTES, 0))
-        found = [builder.select(second, b, a) for a, b in zip(found[::2], found[1::2], strict=True)]
+        to_sign = b.shl(b.bitcast(index, vectors.shorts), splat(vectors.shorts, 7 - bit))
+        second = b.icmp_signed("<", b.bitcast(to_sign, vectors.bytes), zero)
+        found = [b.select(second, y, x) for x, y in zip(found[::2], found[1::2], strict=True)]
     return found[0]
-
-
-def _signed(builder: ir.IRBuilder, events: Any, weights: Any) -> Any:
-    """Products, four to a sum: two of magnitudes up to 127 fit 16 bits."""
-    negative = builder.icmp_signed("<", events, _splat(_BYTES, 0))
-    magnitude = builder.select(negative, builder.neg(events), events)
-    turned = _call(builder, "llvm.x86.avx2.psign.b", _BYTES, weights, events)
-    return _fours(builder, _call(builder, "llvm.x86.avx2.pmadd.ub.sw", _SHORTS, magnitude, turned))
-
-
-def _unsigned(builder: ir.IRBuilder, events: Any, weights: Any) -> Any:
-    """The same for events up to 255, of which two do not: every other weight at a time."""
-    total = _splat(_WORDS, 0)
-    for keep in ([-1, 0], [0, -1]):
-        every_other = ir.Constant(_BYTES, keep * (VECTOR_BYTES // 2))
-        some = builder.and_(weights, every_other)
-        pairs = _call(builder, "llvm.x86.avx2.pmadd.ub.sw", _SHORTS, events, some)
-        total = builder.add(total, _fours(builder, pairs))
-    return total
-
-
-def _fours(builder: ir.IRBuilder, pairs: Any) -> Any:
-    return _call(builder, "llvm.x86.avx2.pmadd.wd", _WORDS, pairs, _splat(_SHORTS, 1))
-
-
-def _moved(builder: ir.IRBuilder, address: Any, step: int) -> Any:
-    return builder.add(address, ir.Constant(_INT64, step))
-
-
-def _load(builder: ir.IRBuilder, address: Any, kind: Any) -> Any:
-    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
-
-
-def _call(builder: ir.IRBuilder, name: str, result: Any, *arguments: Any) -> Any:
-    kind = ir.FunctionType(result, [a.type for a in arguments])
-    return builder.call(code.get_or_insert_function(builder.module, kind, name), arguments)
 
 
 _look_up_signed, _look_up_unsigned = _look_up(signed=True), _look_up(signed=False)
@@ -335,7 +285,7 @@ _look_up_signed, _look_up_unsigned = _look_up(signed=True), _look_up(signed=Fals
 @cache
 def slots_available() -> bool:
     """True if this processor has the instructions and the compiler knows them."""
-    if not usable(FEATURES):
+    if not usable(AVX2.features):
         return False
     weights = np.array([[0, -3, 0, 5, 0], [7, 0, 0, -127, 1]], np.int8)
     events, sums = np.array([-2, 100, 9, 1, -1], np.int16), np.empty(LANES, np.int32)
