@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from spikegpt_neuro.arithmetic.threads import handed_out, most_threads
 
+Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 MOST = 8
@@ -44,26 +45,28 @@ class Crew:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def each(self, work: Callable[[int], Found], numbers: range, at_once: bool) -> Iterator[Found]:
-        """``work`` of each number, in order; ``at_once``: it may run in several threads."""
+    def each(
+        self, work: Callable[[Item], Found], items: Iterable[Item], at_once: bool
+    ) -> Iterator[Found]:
+        """``work`` of each item, in order; ``at_once``: it may run in several threads."""
         if self._pool is None or not at_once:
-            yield from map(work, numbers)
+            yield from map(work, items)
             return
-        left = iter(numbers)
+        left = iter(items)
         timed = partial(_timed, work)
         while True:
             for found, seconds in handed_out(
                 self._pool, self.threads, timed, self._while_worth(left)
             ):
                 yield self._noted(found, seconds)
-            if (number := next(left, None)) is None:
+            if (item := next(left, None)) is None:
                 return
-            yield self._noted(*timed(number))
+            yield self._noted(*timed(item))
 
-    def _while_worth(self, left: Iterator[int]) -> Iterator[int]:
-        """The next ones, as long as lately a step took long enough."""
-        while self._seconds > self._worth and (number := next(left, None)) is not None:
-            yield number
+    def _while_worth(self, left: Iterator[Item]) -> Iterator[Item]:
+        """The next ones, as long as lately one took long enough."""
+        while self._seconds > self._worth and (item := next(left, None)) is not None:
+            yield item
 
     def _noted(self, found: Found, seconds: float) -> Found:
         """Keep in mind how long a step takes; a single long one says little."""
@@ -71,7 +74,7 @@ class Crew:
         return found
 
 
-def _timed(work: Callable[[int], Found], number: int) -> tuple[Found, float]:
+def _timed(work: Callable[[Item], Found], item: Item) -> tuple[Found, float]:
     begin = time.perf_counter()
-    found = work(number)
+    found = work(item)
     return found, time.perf_counter() - begin

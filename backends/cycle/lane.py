@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.backends.cycle.crew import Crew
 from spikegpt_neuro.backends.cycle.result import Series
-from spikegpt_neuro.backends.cycle.timing.model import StepTiming, TimingModel
+from spikegpt_neuro.backends.cycle.timed_steps import TimedSteps, timer
+from spikegpt_neuro.backends.cycle.timing.model import TimingModel
+from spikegpt_neuro.backends.cycle.traffic.accounts import sent_by_core
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
-from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
-from spikegpt_neuro.backends.cycle.traffic.schedule import Timetable
-from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of, reach_of
+from spikegpt_neuro.backends.cycle.traffic.schedule import IDLE, Timetable
+from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork
 from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.mapping.routes import Routes
 
@@ -24,6 +24,7 @@ Indices = NDArray[np.int64]
 
 WINDOW_STEPS = 512
 """Steps that are kept one by one: 25 MB for 1,500 cores on 12 chips."""
+ONE_BY_ONE = sorted(set(Series.__annotations__) - {"sent"})
 
 
 @dataclass(frozen=True)
@@ -62,30 +63,28 @@ class Totals:
             link_queue=np.zeros(links, np.int32),
         )
 
-    def plus(self, events: Indices, active: NDArray[np.bool_], step: StepTiming) -> Totals:
-        """One step further."""
+    def plus(self, active: NDArray[np.bool_], found: TimedSteps) -> Totals:
+        """Some steps further, in which the sources ``active`` (B, P) were at work."""
+        step = found.timing
         return Totals(
-            steps=self.steps + 1,
-            events=self.events + events,
-            active=self.active + active,
-            generating=self.generating + step.generating,
-            processing=self.processing + step.processing,
-            busy=self.busy + np.maximum(step.generating, step.processing),
-            stalled=self.stalled + step.stalled,
-            core_queue=np.maximum(self.core_queue, step.core_queue),
-            link_messages=self.link_messages + step.link_messages,
-            link_stalled=self.link_stalled + step.link_stalled,
-            link_queue=np.maximum(self.link_queue, step.link_queue),
+            steps=self.steps + len(active),
+            events=self.events + found.events.sum(axis=0),
+            active=self.active + active.sum(axis=0),
+            generating=_added(self.generating, step.generating),
+            processing=_added(self.processing, step.processing),
+            busy=_added(self.busy, np.maximum(step.generating, step.processing)),
+            stalled=_added(self.stalled, step.stalled),
+            core_queue=np.maximum(self.core_queue, step.core_queue.max(axis=0)),
+            link_messages=self.link_messages + step.link_messages.sum(axis=0),
+            link_stalled=_added(self.link_stalled, step.link_stalled),
+            link_queue=np.maximum(self.link_queue, step.link_queue.max(axis=0)),
         )
 
 
-class TimedStep(NamedTuple):
-    """What a lane adds to its totals: which populations were ``active`` (P,), ``events`` (S,)."""
-
-    messages: StepMessages
-    events: Indices
-    active: NDArray[np.bool_]
-    timing: StepTiming
+def _added(total: Seconds, steps: Seconds) -> Seconds:
+    """``total`` and one step after another: the same however many come at once."""
+    found: Seconds = np.add.accumulate(np.concatenate([total[None], steps]), axis=0)[-1]
+    return found
 
 
 class Lane:
@@ -105,8 +104,8 @@ class Lane:
         window: int = WINDOW_STEPS,
     ) -> None:
         self.timetable = timetable
-        self._routes, self._work, self._model, self._machine = routes, work, model, machine
-        self._reach = reach_of(routes)
+        self._routes, self._machine = routes, machine
+        self._timer = timer(routes, work, model, machine)
         cores, links, steps = routes.cores, machine.mesh.links, len(timetable.steps)
         self.tally = Totals.start(len(routes.start), len(routes.sources), cores, links)
         self.step_seconds, self.core_seconds, self.link_seconds = np.zeros((3, steps))
@@ -117,46 +116,33 @@ class Lane:
         )
 
     def advance(self, masks: Masks, crew: Crew) -> Iterator[None]:
-        """Simulate every step that needs no more tokens than ``masks`` has; stops after each.
+        """Simulate every step that needs no more tokens than ``masks`` has; stops now and then.
 
         A barrier lies between steps, so that several can be timed at once. They count in order.
         """
-        ready = range(self.tally.steps, self._ready(masks.tokens))
-        at_once = getattr(self._model, "at_once", False)
-        steps = crew.each(lambda row: self._time(row, masks), ready, at_once)
-        for row, step in zip(ready, steps, strict=True):
-            tally = self.tally.plus(step.events, step.active, step.timing)
-            self._note(row, step.messages, step.timing)
+        timetable, most = self.timetable, self._timer.most
+        ready = range(timetable.steps.start + self.tally.steps, timetable.ready(masks.tokens))
+        blocks = [timetable.tokens_at(ready[k : k + most]) for k in range(0, len(ready), most)]
+        timed = crew.each(lambda at: self._timer.time(masks, at), blocks, self._timer.at_once)
+        for at, found in zip(blocks, timed, strict=True):
+            tally = self.tally.plus(at != IDLE, found)
+            self._note(slice(self.tally.steps, tally.steps), found)
             self.tally = tally
             yield
 
-    def _ready(self, tokens: int) -> int:
-        """How many of all steps ``tokens`` tokens are enough for."""
-        steps, done = self.timetable.steps, self.tally.steps
-        while done < len(steps) and self.timetable.newest(steps[done]) < tokens:
-            done += 1
-        return done
-
-    def _time(self, row: int, masks: Masks) -> TimedStep:
-        at = self.timetable.tokens_at(self.timetable.steps[row])
-        messages, events = messages_of(self._routes, self._reach, self._work, masks, at)
-        return TimedStep(messages, events, at >= 0, self._model.step(messages))
-
-    def _note(self, row: int, messages: StepMessages, timing: StepTiming) -> None:
-        self.step_seconds[row] = timing.seconds
-        self.core_seconds[row] = max(timing.generating.max(), timing.processing.max())
-        self.link_seconds[row] = self._machine.link_seconds(timing.link_messages).max()
-        if row >= self.series.steps:
+    def _note(self, rows: slice, found: TimedSteps) -> None:
+        step = found.timing
+        self.step_seconds[rows] = step.seconds
+        busy = np.maximum(step.generating, step.processing)
+        self.core_seconds[rows] = busy.max(axis=1)
+        self.link_seconds[rows] = self._machine.link_seconds(step.link_messages).max(axis=1)
+        kept = max(0, min(rows.stop, self.series.steps) - rows.start)
+        if not kept:
             return
-        series = self.series
-        series.generating[row] = timing.generating
-        series.processing[row] = timing.processing
-        series.stalled[row] = timing.stalled
-        series.core_queue[row] = timing.core_queue
-        series.sent[row] = messages.sent
-        series.link_messages[row] = timing.link_messages
-        series.link_stalled[row] = timing.link_stalled
-        series.link_queue[row] = timing.link_queue
+        rows, series = slice(rows.start, rows.start + kept), self.series
+        for name in ONE_BY_ONE:
+            getattr(series, name)[rows] = getattr(step, name)[:kept]
+        series.sent[rows] = sent_by_core(self._routes, found.events[:kept])
 
     @property
     def steady_steps(self) -> Seconds:

@@ -81,8 +81,8 @@ class Machine:
         )
 
     def link_seconds(self, messages: NDArray[Any]) -> NDArray[np.float64]:
-        """(L,) what ``messages`` (L,) take of each link, or of the port that it shares."""
-        return self.mesh.by_port(messages * self.link_intervals)[self.mesh.port]
+        """What ``messages`` (..., L) take of each link, or of the port that it shares."""
+        return self.mesh.by_port(messages * self.link_intervals)[..., self.mesh.port]
 
     def check_at_once(self, timing: str) -> None:
         """Raise :class:`UsageError` where a core's parts add up, which ``timing`` cannot tell."""

@@ -127,8 +127,11 @@ class Mesh:
         return port
 
     def by_port(self, loads: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(L,) loads of links summed over those that share a port."""
-        found: NDArray[np.float64] = np.bincount(self.port, loads, self.links).astype(float)
+        """(..., L) loads of links summed over those that share a port."""
+        shared = np.flatnonzero(self.port != np.arange(self.links))
+        found = loads.astype(float)
+        found[..., shared] = 0.0
+        np.add.at(found.T, self.port[shared], loads[..., shared].T)
         return found
 
     def ways(self, a: NDArray[np.integer], b: NDArray[np.integer]) -> Ways:

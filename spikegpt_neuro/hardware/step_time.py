@@ -41,6 +41,7 @@ def core_seconds(generating: Times, processing: Times, *, adds: bool) -> Times:
     return found
 
 
-def step_seconds(busiest: float, barrier: float, minimum: float) -> float:
+def step_seconds(busiest: Times, barrier: float, minimum: float) -> Times:
     """A step of which the busiest part takes ``busiest``."""
-    return max(busiest + barrier, minimum)
+    found = np.maximum(busiest + barrier, minimum)
+    return found if isinstance(busiest, np.ndarray) else float(found)

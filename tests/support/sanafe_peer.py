@@ -120,7 +120,7 @@ def ours(placed: PlacedNetwork, steps: int, timing: str) -> Outcome:
     begin = time.perf_counter()
     events, seconds = HardwareEvents(), []
     for step in simulate(placed.network, machine, steps):
-        seconds.append(model.step(step.messages).seconds)
+        seconds.append(float(model.step(step.messages).seconds))
         events += step.events
     paid = price({"all": events}, Time(Range.exactly(sum(seconds))), 1, PROFILE).by_operation
     wall = time.perf_counter() - begin

@@ -16,38 +16,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikegpt_neuro.backends.cycle.timing.loads import loads
+from spikegpt_neuro.backends.cycle.timing.loads import FromLoads, Loads
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.timing.names import Timing
-from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
-from spikegpt_neuro.hardware.machine import Machine
-from spikegpt_neuro.hardware.step_time import core_seconds, step_seconds
+from spikegpt_neuro.hardware.step_time import core_seconds
 
 
-class BoundTiming:
+class BoundTiming(FromLoads):
     """What no arrangement of the same work can beat."""
 
     name: Timing = "bound"
-    at_once = True
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-
-    def step(self, messages: StepMessages) -> StepTiming:
-        """Time one step; ``processing`` is the slower of synapses and memory, core by core."""
-        found, latencies = loads(self.machine, messages), self.machine.latencies
-        reading = found.memory_words * latencies.memory_word
+    def of_loads(self, found: Loads) -> StepTiming:
+        """Time steps; ``processing`` is the slower of synapses and memory, core by core."""
+        reading = found.memory_words * self.machine.latencies.memory_word
         processing = np.maximum(found.processing, reading)
         links = self.machine.link_seconds(found.link_messages)
         cores = core_seconds(found.generating, processing, adds=self.machine.adds)
-        busiest = max(part.max(initial=0.0) for part in (cores, links))
-        return StepTiming(
-            seconds=step_seconds(float(busiest), latencies.barrier, latencies.step_minimum),
-            generating=found.generating,
-            processing=processing,
-            stalled=np.zeros(len(processing)),
-            link_messages=found.link_messages,
-            link_stalled=np.zeros(len(links)),
-            core_queue=np.zeros(len(processing), np.int32),
-            link_queue=np.zeros(len(links), np.int32),
-        )
+        busiest = np.maximum(cores.max(axis=-1, initial=0.0), links.max(axis=-1, initial=0.0))
+        return self.undisturbed(found, busiest, processing)

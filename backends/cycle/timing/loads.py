@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
+from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import HOST, gate, route
-from spikegpt_neuro.hardware.step_time import processing_seconds
+from spikegpt_neuro.hardware.step_time import processing_seconds, step_seconds
 
 
 @dataclass(frozen=True)
 class Loads:
-    """Times in seconds; links as :class:`~spikegpt_neuro.hardware.mesh.Mesh` names them.
+    """Of a step or, with B in front, of many: times in seconds, links by number in the mesh.
 
     ``generating``     (C,) neuron work and axon-out of all the core's messages.
     ``processing``     (C,) axon-in and synaptic operations of all messages to the core.
@@ -28,6 +30,43 @@ class Loads:
     processing: NDArray[np.float64]
     memory_words: NDArray[np.int64]
     link_messages: NDArray[np.int64]
+
+
+class FromLoads(ABC):
+    """A timing model that asks what each part has to do, and not in which order.
+
+    It times many steps at once (:meth:`of_loads`), from the messages of one or from sums alone.
+    """
+
+    at_once = True
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def step(self, messages: StepMessages) -> StepTiming:
+        """Time one step."""
+        return self.of_loads(loads(self.machine, messages))
+
+    @abstractmethod
+    def of_loads(self, found: Loads) -> StepTiming:
+        """Time one step, or with B in front of the loads many."""
+
+    def undisturbed(
+        self, found: Loads, busiest: NDArray[np.float64], processing: NDArray[np.float64]
+    ) -> StepTiming:
+        """What is said of steps in which nobody waits; ``busiest`` (...): seconds of one part."""
+        links, cores = found.link_messages.shape, processing.shape
+        latencies = self.machine.latencies
+        return StepTiming(
+            seconds=step_seconds(busiest, latencies.barrier, latencies.step_minimum),
+            generating=found.generating,
+            processing=processing,
+            stalled=np.broadcast_to(0.0, cores),
+            link_messages=found.link_messages,
+            link_stalled=np.broadcast_to(0.0, links),
+            core_queue=np.broadcast_to(np.int32(0), cores),
+            link_queue=np.broadcast_to(np.int32(0), links),
+        )
 
 
 def loads(machine: Machine, messages: StepMessages) -> Loads:

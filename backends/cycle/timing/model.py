@@ -16,6 +16,8 @@ from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
 class StepTiming:
     """How long a step takes, and what its parts did meanwhile; all times in seconds.
 
+    Of many steps, each array has their number B in front, and ``seconds`` is (B,).
+
     ``seconds``        the whole step, barrier included.
     ``generating``     (C,) neuron and axon-out stages at work.
     ``processing``     (C,) axon-in and synapse stages at work.
@@ -27,7 +29,7 @@ class StepTiming:
     ``link_queue``     (L,) most messages in the buffer at a link's end.
     """
 
-    seconds: float
+    seconds: float | NDArray[np.float64]
     generating: NDArray[np.float64]
     processing: NDArray[np.float64]
     stalled: NDArray[np.float64]

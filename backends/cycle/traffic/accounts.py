@@ -12,13 +12,21 @@ from spikegpt_neuro.mapping.routes import Routes
 Indices = NDArray[np.int64]
 
 
+def sent_by_core(routes: Routes, events: Indices) -> Indices:
+    """(..., C) messages sent, by ``events`` (..., S)."""
+    running = np.zeros((*events.shape[:-1], events.shape[-1] + 1), np.int64)
+    np.cumsum(events * routes.messages, axis=-1, out=running[..., 1:])
+    found: Indices = np.diff(running[..., routes.first[:-1]], axis=-1)
+    return found
+
+
 def by_core(routes: Routes, events: Indices) -> dict[str, Indices]:
     """(C,) each: messages ``sent`` and ``received``, and ``synaptic_operations`` met."""
     cores, each = routes.cores, events[routes.segment]
     hears = routes.target != HOST
     target = routes.target[hears]
     return {
-        "sent": sum_by(routes.core, events * routes.messages, cores + 1)[:cores],
+        "sent": sent_by_core(routes, events),
         "received": sum_by(target, each[hears], cores),
         "synaptic_operations": sum_by(target, (each * routes.synapses)[hears], cores),
     }

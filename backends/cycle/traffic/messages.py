@@ -88,14 +88,6 @@ class StepMessages:
     def count(self) -> int:
         return len(self.target)
 
-    @property
-    def sent(self) -> NDArray[np.int64]:
-        """(C,) messages that each core makes."""
-        volleys = self.volleys
-        made, cores = volleys.reach.begins & (volleys.uses > 0), len(volleys.leftover)
-        sent = np.bincount(volleys.reach.sender[made], volleys.uses[made], cores)
-        return sent.astype(np.int64)
-
     @cached_property
     def volleys(self) -> Volleys:
         """The same, each message and its copies a volley; route m is that of message m."""

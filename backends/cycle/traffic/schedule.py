@@ -13,6 +13,7 @@ s // (D + 1) if its stage is s mod (D + 1). T tokens take T (D + 1) steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Timetable:
                 f"give more than {self.depth}"
             )
 
-    @property
+    @cached_property
     def depth(self) -> int:
         return int(self.stage.max(initial=0))
 
@@ -62,19 +63,20 @@ class Timetable:
             return self.steps
         return range(self.depth, max(self.depth, self.tokens))
 
-    def tokens_at(self, step: int) -> NDArray[np.int64]:
-        """(P,) the token that each population works on, or :data:`IDLE`."""
+    def tokens_at(self, steps: range) -> NDArray[np.int64]:
+        """(B, P) the token that each population works on at each step, or :data:`IDLE`."""
+        step = np.array(steps, np.int64)[:, None]
         if self.schedule == "fall-through":
-            token, stage = divmod(step, self.depth + 1)
+            token, stage = np.divmod(step, self.depth + 1)
             return np.where(self.stage == stage, token, IDLE)
         entered = step - self.stage
         return np.where((entered >= 0) & (entered < self.tokens), entered, IDLE)
 
-    def newest(self, step: int) -> int:
-        """The last token that this step needs."""
-        if self.schedule == "pipelined":
-            return min(step, self.tokens - 1)
-        return step // (self.depth + 1)
+    def ready(self, tokens: int) -> int:
+        """The first step that needs more than the first ``tokens`` tokens."""
+        if tokens >= self.tokens:
+            return self.steps.stop
+        return tokens if self.schedule == "pipelined" else tokens * (self.depth + 1)
 
     def done(self, stop: int) -> int:
         """Tokens that have left the last stage in the simulated steps before ``stop``."""

@@ -26,6 +26,8 @@ from spikegpt_neuro.mapping.routes import Routes
 
 Indices = NDArray[np.int64]
 Seconds = NDArray[np.float64]
+ONES = np.array([byte.bit_count() for byte in range(256)], np.uint8)
+"""Ones in each byte."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def messages_of(
     """Messages of a step in which source p works on ``tokens[p]``; and events by segment (S,)."""
     rows = masks.rows_of(tokens)
     where = (routes.population, routes.start, routes.stop)
-    events = _count(rows, masks.bits, masks.offset, *where)
+    (events,) = count_events(routes, masks, tokens[None])
     on_core = slice(0, int(routes.first[routes.cores]))
     sends = np.diff(routes.first_route)
     running = np.concatenate([[0], np.cumsum((events * (sends > 0))[on_core])])
@@ -97,6 +99,27 @@ def messages_of(
     return VolleyMessages(volleys), events
 
 
+def count_events(routes: Routes, masks: Masks, tokens: Indices) -> Indices:
+    """(B, S) events of every segment in steps in which source p works on ``tokens[b, p]``."""
+    where = (routes.population, routes.start, routes.stop)
+    return _count(masks.rows_of(tokens), masks.bits, masks.offset, *where)
+
+
+@kernel
+def _ones(row: NDArray[np.uint8], byte: int, start: int, stop: int) -> int:
+    """Ones among the bits from ``start`` to ``stop`` behind a byte."""
+    first, last = byte + (start >> 3), byte + (stop >> 3)
+    low, high = (1 << (start & 7)) - 1, (1 << (stop & 7)) - 1
+    found = 0
+    if low:
+        found -= ONES[row[first] & low]
+    for k in range(first, last):
+        found += ONES[row[k]]
+    if high:
+        found += ONES[row[last] & high]
+    return found
+
+
 @kernel
 def _has_event(bits: NDArray[np.uint8], row: int, first: int, neuron: int) -> bool:
     return bool((bits[row, first + (neuron >> 3)] >> (neuron & 7)) & 1)
@@ -111,13 +134,13 @@ def _count(
     start: Indices,
     stop: Indices,
 ) -> Indices:
-    """Events of every segment (S,)."""
-    events = np.zeros(len(start), np.int64)
-    for s in range(len(start)):
-        row = rows[population[s]]
-        if row >= 0:
-            for neuron in range(start[s], stop[s]):
-                events[s] += _has_event(bits, row, offset[population[s]], neuron)
+    """Events of every segment (B, S): ones among its bits."""
+    events = np.zeros((len(rows), len(start)), np.int64)
+    for b in range(len(rows)):
+        for s in range(len(start)):
+            row, byte = rows[b, population[s]], offset[population[s]]
+            if row >= 0:
+                events[b, s] = _ones(bits[row], byte, start[s], stop[s])
     return events
 
 

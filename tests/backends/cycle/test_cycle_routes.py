@@ -10,6 +10,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from spikegpt_neuro.backends.cycle.timing.bound import BoundTiming
+from spikegpt_neuro.backends.cycle.timing.event_loads import EventLoads
+from spikegpt_neuro.backends.cycle.timing.loads import loads
+from spikegpt_neuro.backends.cycle.timing.simple import SimpleTiming
+from spikegpt_neuro.backends.cycle.traffic.accounts import sent_by_core
 from spikegpt_neuro.backends.cycle.traffic.masks import Layout, Masks
 from spikegpt_neuro.backends.cycle.traffic.schedule import IDLE, Timetable
 from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, messages_of, reach_of
@@ -18,6 +23,7 @@ from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.hardware.mesh import HOST
 from spikegpt_neuro.hardware.profile import Profile, load_profile
 from spikegpt_neuro.mapping.mapper import Mapped, place
+from spikegpt_neuro.mapping.placed_machine import machine_of
 from spikegpt_neuro.mapping.routes import Routes, routes_of, with_one_token_id
 from spikegpt_neuro.schedules import SCHEDULES
 
@@ -95,12 +101,44 @@ def test_messages_of_a_step_are_those_of_every_neuron(
         assert list(ours) == expected.made
         assert messages.leftover[core] == expected.leftover
     assert messages.first[-1] == messages.count
-    np.testing.assert_array_equal(messages.sent, [sum(m[3] for m in core.made) for core in made])
+    sent = sent_by_core(routes, counted)
+    np.testing.assert_array_equal(sent, [sum(m[3] for m in core.made) for core in made])
     np.testing.assert_array_equal(messages.arrived, arrived)
     np.testing.assert_array_equal(messages.arrived_synapses, arrived_synapses)
     for k, name in enumerate(routes.sources[:-1]):
         nonzero = np.count_nonzero(active[name]) if name in active else 0
         assert counted[routes.population == k].sum() == (nonzero if k in routes.population else 0)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000), places, places, st.booleans(), st.integers(1, 5))
+def test_sums_over_events_are_sums_over_messages(
+    seed: int, embedding: Any, head: Any, chips: bool, steps: int
+) -> None:
+    graph, found = placed_at_random(seed, embedding, head)
+    routes, layout = routed(graph, found, chips), Layout.of(graph)
+    machine = machine_of(small_cores(**{"chip.usable_cores": 4}), found.placement)
+    rng = np.random.default_rng(seed)
+    masks, rows = Masks(layout, 3), layout.empty(3)
+    for population in graph.populations:
+        layout.write(rows, population.name, rng.random((3, population.size)) < rng.random())
+    masks.push(rows)
+    at = rng.choice([IDLE, 0, 1, 2], (steps, len(layout.sources)))
+    at[:, -1] = at[:, 0]
+    count = len(layout.sources)
+    work = NeuronWork(2e-9, rng.random(count) * 1e-9, np.full(count, 3e-9))
+    at_once, events = EventLoads.of(routes, work, machine).of_steps(masks, at)
+    for b in range(steps):
+        messages, counted = messages_of(routes, reach_of(routes), work, masks, at[b])
+        np.testing.assert_array_equal(events[b], counted)
+        one = loads(machine, messages)
+        np.testing.assert_array_equal(at_once.memory_words[b], one.memory_words)
+        np.testing.assert_array_equal(at_once.link_messages[b], one.link_messages)
+        np.testing.assert_array_equal(at_once.processing[b], one.processing)
+        np.testing.assert_allclose(at_once.generating[b], one.generating, rtol=1e-12)
+        for model in (BoundTiming(machine), SimpleTiming(machine)):
+            of_all = np.asarray(model.of_loads(at_once).seconds)
+            assert of_all[b] == pytest.approx(model.step(messages).seconds, rel=1e-12)
 
 
 def pairs_of(routes: Routes, rates: dict[str, Any]) -> tuple[dict[tuple[int, int], float], float]:
@@ -174,9 +212,8 @@ def timetables(draw: st.DrawFn) -> Timetable:
 def test_every_population_works_on_every_token_once_and_in_order(timetable: Timetable) -> None:
     seen: list[list[int]] = [[] for _ in timetable.stage]
     begun: dict[int, int] = {}
-    for step in timetable.steps:
-        at = timetable.tokens_at(step)
-        assert at.max() <= timetable.newest(step) < timetable.tokens
+    for step, at in zip(timetable.steps, timetable.tokens_at(timetable.steps), strict=True):
+        assert step < timetable.ready(max(0, int(at.max())) + 1)
         for p in np.flatnonzero(at != IDLE).tolist():
             seen[p].append(int(at[p]))
             begun.setdefault(int(at[p]), step - int(timetable.stage[p]))
@@ -189,15 +226,15 @@ def test_every_population_works_on_every_token_once_and_in_order(timetable: Time
 def test_a_token_is_done_when_it_has_passed_the_last_stage(timetable: Timetable) -> None:
     last = int(timetable.stage.argmax())
     done = 0
-    for step in timetable.steps:
-        done += int(timetable.tokens_at(step)[last] != IDLE)
+    for step, at in zip(timetable.steps, timetable.tokens_at(timetable.steps), strict=True):
+        done += int(at[last] != IDLE)
         assert timetable.done(step + 1) == done
 
 
 def test_a_pipeline_without_its_filling_is_full_at_every_step() -> None:
     timetable = Timetable("pipelined", np.array([0, 2, 5]), 9, fill=False)
     assert list(timetable.steps) == list(timetable.steady) == [5, 6, 7, 8]
-    assert all((timetable.tokens_at(step) != IDLE).all() for step in timetable.steps)
+    assert (timetable.tokens_at(timetable.steps) != IDLE).all()
     assert timetable.done(timetable.steps.stop) == 4
     with pytest.raises(UsageError, match="5 tokens never fill a pipeline of depth 5"):
         Timetable("pipelined", np.array([0, 5]), 5, fill=False)

@@ -414,7 +414,7 @@ def test_an_interrupt_leaves_whole_steps(
     monkeypatch: pytest.MonkeyPatch, two_chips: Case, schedule: Any, steps: int
 ) -> None:
     tokens = np.tile(TOKENS, 5)
-    _, whole = simulate(two_chips[0], tokens, *two_chips[1:], "bound", schedule)
+    _, whole = simulate(two_chips[0], tokens, *two_chips[1:], "detailed", schedule)
     real = timing_model
 
     class Interrupted:
@@ -433,7 +433,7 @@ def test_an_interrupt_leaves_whole_steps(
     monkeypatch.setattr(
         simulator, "timing_model", lambda name, machine: Interrupted(real(name, machine))
     )
-    run, found = simulate(two_chips[0], tokens, *two_chips[1:], "bound", schedule)
+    run, found = simulate(two_chips[0], tokens, *two_chips[1:], "detailed", schedule)
     assert found.interrupted
     assert found.steps == steps
     assert found.tokens == whole.timetable.done(steps)
@@ -443,9 +443,26 @@ def test_an_interrupt_leaves_whole_steps(
     assert found.cores.sent.sum() == found.series.sent.sum()
     whole_tokens = found.tokens * (1 if schedule == "pipelined" else found.depth + 1)
     assert len(found.steady_step_seconds) <= whole_tokens
-    chunks = whole.timetable.newest(steps) // CHUNK_TOKENS + 1
+    chunks = -(-found.timetable.tokens_at(range(steps + 1)).max() // CHUNK_TOKENS) or 1
     assert len(run.tokens) == len(run.logits_int) == min(len(tokens), chunks * CHUNK_TOKENS)
     assert json.loads(json.dumps(found.to_json()))["interrupted"] is True
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_an_interrupt_leaves_whole_blocks_of_steps(two_chips: Case, schedule: Any) -> None:
+    tokens = np.tile(TOKENS, 5)
+    _, whole = simulate(two_chips[0], tokens, *two_chips[1:], "bound", schedule)
+
+    def interrupt(done: int, total: int) -> None:
+        if done > total // 3:
+            raise KeyboardInterrupt
+
+    _, found = simulate(two_chips[0], tokens, *two_chips[1:], "bound", schedule, progress=interrupt)
+    assert found.interrupted
+    assert whole.steps // 3 < found.steps < whole.steps
+    np.testing.assert_array_equal(found.step_seconds, whole.step_seconds[: found.steps])
+    np.testing.assert_array_equal(found.series.sent, whole.series.sent[: found.steps])
+    assert found.cores.sent.sum() == found.series.sent.sum()
 
 
 @pytest.mark.parametrize("timing", MODELS)
@@ -545,15 +562,20 @@ def test_an_interrupt_ends_a_crew_after_what_is_under_way(
 
 def test_progress_counts_tokens_and_may_interrupt(two_chips: Case) -> None:
     seen: list[tuple[int, int]] = []
-    simulate(two_chips[0], TOKENS, *two_chips[1:], "bound", progress=lambda *now: seen.append(now))
+    tell: Any = lambda *now: seen.append(now)  # noqa: E731
+    simulate(two_chips[0], TOKENS, *two_chips[1:], "bound", progress=tell)
+    assert seen == [(10, 10)]  # all in one block
+    seen.clear()
+    simulate(two_chips[0], TOKENS, *two_chips[1:], "detailed", progress=tell)
     assert seen[-1] == (10, 10)
     assert seen == sorted(set(seen))
+    assert len(seen) > 5
 
     def stop(done: int, total: int) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
-    _, found = simulate(two_chips[0], TOKENS, *two_chips[1:], "bound", progress=stop)
+    _, found = simulate(two_chips[0], TOKENS, *two_chips[1:], "detailed", progress=stop)
     assert found.interrupted
     assert 0 < found.steps < 10 + found.depth
 
@@ -567,10 +589,10 @@ def test_a_long_run_says_early_what_to_expect(
 ) -> None:
     tokens = np.tile(TOKENS, 4)
     with caplog.at_level("INFO", logger="spikegpt_neuro.backends.cycle"):
-        simulate(two_chips[0], tokens, *two_chips[1:], "bound", schedule)
+        simulate(two_chips[0], tokens, *two_chips[1:], "detailed", schedule)
         assert caplog.messages == []  # it took no ten seconds
         monkeypatch.setattr("spikegpt_neuro.backends.cycle.watch.LONG_RUN_SECONDS", 0.0)
-        simulate(two_chips[0], tokens, *two_chips[1:], "bound", schedule)
+        simulate(two_chips[0], tokens, *two_chips[1:], "detailed", schedule)
     (message,) = caplog.messages
     assert "s to go for 40 tokens" in message
     assert f"tokens/s ({schedule})" in message
