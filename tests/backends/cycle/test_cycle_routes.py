@@ -213,13 +213,20 @@ def test_every_population_works_on_every_token_once_and_in_order(timetable: Time
     seen: list[list[int]] = [[] for _ in timetable.stage]
     begun: dict[int, int] = {}
     for step, at in zip(timetable.steps, timetable.tokens_at(timetable.steps), strict=True):
-        assert step < timetable.ready(max(0, int(at.max())) + 1)
         for p in np.flatnonzero(at != IDLE).tolist():
             seen[p].append(int(at[p]))
             begun.setdefault(int(at[p]), step - int(timetable.stage[p]))
             assert step == begun[int(at[p])] + timetable.stage[p]  # S(p) steps after its entry
     assert seen == [list(range(timetable.tokens))] * len(seen)
     assert timetable.done(timetable.steps.stop) == timetable.tokens
+
+
+@given(timetables())
+def test_steps_that_are_ready_need_no_later_token(timetable: Timetable) -> None:
+    for tokens in range(timetable.tokens + 1):
+        needed = timetable.tokens_at(timetable.steps[: timetable.ready(tokens)])
+        assert needed.max(initial=IDLE) < tokens
+    assert timetable.ready(timetable.tokens) == timetable.steps.stop
 
 
 @given(timetables())
