@@ -1,9 +1,9 @@
 """No integer and no figure moves unnoticed: the example, 12 x 512, both at 8 and 4 bits.
 
 ``golden/figures`` was written by version 0.1.0 (commit 31b6b26), and anew when loihi2 was fitted to
-measurements: joules and times moved, integers and placements did not. The last digits of times moved
-when ``bound`` came to sum over events instead of messages (by 4e-13 at most). A change that means to move a
-figure writes it anew with ``python tests/support/golden_figures.py`` and says why.
+measurements: joules and times moved, integers and placements did not. The last digits of times
+moved (by 4e-13 at most) when ``bound`` came to sum over events instead of messages. A change that
+means to move a figure writes it anew with ``python tests/support/golden_figures.py`` and says why.
 """
 
 from __future__ import annotations
