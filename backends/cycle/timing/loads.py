@@ -47,6 +47,11 @@ class FromLoads(ABC):
         """Time one step."""
         return self.of_loads(loads(self.machine, messages))
 
+    @property
+    def loads_are_enough(self) -> bool:
+        """False where a model made from this one has a ``step`` of its own: it sees messages."""
+        return type(self).step is FromLoads.step
+
     @abstractmethod
     def of_loads(self, found: Loads) -> StepTiming:
         """Time one step, or with B in front of the loads many."""
