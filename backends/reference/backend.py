@@ -25,7 +25,7 @@ from spikegpt_neuro.backends.reference.executor import (
 from spikegpt_neuro.backends.reference.relay import in_turn
 from spikegpt_neuro.backends.reference.stepper import Stepper, obstacle
 from spikegpt_neuro.errors import UsageError
-from spikegpt_neuro.graph.graph import Projection, SpikingGraph
+from spikegpt_neuro.graph.graph import SpikingGraph
 from spikegpt_neuro.neurons.program import Counts, IntArray
 from spikegpt_neuro.running import (
     Progress,
@@ -179,24 +179,22 @@ class Recording:
             self.events[name] = np.empty((tokens, population.size), dtype)
         self.logits = np.empty((tokens, graph.output.size), np.int32)
         self.counts: dict[str, Counts] = {p.name: Counts() for p in graph.populations}
-        self.activity = {q.name: ProjectionActivity() for q in graph.projections}
-        self.readers: dict[str, list[Projection]] = {p.name: [] for p in graph.populations}
-        for projection in graph.projections:
-            self.readers[projection.source].append(projection)
+        self._sent = {
+            q.source: np.zeros(graph.by_name[q.source].size, np.int64) for q in graph.projections
+        }
         self._lock = Lock()
 
     def see(self, name: str, events: IntArray, start: int = 0) -> None:
-        """Record the events of one population from token ``start`` on, and what they cost."""
+        """Record the events of one population from token ``start`` on, and how many they are."""
         rows = slice(start, start + len(events))
         if name == self.graph.output.name:
             self.logits[rows] = events
         if name in self.events:
             self.events[name][rows] = events
-        sent = events_sent(events)
-        for projection in self.readers[name]:
-            activity = ProjectionActivity.of(projection, sent, len(events))
+        if name in self._sent:
+            sent = events_sent(events)
             with self._lock:
-                self.activity[projection.name] += activity
+                self._sent[name] += sent
 
     def count(self, counts: Mapping[str, Counts]) -> None:
         """Add what the programs lost."""
@@ -210,7 +208,10 @@ class Recording:
             logits_int=self.logits,
             logit_scale=self.graph.logit_scale,
             events=self.events,
-            activity=self.activity,
+            activity={
+                q.name: ProjectionActivity.of(q, self._sent[q.source], len(tokens))
+                for q in self.graph.projections
+            },
             counts=self.counts,
             seconds=seconds,
         )
