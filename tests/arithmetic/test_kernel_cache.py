@@ -322,3 +322,20 @@ def test_every_processor_and_place_gives_the_same_model_and_text(
     place: str, target: dict[str, str], tmp_path: Path, as_usual: tuple[list[bytes], str]
 ) -> None:
     assert model_and_text(tmp_path, place, target) == as_usual
+
+
+PRODUCT = """
+import sys
+import numpy as np
+from spikegpt_neuro.backends.reference.backend import events_sent
+assert events_sent(np.ones((2, 3), np.int32)).tolist() == [2, 2, 2]
+assert "scipy.linalg" not in sys.modules
+from numba import njit
+assert njit(lambda a, b: a @ b)(2 * np.eye(2), np.ones((2, 2))).tolist() == [[2, 2], [2, 2]]
+"""
+
+
+def test_kernels_come_without_scipy_and_others_find_it() -> None:
+    pytest.importorskip("scipy.linalg")
+    done = subprocess.run([sys.executable, "-c", PRODUCT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
