@@ -23,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikegpt_neuro.arithmetic.jit import kernel
-from spikegpt_neuro.backends.cycle.timing.loads import Loads
+from spikegpt_neuro.backends.cycle.timing.loads import Loads, words_together
 from spikegpt_neuro.backends.cycle.traffic.masks import Masks
-from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, count_events
+from spikegpt_neuro.backends.cycle.traffic.step_messages import NeuronWork, arrive, count_events
 from spikegpt_neuro.hardware.machine import Machine
 from spikegpt_neuro.hardware.mesh import HOST, route
-from spikegpt_neuro.hardware.step_time import processing_seconds
 from spikegpt_neuro.mapping.routes import Routes
 
 Indices = NDArray[np.int64]
@@ -79,35 +78,31 @@ class EventLoads:
 
     def of_steps(self, masks: Masks, tokens: Indices) -> tuple[Loads, Indices]:
         """Loads of steps in which source p works on ``tokens[b, p]``; and their events (B, S)."""
-        routes, steps, latencies = self.routes, len(tokens), self.machine.latencies
-        events = count_events(routes, masks, tokens)
+        routes, machine, steps = self.routes, self.machine, len(tokens)
+        events, host = count_events(routes, masks, tokens), int(routes.first[routes.cores])
         generating = np.tile(self.visits, (steps, 1))
-        received, synapses, words = np.zeros((3, steps, routes.cores), np.int64)
-        links = np.zeros((steps, self.machine.mesh.links), np.int64)
+        received, synapses = np.zeros((2, steps, routes.cores), np.int64)
+        links = np.zeros((steps, machine.mesh.links), np.int64)
+        ways = (routes.first_route, routes.target, routes.synapses)
+        _arrive(host, events, *ways, received, synapses)
+        words = words_together(received, synapses, machine.synapses_per_word)
         _add(
-            int(routes.first[routes.cores]),
             tokens,
             events,
-            routes.population,
+            routes.population[:host],
             routes.core,
             self.update,
             self.event,
-            (routes.first_route, routes.target, routes.synapses, self.words),
+            *ways,
+            self.words,
             (self.first_link, self.link, self.ways),
-            self.machine.synapses_per_word,
             generating,
             received,
             synapses,
             words,
             links,
         )
-        processing = processing_seconds(
-            received.astype(np.float64),
-            synapses.astype(np.float64),
-            latencies.axon_in,
-            latencies.synaptic_operation,
-        )
-        return Loads(generating, processing, words, links), events
+        return Loads.of(machine.latencies, generating, received, synapses, words, links), events
 
 
 def _links_of(
@@ -156,36 +151,42 @@ def _collect(
 
 
 @kernel
-def _add(
+def _arrive(
     host: int,
+    events: Indices,
+    first_route: Indices,
+    target: NDArray[np.int32],
+    met: NDArray[np.int32],
+    received: Indices,
+    synapses: Indices,
+) -> None:
+    for b in range(len(events)):
+        arrive(host, events[b], first_route, target, met, received[b], synapses[b])
+
+
+@kernel
+def _add(
     tokens: Indices,
     events: Indices,
     population: Indices,
     core: Indices,
     update: Seconds,
     event: Seconds,
-    by_route: tuple[Indices, NDArray[np.int32], NDArray[np.int32], Indices],
+    first_route: Indices,
+    target: NDArray[np.int32],
+    met: NDArray[np.int32],
+    reads: Indices,
     by_link: tuple[Indices, NDArray[np.int32], NDArray[np.int32]],
-    per_word: int,
     generating: Seconds,
     received: Indices,
     synapses: Indices,
     words: Indices,
     links: Indices,
 ) -> None:
-    """Add what happens in each step (B, ...); segments from ``host`` on are the host's."""
-    first_route, target, met, reads = by_route
+    """Add what the segments on cores, of ``population`` (S,), do in each step (B, ...)."""
     first_link, link, ways = by_link
     for b in range(len(tokens)):
-        for s in range(host, len(population)):
-            for r in range(first_route[s], first_route[s + 1]):
-                received[b, target[r]] += events[b, s]
-                synapses[b, target[r]] += events[b, s] * met[r]
-        for c in range(words.shape[1]):
-            # Counted together: whole words of the sum at least, and one for each message.
-            full = (synapses[b, c] + per_word - 1) // per_word
-            words[b, c] = max(full, min(received[b, c], synapses[b, c]))
-        for s in range(host):
+        for s in range(len(population)):
             if tokens[b, population[s]] < 0:
                 continue
             count = events[b, s]

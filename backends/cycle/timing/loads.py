@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spikegpt_neuro.arithmetic.jit import kernel
 from spikegpt_neuro.backends.cycle.timing.model import StepTiming
 from spikegpt_neuro.backends.cycle.traffic.messages import StepMessages
-from spikegpt_neuro.hardware.machine import Machine
+from spikegpt_neuro.hardware.machine import Latencies, Machine
 from spikegpt_neuro.hardware.mesh import HOST, gate, route
 from spikegpt_neuro.hardware.step_time import processing_seconds, step_seconds
 
@@ -30,6 +30,24 @@ class Loads:
     processing: NDArray[np.float64]
     memory_words: NDArray[np.int64]
     link_messages: NDArray[np.int64]
+
+    @staticmethod
+    def of(
+        latencies: Latencies,
+        generating: NDArray[np.float64],
+        received: NDArray[np.int64],
+        synapses: NDArray[np.int64],
+        memory_words: NDArray[np.int64],
+        link_messages: NDArray[np.int64],
+    ) -> Loads:
+        """With the time that ``received`` messages take for their ``synapses``."""
+        processing = processing_seconds(
+            received.astype(np.float64),
+            synapses.astype(np.float64),
+            latencies.axon_in,
+            latencies.synaptic_operation,
+        )
+        return Loads(generating, processing, memory_words, link_messages)
 
 
 class FromLoads(ABC):
@@ -75,14 +93,10 @@ class FromLoads(ABC):
 
 
 def loads(machine: Machine, messages: StepMessages) -> Loads:
-    """Sums over the messages of a step.
-
-    Messages from the host were counted together: the reads of their synapses are at least what
-    the sum takes in full words, and one for each message.
-    """
+    """Sums over the messages of a step."""
     mesh, latencies, volleys = machine.mesh, machine.latencies, messages.volleys
     received, synapses = messages.arrived.astype(np.int64), messages.arrived_synapses.copy()
-    words = np.maximum(-(-synapses // machine.synapses_per_word), np.minimum(received, synapses))
+    words = words_together(received, synapses, machine.synapses_per_word)
     generating = messages.leftover.copy()
     link_messages = np.zeros(mesh.links, np.int64)
     reach = volleys.reach
@@ -111,13 +125,18 @@ def loads(machine: Machine, messages: StepMessages) -> Loads:
         words,
         link_messages,
     )
-    processing = processing_seconds(
-        received.astype(np.float64),
-        synapses.astype(np.float64),
-        latencies.axon_in,
-        latencies.synaptic_operation,
-    )
-    return Loads(generating, processing, words, link_messages)
+    return Loads.of(latencies, generating, received, synapses, words, link_messages)
+
+
+def words_together(
+    received: NDArray[np.int64], synapses: NDArray[np.int64], per_word: int
+) -> NDArray[np.int64]:
+    """Reads of synaptic memory for messages of the host, which were counted together.
+
+    At least what the sum takes in full words, and one for each message.
+    """
+    found: NDArray[np.int64] = np.maximum(-(-synapses // per_word), np.minimum(received, synapses))
+    return found
 
 
 @kernel

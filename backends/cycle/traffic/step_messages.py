@@ -95,7 +95,7 @@ def messages_of(
         volleys.leftover,
     )
     ways = (routes.first_route, routes.target, routes.synapses)
-    _arrive(on_core.stop, events, *ways, volleys.arrived, volleys.arrived_synapses)
+    arrive(on_core.stop, events, *ways, volleys.arrived, volleys.arrived_synapses)
     return VolleyMessages(volleys), events
 
 
@@ -186,13 +186,13 @@ def _write(
 
 
 @kernel
-def _arrive(
+def arrive(
     host: int,
     events: Indices,
     first_route: Indices,
     target: NDArray[np.int32],
     synapses: NDArray[np.int32],
-    arrived: NDArray[np.int32],
+    arrived: NDArray[np.integer],
     arrived_synapses: Indices,
 ) -> None:
     """What the segments of the host (from ``host`` on) send to each core."""
