@@ -9,7 +9,7 @@ leaves one without room, each goes to the fullest that has some.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -25,14 +25,33 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 LIMITS = ("neurons", "synaptic_memory", "neuron_memory", "input_axons", "output_axons")
-SYNAPTIC_MEMORY, INPUT_AXONS = map(LIMITS.index, ("synaptic_memory", "input_axons"))
+NEURONS, SYNAPTIC_MEMORY, INPUT_AXONS = map(
+    LIMITS.index, ("neurons", "synaptic_memory", "input_axons")
+)
 ROUNDING = 1e-12  # seconds: what is nearer is equal
 NO_ROOM = -1
 
 
+class Cut(NamedTuple):
+    """Pieces (K,) of a unit: neurons ``start`` to ``stop``, and bytes of their ``synapses``."""
+
+    start: Indices
+    stop: Indices
+    synapses: Floats
+
+    @staticmethod
+    def of(unit: Unit, start: int, stop: int, length: int, encoding: Encoding) -> Cut:
+        """Of ``length`` neurons each but the last, which may have fewer; or in one, if whole."""
+        begin = np.arange(start, stop, stop - start if unit.whole else length)
+        end = np.append(begin[1:], stop)
+        each = zip(begin.tolist(), (end - begin).tolist(), strict=True)
+        synapses = [unit.synaptic_bytes(neurons, encoding, first) for first, neurons in each]
+        return Cut(begin, end, np.array(synapses, float))
+
+
 @dataclass(frozen=True)
 class Slice:
-    """Neurons ``start`` to ``stop`` of a unit, on one chip in pieces of ``length``.
+    """Some neurons of a unit, on one chip in the pieces of ``cut``.
 
     ``outputs``     output axons of one neuron of all members.
     ``processing``  phase -> (a, b) seconds of a piece of n neurons, a + b n.
@@ -40,41 +59,35 @@ class Slice:
     """
 
     unit: Unit
-    start: int
-    stop: int
-    length: int
+    cut: Cut
     outputs: int
     processing: Mapping[int, tuple[float, float]]
     generation: float
     visit: float
     phase: int
 
-    @property
-    def step(self) -> int:
-        """Neurons of each piece but the last, which may have fewer."""
-        own = self.stop - self.start
-        return own if self.unit.whole else min(self.length, own)
-
-    @property
-    def starts(self) -> Indices:
-        """First neuron of each piece."""
-        return np.arange(self.start, self.stop, self.step)
-
     def hardness(self, limits: CoreLimits, encoding: Encoding) -> float:
         """The largest share of a core that its first piece takes."""
-        return self.unit.share_of_core(self.step, self.outputs, limits, encoding, self.start)
+        start, stop = int(self.cut.start[0]), int(self.cut.stop[0])
+        return self.unit.share_of_core(stop - start, self.outputs, limits, encoding, start)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Packed:
-    """``pieces``: (slice, start, stop, core); ``seconds``: all steps, each of its busiest core.
+    """``table``: (4, N) slice, start, stop and core of each piece.
 
-    ``lost``  bytes of synaptic memory of pieces that found no room; they are not in ``pieces``.
+    ``seconds``  all steps, each of its busiest core.
+    ``lost``     bytes of synaptic memory of pieces that found no room; they are not in the table.
     """
 
-    pieces: tuple[tuple[int, int, int, int], ...]
+    table: Indices
     seconds: float
     lost: float = 0.0
+
+    @property
+    def pieces(self) -> Iterator[tuple[int, int, int, int]]:
+        """Slice, start, stop and core, piece by piece."""
+        return zip(*self.table.tolist(), strict=True)
 
 
 def pack(
@@ -82,7 +95,7 @@ def pack(
 ) -> Packed:
     """Place all pieces, evenly or, where that leaves one without room, tightly."""
     limit = np.array([getattr(limits, name) for name in LIMITS], float)
-    pieces, times = _pieces(slices, encoding), _times(slices)
+    pieces, times = _pieces(slices), _times(slices)
     hardness = np.array([own.hardness(limits, encoding) for own in slices])
     order = np.argsort(-hardness[pieces.slice], kind="stable")
     full = _full(pieces, times) / cores if phases == 1 else 0.0
@@ -101,11 +114,10 @@ def pack(
 
 def _packed(pieces: _Pieces, core: Indices, busy: Floats) -> Packed:
     placed = core != NO_ROOM
-    columns = (pieces.slice, pieces.start, pieces.stop, core)
-    rows = zip(*(column[placed].tolist() for column in columns), strict=True)
+    table = np.stack([pieces.slice, pieces.start, pieces.stop, core])[:, placed]
     # One byte more for each: what has no synapse of its own is not lost in silence.
     lost = pieces.need[~placed, SYNAPTIC_MEMORY].sum() + (~placed).sum()
-    return Packed(tuple(rows), float(busy.max(axis=(0, 1)).sum()), float(lost))
+    return Packed(table, float(busy.max(axis=(0, 1)).sum()), float(lost))
 
 
 def _full(pieces: _Pieces, times: _Times) -> float:
@@ -125,13 +137,9 @@ class _Pieces(NamedTuple):
     need: Floats
 
 
-def _pieces(slices: Sequence[Slice], encoding: Encoding) -> _Pieces:
-    starts = [own.starts for own in slices]
-    which = np.repeat(np.arange(len(slices)), [len(s) for s in starts])
-    start = np.concatenate(starts)
-    stop = np.concatenate(
-        [np.append(s[1:], own.stop) for own, s in zip(slices, starts, strict=True)]
-    )
+def _pieces(slices: Sequence[Slice]) -> _Pieces:
+    start, stop, synaptic = map(np.concatenate, zip(*(own.cut for own in slices), strict=True))
+    which = np.repeat(np.arange(len(slices)), [len(own.cut.start) for own in slices])
     neurons = (stop - start).astype(float)
     per = np.array(
         [
@@ -140,11 +148,10 @@ def _pieces(slices: Sequence[Slice], encoding: Encoding) -> _Pieces:
         ],
         float,
     )[which]
-    synaptic = [_synaptic(own, first, encoding) for own, first in zip(slices, starts, strict=True)]
     need = np.stack(
         [
             neurons * per[:, 0],
-            np.concatenate(synaptic),
+            synaptic,
             neurons * per[:, 1] + per[:, 2],
             np.zeros(len(start)),
             neurons * per[:, 3],
@@ -152,16 +159,6 @@ def _pieces(slices: Sequence[Slice], encoding: Encoding) -> _Pieces:
         axis=1,
     )
     return _Pieces(which, start, stop, need)
-
-
-def _synaptic(own: Slice, starts: Indices, encoding: Encoding) -> Floats:
-    """Bytes of each piece; dense lists depend on its length alone."""
-    lengths = np.diff(np.append(starts, own.stop)).tolist()
-    if not any(i.sparse for i in own.unit.inputs):
-        known = {n: own.unit.synaptic_bytes(n, encoding) for n in set(lengths)}
-        return np.array([known[n] for n in lengths], float)
-    where = zip(starts.tolist(), lengths, strict=True)
-    return np.array([own.unit.synaptic_bytes(n, encoding, start) for start, n in where], float)
 
 
 class _Sources(NamedTuple):
@@ -176,10 +173,7 @@ class _Sources(NamedTuple):
 
     @staticmethod
     def of(slices: Sequence[Slice]) -> _Sources:
-        heard = [
-            [*own.unit.dense_sources.items(), *((s, 0) for s in sorted(own.unit.single_sources))]
-            for own in slices
-        ]
+        heard = [own.unit.heard for own in slices]
         number = {name: k for k, name in enumerate(dict.fromkeys(n for n, _ in chain(*heard)))}
         return _Sources(
             np.cumsum([0, *map(len, heard)], dtype=np.int64),
@@ -252,10 +246,17 @@ def _pack(
     for piece in order:
         k, n = which[piece], stop[piece] - start[piece]
         best, least, emptiest = NO_ROOM, np.inf, np.inf
+        empty = False
         for core in range(cores):
+            if used[core, NEURONS] == 0.0:
+                if empty:  # as the one before
+                    continue
+                empty = True
             share = 0.0
             for j in range(len(limit)):
                 share = max(share, (used[core, j] + need[piece, j]) * per[j])
+                if share > 1.0:
+                    break
             if share > 1.0:
                 continue
             inputs = used[core, INPUT_AXONS]

@@ -141,6 +141,11 @@ class Unit:
         return frozenset(source for source in single if source not in self.dense_sources)
 
     @cached_property
+    def heard(self) -> tuple[tuple[str, int], ...]:
+        """Sources and their axons on a core that holds some of the unit; 0: one per neuron."""
+        return (*self.dense_sources.items(), *((s, 0) for s in sorted(self.single_sources)))
+
+    @cached_property
     def neuron_bytes(self) -> int:
         """Memory of one neuron of each population."""
         return sum(member.neuron_bytes for member in self.members)

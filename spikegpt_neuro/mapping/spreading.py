@@ -25,7 +25,7 @@ import numpy as np
 from spikegpt_neuro.graph.layers import within_block
 from spikegpt_neuro.hardware.profile import CoreLimits, Encoding, Profile
 from spikegpt_neuro.mapping.chips import Part, divide
-from spikegpt_neuro.mapping.packing import Packed, Slice, pack
+from spikegpt_neuro.mapping.packing import Cut, Packed, Slice, pack
 from spikegpt_neuro.mapping.requirements import Unit
 from spikegpt_neuro.mapping.routes import Piece
 from spikegpt_neuro.mapping.work import Work, readers_of, waiting
@@ -111,6 +111,7 @@ class _Spreader:
         self.readers = readers_of(work.load, self.units)
         self.known = known
         self.longest: dict[tuple[str, int], int] = {}
+        self.cuts: dict[tuple[int, int, int, int], Cut] = {}
 
     @cached_property
     def processing(self) -> list[dict[int, tuple[float, float]]]:
@@ -286,7 +287,7 @@ class _Spreader:
         found = []
         for part in reversed(parts):
             found.append(self._slice(part, behind, lengths, here, phase))
-            here[part.unit] = -(-(part.stop - part.start) // found[-1].length)
+            here[part.unit] = len(found[-1].cut.start)
         return found[::-1], len(set(phase.values()))
 
     def _stages(self, number: int) -> Iterator[int]:
@@ -311,15 +312,20 @@ class _Spreader:
         length = max(1, min(lengths[self.kind(part)], self._longest(unit, outputs)))
         return Slice(
             unit=unit,
-            start=part.start,
-            stop=part.stop,
-            length=length,
+            cut=self._cut(part, length),
             outputs=outputs,
             processing=processing,
             generation=self.work.generation(unit, messages),
             visit=self.work.latencies.neuron_access * len(unit.members),
             phase=phase[self.work.stage(unit.name)],
         )
+
+    def _cut(self, part: Part, length: int) -> Cut:
+        key = (part.unit, part.start, part.stop, length)
+        if key not in self.cuts:
+            unit = self.units[part.unit]
+            self.cuts[key] = Cut.of(unit, part.start, part.stop, length, self.encoding)
+        return self.cuts[key]
 
     def _messages(self, source: str, behind: Behind, here: Mapping[int, int]) -> int:
         """Messages that an event makes, at most."""
