@@ -7,7 +7,6 @@ given those of many steps at once; every other one the messages of a step, one b
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -52,7 +51,7 @@ def timer(routes: Routes, work: NeuronWork, model: TimingModel, machine: Machine
     """The quicker way that the model allows."""
     if isinstance(model, FromLoads) and model.loads_are_enough:
         return BySums(EventLoads.of(routes, work, machine), model)
-    return ByMessages(routes, work, model)
+    return ByMessages(routes, reach_of(routes), work, model)
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,7 @@ class ByMessages:
     """Each step by its messages."""
 
     routes: Routes
+    reach: Reach
     work: NeuronWork
     model: TimingModel
     most = 1
@@ -85,13 +85,9 @@ class ByMessages:
     def at_once(self) -> bool:
         return bool(getattr(self.model, "at_once", False))
 
-    @cached_property
-    def _reach(self) -> Reach:
-        return reach_of(self.routes)
-
     def time(self, masks: Masks, tokens: Indices) -> TimedSteps:
         (at,) = tokens
-        messages, events = messages_of(self.routes, self._reach, self.work, masks, at)
+        messages, events = messages_of(self.routes, self.reach, self.work, masks, at)
         return TimedSteps(events[None], _one(self.model.step(messages)))
 
 
