@@ -438,7 +438,7 @@ def test_a_signal_keeps_the_steps_that_were_finished(
     monkeypatch.setattr(simulator, "timing_model", ending_at_step_20)
     monkeypatch.setattr(simulator, "Crew", lambda: Crew(1))  # no others in the making
     before = signal.getsignal(signal.SIGTERM)
-    arguments = ("--backend", "cycle", "--hw", "loihi2", "--timing", "bound", "--json")
+    arguments = ("--backend", "cycle", "--hw", "loihi2", "--timing", "detailed", "--json")
     done = cli("simulate", small / "model.sgn", "--prompt", TEXT, *arguments)
     assert done.code == code
     found = json.loads(done.out)["simulation"]
