@@ -25,6 +25,7 @@ Indices = NDArray[np.int64]
 WINDOW_STEPS = 512
 """Steps that are kept one by one: 25 MB for 1,500 cores on 12 chips."""
 ONE_BY_ONE = sorted(set(Series.__annotations__) - {"sent"})
+"""What of a timing is kept so; messages sent are counted from the events."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Totals:
             active=self.active + active.sum(axis=0),
             generating=_added(self.generating, step.generating),
             processing=_added(self.processing, step.processing),
-            busy=_added(self.busy, np.maximum(step.generating, step.processing)),
+            busy=_added(self.busy, step.busy),
             stalled=_added(self.stalled, step.stalled),
             core_queue=np.maximum(self.core_queue, step.core_queue.max(axis=0)),
             link_messages=self.link_messages + step.link_messages.sum(axis=0),
@@ -133,8 +134,7 @@ class Lane:
     def _note(self, rows: slice, found: TimedSteps) -> None:
         step = found.timing
         self.step_seconds[rows] = step.seconds
-        busy = np.maximum(step.generating, step.processing)
-        self.core_seconds[rows] = busy.max(axis=1)
+        self.core_seconds[rows] = step.busy.max(axis=1)
         self.link_seconds[rows] = self._machine.link_seconds(step.link_messages).max(axis=1)
         kept = max(0, min(rows.stop, self.series.steps) - rows.start)
         if not kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +38,12 @@ class StepTiming:
     link_stalled: NDArray[np.float64]
     core_queue: NDArray[np.int32]
     link_queue: NDArray[np.int32]
+
+    @cached_property
+    def busy(self) -> NDArray[np.float64]:
+        """(C,) the longer of ``generating`` and ``processing``."""
+        found: NDArray[np.float64] = np.maximum(self.generating, self.processing)
+        return found
 
 
 class TimingModel(Protocol):
